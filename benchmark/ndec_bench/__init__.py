@@ -1,0 +1,46 @@
+"""ndec-bench: the benchmark harness and leaderboard for practical image copy detection.
+
+Importing this package is cheap. Public names are loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ndec_bench.data.split import Split
+    from ndec_bench.descriptors import Descriptors
+    from ndec_bench.matches import Matches
+    from ndec_bench.protocol import Protocol
+    from ndec_bench.report import Result
+    from ndec_bench.scoring import score_descriptors, score_matches
+
+_PUBLIC = {
+    "Descriptors": "ndec_bench.descriptors",
+    "Matches": "ndec_bench.matches",
+    "Protocol": "ndec_bench.protocol",
+    "Result": "ndec_bench.report",
+    "Split": "ndec_bench.data.split",
+    "score_descriptors": "ndec_bench.scoring",
+    "score_matches": "ndec_bench.scoring",
+}
+
+__all__ = [
+    "Descriptors",
+    "Matches",
+    "Protocol",
+    "Result",
+    "Split",
+    "__version__",
+    "score_descriptors",
+    "score_matches",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

@@ -1,0 +1,73 @@
+"""Files that appear whole or not at all: written beside their target, flushed, then moved."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ndec_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``target``; move it over ``target`` when the block succeeds.
+
+    The temporary file is removed when the block fails, and ``target`` stays as it was. The content is flushed to
+    disk before the move, so that a power cut leaves the old file or the new one.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be made or written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cannot be written ({error.strerror or error})",
+            hint="choose another folder or free its disk",
+        ) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write ``content`` to ``target``, whole or not at all. Raises DataError as `replacing` does."""
+    try:
+        with replacing(target) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise DataError(
+            f"{target}: writing failed ({error.strerror or error})", hint="free disk space and run again"
+        ) from error
+
+
+def write_text(target: Path, content: str) -> None:
+    """Write ``content`` as UTF-8 with the line ends it has, whole or not at all."""
+    write_bytes(target, content.encode("utf-8"))
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    # mkstemp makes private files; results are meant to be read by others as the user's umask allows.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

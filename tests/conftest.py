@@ -1,0 +1,53 @@
+"""A hand-made split that the tests share, small enough for pencil and paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from ndec_bench.data.ground_truth import GroundTruth
+from ndec_bench.data.split import Split
+from ndec_bench.descriptors import Descriptors, Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def hand_made_split() -> Split:
+    """Six queries: two copies (Q1, Q2), two plain distractors (Q3, Q4), two hard negatives (Q5, Q6)."""
+    truth = GroundTruth(
+        query_ids=("Q1", "Q2", "Q3", "Q4", "Q5", "Q6"),
+        pairs=(("Q1", "R1"), ("Q2", "R2")),
+    )
+    return Split(
+        name="hand-made",
+        truth=truth,
+        hard_negatives=frozenset({"Q5", "Q6"}),
+        reference_ids=("R1", "R2", "R3"),
+        edits={"Q1": ("crop", "text"), "Q2": ("crop",)},
+    )
+
+
+@pytest.fixture
+def make_submission() -> Callable[..., tuple[Submission, Split]]:
+    """A random submission with copies, plain distractors and look-alikes, and its split."""
+
+    def make(queries: int = 60, references: int = 90, dimension: int = 16, seed: int = 0) -> tuple[Submission, Split]:
+        generator = np.random.default_rng(seed)
+        r = generator.normal(size=(references, dimension)).astype(np.float32)
+        q = generator.normal(size=(queries, dimension)).astype(np.float32)
+        third = queries // 3
+        q[:third] = r[:third] + 0.5 * generator.normal(size=(third, dimension))
+        q[2 * third :] = r[third : third + queries - 2 * third] + 0.8 * generator.normal(
+            size=(queries - 2 * third, dimension)
+        )
+        query_ids = tuple(f"Q{i:05d}" for i in range(queries))
+        reference_ids = tuple(f"R{i:06d}" for i in range(references))
+        truth = GroundTruth(query_ids, tuple((query_ids[i], reference_ids[i]) for i in range(third)))
+        split = Split("random", truth, frozenset(query_ids[2 * third :]), reference_ids)
+        return Submission(Descriptors(query_ids, q), Descriptors(reference_ids, r)), split
+
+    return make
