@@ -1,0 +1,45 @@
+"""Where splits lie on disk, and which of them a name or a submission means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+from ndec_bench.data.split import SPLIT_FILE, Split
+from ndec_bench.errors import DataError
+
+ROOT_VARIABLE = "NDEC_ROOT"
+
+
+def data_root(given: Path | None = None) -> Path:
+    """Return the data root: ``given``, else ``$NDEC_ROOT``, else the platform's folder for user data."""
+    if given is not None:
+        return given
+    variable = os.environ.get(ROOT_VARIABLE)
+    return Path(variable) if variable else user_data_path("ndec-bench", appauthor=False)
+
+
+def find_split(name: str, root: Path) -> Split:
+    """Return the split called ``name`` under ``root``: the root itself, or its folder of that name.
+
+    Raises
+    ------
+    DataError
+        If it is in neither place; the message says how to make or get it.
+    """
+    for folder in (root, root / name):
+        if (folder / SPLIT_FILE).is_file():
+            split = Split.from_folder(folder)
+            if split.name == name:
+                return split
+    raise DataError(f"split {name!r} is not under {root}", hint=_how_to_get(name, root))
+
+
+def _how_to_get(name: str, root: Path) -> str:
+    if name == "ndec-mini-1":
+        return f'make it with "ndec-bench mini build --out {root / name}"'
+    if name == "ndec-mini-1-small":
+        return f'make it with "ndec-bench mini build --size small --out {root / name}"'
+    return f"name its folder with --root or ${ROOT_VARIABLE}, or give --ground-truth GT.csv"

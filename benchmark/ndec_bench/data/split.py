@@ -1,0 +1,187 @@
+"""A split: which queries and references there are, which pairs are true, which queries are hard negatives."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth, read_ids, sha256_of_lines
+from ndec_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SPLIT_FILE = "split.json"
+GROUND_TRUTH_FILE = "ground_truth.csv"
+HARD_NEGATIVES_FILE = "hard_negatives.txt"
+REFERENCES_FILE = "references.txt"
+EDITS_FILE = "edits.csv"
+IMAGE_FOLDERS = {
+    "queries": "query",
+    "references": "reference",
+    "background": "background",
+    "train": "training",
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Queries, references and truth of one benchmark.
+
+    Attributes
+    ----------
+    name
+        Name and version, for example ``ndec-mini-1``.
+    truth
+        Labelled queries and true pairs.
+    hard_negatives
+        Queries that resemble a reference and are no copy; None where the split does not know them.
+    reference_ids
+        All references, sorted; None where only the ground truth is known (then any reference id is accepted).
+    edits
+        Query id to the names of the edits that made it; empty where the split does not know them.
+    folder
+        Where the images lie, if they do.
+    test
+        True for splits that rank: nothing may be trained, tuned or selected on them.
+    """
+
+    name: str
+    truth: GroundTruth
+    hard_negatives: frozenset[str] | None = None
+    reference_ids: tuple[str, ...] | None = None
+    edits: Mapping[str, tuple[str, ...]] | None = None
+    folder: Path | None = None
+    test: bool = True
+
+    @property
+    def query_ids(self) -> tuple[str, ...]:
+        """Return all labelled queries, sorted."""
+        return self.truth.query_ids
+
+    @cached_property
+    def parts(self) -> dict[str, frozenset[str]]:
+        """Return the parts that are scored, by name: ``all``, and ``isc`` (all but the hard negatives) if known."""
+        everything = frozenset(self.query_ids)
+        if self.hard_negatives is None:
+            return {"all": everything}
+        return {"all": everything, "isc": everything - self.hard_negatives}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Return the SHA-256 (hex) over everything that decides a score: queries, pairs, hard negatives, references."""
+        lines = [f"query {query}" for query in self.query_ids]
+        lines += [f"pair {query} {reference}" for query, reference in self.truth.pairs]
+        lines += [f"hard {query}" for query in sorted(self.hard_negatives or ())]
+        lines += [f"reference {reference}" for reference in self.reference_ids or ()]
+        return sha256_of_lines(lines)
+
+    @classmethod
+    def from_ground_truth(
+        cls,
+        path: Path,
+        *,
+        hard_negatives: Path | None = None,
+        name: str | None = None,
+        multi: bool = False,
+    ) -> Split:
+        """Return the split of a user's ground-truth CSV, with its hard negatives listed one id per line.
+
+        Raises
+        ------
+        DataError
+            If a file is unusable, or a hard negative is not a labelled query or has a true reference.
+        """
+        truth = read_ground_truth(path, multi=multi)
+        hard = None if hard_negatives is None else _hard_negatives(hard_negatives, truth)
+        return cls(name=name or f"user-{truth.sha256[:8]}", truth=truth, hard_negatives=hard)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Split:
+        """Return the split that lies in ``folder`` as ``ndec-bench mini build`` leaves it.
+
+        Raises
+        ------
+        DataError
+            If a file of the split is missing or unusable, or the folder holds none.
+        """
+        name, test = _read_split_file(folder / SPLIT_FILE)
+        truth = read_ground_truth(folder / GROUND_TRUTH_FILE)
+        references = tuple(sorted(read_ids(folder / REFERENCES_FILE)))
+        _check_references(folder, truth, references)
+        return cls(
+            name=name,
+            truth=truth,
+            hard_negatives=_hard_negatives(folder / HARD_NEGATIVES_FILE, truth),
+            reference_ids=references,
+            edits=_read_edits(folder / EDITS_FILE),
+            folder=folder,
+            test=test,
+        )
+
+    def images(self, part: str) -> Path:
+        """Return the folder of images of ``part``: queries, references, background or train.
+
+        Raises
+        ------
+        DataError
+            If the split has no images on disk or no such part.
+        """
+        if self.folder is None or part not in IMAGE_FOLDERS:
+            raise DataError(f"split {self.name}: no images of {part!r} are known", hint="give --images FOLDER")
+        folder = self.folder / "images" / part
+        if not folder.is_dir():
+            raise DataError(f"{folder}: missing", hint='build the split again, e.g. "ndec-bench mini build"')
+        return folder
+
+
+def _read_split_file(path: Path) -> tuple[str, bool]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return str(content["name"]), bool(content.get("test", True))
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error})",
+            hint='expected a split folder; "ndec-bench mini build --out DIR" makes one',
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: no split description ({error})", hint="build the split again") from error
+
+
+def _check_references(folder: Path, truth: GroundTruth, references: tuple[str, ...]) -> None:
+    known = frozenset(references)
+    for query, reference in truth.pairs:
+        if reference not in known:
+            raise DataError(
+                f"{folder / GROUND_TRUTH_FILE}: {query} names reference {reference}, "
+                f"which {REFERENCES_FILE} does not list",
+                hint="build the split again",
+            )
+
+
+def _hard_negatives(path: Path, truth: GroundTruth) -> frozenset[str]:
+    queries, matched = frozenset(truth.query_ids), {query for query, _ in truth.pairs}
+    ids = read_ids(path)
+    for query in ids:
+        if query not in queries:
+            raise DataError(f"{path}: {query} is no labelled query", hint="list queries of the ground truth only")
+        if query in matched:
+            raise DataError(f"{path}: {query} has a true reference", hint="a hard negative is a copy of nothing")
+    return frozenset(ids)
+
+
+def _read_edits(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return query id to edit kinds from the CSV ``query_id,step,kind,...`` of a built split; empty without file."""
+    if not path.exists():
+        return {}
+    kinds: dict[str, list[str]] = {}
+    for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
+        if not {"query_id", "kind"} <= row.keys():
+            raise DataError(f"{path}: columns query_id and kind expected", hint="build the split again")
+        kinds.setdefault(row["query_id"], []).append(row["kind"])
+    return {query: tuple(names) for query, names in sorted(kinds.items())}

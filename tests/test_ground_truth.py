@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth, read_ids, write_ground_truth
+from ndec_bench.errors import DataError
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "truth.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "query_id,reference_id\nQ2,\nQ1,R1\n",
+        "Q1,R1\nQ2,\n",
+        "Q1,R1\nQ2\n",
+        "\ufeffquery_id,reference_id\r\nQ1,R1\r\n\r\nQ2,\r\n",
+        ' "Q1" ,R1\nQ2,\n'.replace(" ", ""),
+    ],
+)
+def test_dialects_read_the_same(tmp_path: Path, text: str) -> None:
+    assert read_ground_truth(written(tmp_path, text)) == GroundTruth(("Q1", "Q2"), (("Q1", "R1"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("query_id,reference_id\nQ1,R1\nQ1,R1\n", r"row 3 repeats row 2 \(Q1,R1\)"),
+        ("Q1,R1\nQ1,R2\n", r"row 2 gives Q1 a second row \(first in row 1\).*--multi"),
+        ("Q1,R1,0.5\n", "row 1 has 3 fields"),
+        (",R1\n", "row 1 has 2 fields"),
+        ("query,ref\nQ1,R1\n", "row 1 looks like a header with other names"),
+        ("query_id,reference_id\n", "no query found"),
+        ("", "no query found"),
+        ("<!DOCTYPE html><html>", "looks like an HTML page"),
+        (b"\xff\xfe\x00Q1", "not UTF-8 text"),
+        ("Q" * 300 + ",R1\n", "longer than 256"),
+    ],
+)
+def test_bad_files_are_named_with_their_row(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_ground_truth(written(tmp_path, text))
+
+
+def test_several_references_are_accepted_on_request(tmp_path: Path) -> None:
+    truth = read_ground_truth(written(tmp_path, "Q1,R2\nQ1,R1\n"), multi=True)
+    assert truth.pairs == (("Q1", "R1"), ("Q1", "R2"))
+
+
+def test_digest_is_that_of_the_sorted_pair_lines() -> None:
+    truth = GroundTruth(("Q1", "Q2", "Q3"), (("Q1", "R9"), ("Q3", "R2")))
+    # printf 'Q1,R9\nQ3,R2\n' | sha256sum
+    assert truth.sha256 == "e6b9e6c9b2fd0a30ce1562f1e9ba174ba4d66687533a4b5413ac3a03e707ab8e"
+
+
+def test_writing_and_reading_keeps_everything(tmp_path: Path) -> None:
+    truth = GroundTruth(("Q1", "Q2", "Q3"), (("Q1", "R9"), ("Q3", "R2")))
+    text = write_ground_truth(truth)
+    assert text == "query_id,reference_id\nQ1,R9\nQ2,\nQ3,R2\n"
+    assert read_ground_truth(written(tmp_path, text)) == truth
+
+
+def test_id_lists_refuse_repeats(tmp_path: Path) -> None:
+    path = written(tmp_path, "Q1\n\n Q2 \n")
+    assert read_ids(path) == ("Q1", "Q2")
+    path.write_text("Q1\nQ2\nQ1\n")
+    with pytest.raises(DataError, match=r"line 3 repeats line 1 \(Q1\)"):
+        read_ids(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_ids(tmp_path / "absent.txt")
