@@ -1,0 +1,67 @@
+"""Where and how a result was computed: versions, machine, commit, memory."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from ndec_bench import __version__
+from ndec_bench.report import Provenance
+
+_LIBRARIES = ("h5py", "numpy", "pandas", "pillow", "pydantic", "scipy")
+
+
+def collect(seconds: float, command: str | None = None) -> Provenance:
+    """Return the provenance of a result that took ``seconds`` (wall time) to compute here and now."""
+    return Provenance(
+        ndec_bench=__version__,
+        git_commit=_git_commit(Path(__file__).resolve().parent),
+        python=platform.python_version(),
+        libraries={name: metadata.version(name) for name in _LIBRARIES},
+        platform=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu(),
+        seconds=round(seconds, 3),
+        peak_memory_bytes=_peak_memory(),
+        command=command,
+    )
+
+
+def _git_commit(folder: Path) -> str | None:
+    """Return the commit of the checkout this package runs from, ``-dirty`` if it was changed; None if installed."""
+    try:
+        top = _git(folder, "rev-parse", "--show-toplevel")
+        # An installed copy may lie inside somebody else's checkout (a virtual environment): only ours counts.
+        if folder != Path(top) / "benchmark" / "ndec_bench":
+            return None
+        commit = _git(folder, "rev-parse", "HEAD")
+        dirty = _git(folder, "status", "--porcelain", "--untracked-files=no", ":/benchmark", ":/baselines")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("-dirty" if dirty else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()  # noqa: S603
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def _peak_memory() -> int | None:
+    try:
+        import resource
+    except ImportError:  # no such module on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

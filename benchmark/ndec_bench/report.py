@@ -1,0 +1,271 @@
+"""The result of scoring: every number, the signature that names every choice, and where it all came from.
+
+The models below are the JSON of ``results/<protocol>/<name>.json``; `result_schema` publishes them as JSON Schema.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ndec_bench import atomic
+from ndec_bench.errors import DataError
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Interval = tuple[float, float]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
+
+
+class Curve(_Record):
+    """A precision-recall curve, thinned; parallel lists in rank order."""
+
+    recall: list[Rate]
+    precision: list[Rate]
+    threshold: list[float]
+
+
+class Replicates(_Record):
+    """Bootstrap replicates over queries, in the order of the frozen stream, so that results can be paired."""
+
+    stream: str = Field(description="Name of the weight generator, see ndec_bench.bootstrap")
+    micro_ap: list[float]
+    recall_at_p90: list[float] = Field(description="0 where a replicate never reaches the precision")
+
+
+class EditRecall(_Record):
+    """Recall of the copies made with one kind of edit."""
+
+    copies: int
+    recall_at_1: Rate
+    recall_at_p90: Rate = Field(description="Share of copies above the threshold of recall@P90; 0 if never reached")
+
+
+class PartScore(_Record):
+    """The scores of one part of a split, computed as if the part stood alone."""
+
+    queries: int
+    positives: int = Field(description="True pairs, found or not")
+    predictions: int = Field(description="Pairs in the list")
+    cap: int = Field(description="Pairs the list may hold")
+    micro_ap: Rate
+    micro_ap_interval: Interval | None = Field(default=None, description="95 % bootstrap interval over queries")
+    recall_at_p90: Rate | None = Field(description="null if the precision is never reached")
+    recall_at_p90_interval: Interval | None = None
+    threshold_at_p90: float | None
+    recall_at_1: Rate
+    recall_at_10: Rate
+    precision_at_recall: dict[str, Rate | None] = Field(description="By recall level; null if not reached")
+    recall_by_edit: dict[str, EditRecall] | None = None
+    pr_curve: Curve
+    replicates: Replicates | None = None
+
+
+class Share(_Record):
+    """How many of a group of queries have any wrong pair above a threshold, with its Clopper-Pearson interval."""
+
+    hits: int
+    queries: int
+    rate: Rate | None = Field(description="null for an empty group")
+    interval: Interval | None
+
+
+class FalsePositives(_Record):
+    """Wrong pairs above a threshold by kind of query."""
+
+    hard_negative: int
+    plain_distractor: int
+    wrong_reference: int = Field(description="The query is a copy, of another reference")
+
+
+class ThresholdAccount(_Record):
+    """What passes one threshold on all queries."""
+
+    threshold: float
+    true_positives: int
+    false_positives: FalsePositives
+    precision: Rate | None
+    recall: Rate
+    hard_negatives_hit: Share
+    plain_distractors_hit: Share
+    without_match_hit: Share = Field(description="All queries without a true reference")
+    alerts_per_true_match: float | None
+
+
+class ThresholdTransfer(_Record):
+    """Precision and recall at thresholds tuned without hard negatives on the other half of the queries."""
+
+    thresholds: tuple[float, float] | None = Field(description="P90 thresholds of the ISC queries of halves 0 and 1")
+    true_positives: int | None
+    false_positives: int | None
+    precision: Rate | None = Field(description="On all queries of the other half, pooled over both directions")
+    recall: Rate | None
+
+
+class HardNegativeAccount(_Record):
+    """What the hard negatives cost."""
+
+    queries: int = Field(description="Hard negatives among the queries")
+    plain_distractors: int
+    weight: float | None = Field(description="(plain + hard) / plain, null without plain distractors")
+    micro_ap_isc_weighted: Rate | None = Field(description="µAP of the ISC part, plain distractors weighted so")
+    cost: float | None = Field(description="micro_ap_isc_weighted minus µAP of all: hardness without the prior")
+    difference: float = Field(description="µAP of the ISC part minus µAP of all")
+    at_p90_isc: ThresholdAccount | None = Field(description="At the threshold tuned without hard negatives")
+    at_p90_all: ThresholdAccount | None
+    transfer: ThresholdTransfer
+
+
+class Digests(_Record):
+    """SHA-256 (hex) of what went in."""
+
+    submission: str
+    ground_truth: str = Field(description="Sorted lines query_id,reference_id of the true pairs")
+    split: str
+
+
+class Provenance(_Record):
+    """Where and how the score was computed. Not part of what is compared between results."""
+
+    ndec_bench: str
+    git_commit: str | None = Field(description="Commit of a source checkout, with -dirty if changed")
+    python: str
+    libraries: dict[str, str]
+    platform: str
+    cpu: str
+    seconds: float
+    peak_memory_bytes: int | None
+    command: str | None = Field(default=None, description="The command that made this result")
+
+
+class Describing(_Record):
+    """What making the descriptors took, as the method recorded it."""
+
+    baseline: str | None = None
+    device: str | None = None
+    images: int | None = None
+    seconds: float | None = None
+    milliseconds_per_image: float | None = None
+    images_per_second: float | None = None
+
+
+class Result(_Record):
+    """One scored submission."""
+
+    schema_version: Literal[1] = 1
+    name: str = Field(description="Name of the submission")
+    split: str
+    protocol: str
+    track: Literal["descriptor", "matching"]
+    metric: Literal["l2", "ip", "score"]
+    signature: str
+    predictions_sha256: str = Field(description="SHA-256 of the list of part all in its final order")
+    partial: bool = Field(description="References are missing; never ranked")
+    truncated: bool = Field(default=False, description="A pair list was longer than the cap and was cut")
+    missing_references: int = 0
+    recall_ceiling: Rate = 1.0
+    dimensions: int | None = None
+    bytes_per_reference: int | None = None
+    stored_dtype: str | None = None
+    references: int
+    parts: dict[str, PartScore]
+    hard_negatives: HardNegativeAccount | None = None
+    describing: Describing | None = None
+    notes: list[str] = Field(default_factory=list)
+    digests: Digests
+    provenance: Provenance
+
+
+class Signature(_Record):
+    """The choices behind a score as one line, for example
+    ``uAP|split:ndec|protocol:ndec-1|cand:global492520|metric:l2|sn:none|asym:none|ties:worst|gt:1a2b3c4d|v:0.1.0``.
+    """  # noqa: D205 -- the grammar needs one unbroken line
+
+    split: str
+    protocol: str
+    candidates: str
+    metric: str
+    score_norm: str = "none"
+    asymmetric: str = "none"
+    ties: str = "worst"
+    ground_truth: str
+    version: str
+
+    def __str__(self) -> str:
+        fields = [f"{short}:{getattr(self, name)}" for short, name in _SIGNATURE_FIELDS.items()]
+        return "|".join(["uAP", *fields])
+
+    @classmethod
+    def parse(cls, text: str) -> Signature:
+        """Return the signature that prints as ``text``.
+
+        Raises
+        ------
+        ValueError
+            If ``text`` does not follow the grammar: ``uAP`` and then ``key:value`` in the fixed order, parted by ``|``.
+        """
+        head, *fields = text.split("|")
+        keys = [field.partition(":")[0] for field in fields]
+        if head != "uAP" or keys != list(_SIGNATURE_FIELDS):
+            raise ValueError(f"no signature: {text!r}; expected uAP|{'|'.join(f'{k}:...' for k in _SIGNATURE_FIELDS)}")
+        values = [field.partition(":")[2] for field in fields]
+        return cls(**dict(zip(_SIGNATURE_FIELDS.values(), values, strict=True)))
+
+
+_SIGNATURE_FIELDS = {
+    "split": "split",
+    "protocol": "protocol",
+    "cand": "candidates",
+    "metric": "metric",
+    "sn": "score_norm",
+    "asym": "asymmetric",
+    "ties": "ties",
+    "gt": "ground_truth",
+    "v": "version",
+}
+
+
+def result_json(result: Result) -> str:
+    """Return ``result`` as JSON text: keys in schema order, two spaces, arrays on one line, LF at the end."""
+    return _dump(result.model_dump(mode="json"), 0) + "\n"
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Write ``result`` as JSON, whole or not at all. Raises DataError if the file cannot be written."""
+    atomic.write_text(path, result_json(result))
+
+
+def read_result(path: Path) -> Result:
+    """Return the result in the JSON file ``path``.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is no JSON or breaks the schema; the message names the first broken fields.
+    """
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint="check the path") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
+        raise DataError(f"{path}: no result of this version ({problems})", hint="score again") from error
+
+
+def result_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a result."""
+    return Result.model_json_schema()
+
+
+def _dump(value: object, depth: int) -> str:
+    # json.dumps(indent=2) would give each of 2,000 replicates its own line; reviewers read these files in diffs.
+    pad = "  " * (depth + 1)
+    if isinstance(value, dict) and value:
+        rows = [f"{pad}{json.dumps(key)}: {_dump(item, depth + 1)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + "\n" + "  " * depth + "}"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
