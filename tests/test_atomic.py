@@ -10,9 +10,14 @@ from ndec_bench.errors import DataError
 def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "result.json"
     write_text(target, "old")
-    with pytest.raises(RuntimeError, match="stop"), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("stop")
+
+    def stop_half_way() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stop_half_way()
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 

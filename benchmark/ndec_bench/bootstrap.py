@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ndec_bench.progress import silent
 from ndec_bench.randomness import key_of, mix
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def replicate_scores(
     *,
     precision_target: float,
     count: int = REPLICATES,
-    progress: Progress | None = None,
+    progress: Progress = silent,
+    stage: str = "bootstrap",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return µAP and recall at ``precision_target`` of each replicate, two (count,) float64 arrays.
 
@@ -81,6 +83,8 @@ def replicate_scores(
         (queries,) from `query_keys`.
     precision_target
         Precision of the second number; a replicate that never reaches it counts 0.
+    progress, stage
+        Called as ``progress(stage, done, total)`` in replicates.
     """
     scores = np.zeros((2, count))
     true_rows = np.flatnonzero(correct)
@@ -89,8 +93,7 @@ def replicate_scores(
         positives = int(per_query @ positives_per_query)
         if positives:
             scores[:, replicate] = _replicate(per_query[query_codes], true_rows, positives, precision_target)
-        if progress is not None:
-            progress("bootstrap", replicate + 1, count)
+        progress(stage, replicate + 1, count)
     return scores[0], scores[1]
 
 

@@ -101,9 +101,6 @@ def score_part(
 def _replicates(
     part: str, pairs: PairList, truth: TruthTable, protocol: Protocol, count: int, progress: Progress
 ) -> Replicates:
-    def show(_: str, done: int, total: int) -> None:
-        progress(f"bootstrap of part {part}", done, total)
-
     order = metrics.rank_order(pairs.scores, pairs.correct)
     micro_ap, recall = bootstrap.replicate_scores(
         pairs.codes[order],
@@ -112,7 +109,8 @@ def _replicates(
         truth.keys,
         precision_target=protocol.precision_target,
         count=count,
-        progress=show,
+        progress=progress,
+        stage=f"bootstrap of part {part}",
     )
     # Eight decimals are far below the noise of any replicate and keep a result file small.
     return Replicates(

@@ -44,6 +44,9 @@ class Options:
     describing: Describing | None = None
 
 
+DEFAULTS = Options()
+
+
 @dataclass(frozen=True)
 class _Facts:
     """What the submission brings to the result, beside its pairs."""
@@ -68,7 +71,7 @@ def score_file(
     *,
     name: str | None = None,
     protocol: Protocol = NDEC_1,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     progress: Progress = silent,
 ) -> Result:
     """Return the result of a submission file: HDF5 descriptors or scored pairs as CSV, told apart by content.
@@ -108,7 +111,7 @@ def score_descriptors(
     *,
     name: str = "unnamed",
     protocol: Protocol = NDEC_1,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     progress: Progress = silent,
     where: str = "submission",
 ) -> Result:
@@ -158,7 +161,7 @@ def score_matches(
     *,
     name: str = "unnamed",
     protocol: Protocol = NDEC_1,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     progress: Progress = silent,
     where: str = "pairs",
     submission_sha256: str = "",
@@ -280,6 +283,7 @@ def _search_parts(
             protocol.cap(len(members)),
             metric=submission.metric,
             progress=progress,
+            stage=f"searching for part {part}",
         )
     return lists
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPLIT_FILE = "split.json"
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 GROUND_TRUTH_FILE = "ground_truth.csv"
 HARD_NEGATIVES_FILE = "hard_negatives.txt"
 REFERENCES_FILE = "references.txt"
@@ -47,6 +49,8 @@ class Split:
         Query id to the names of the edits that made it; empty where the split does not know them.
     folder
         Where the images lie, if they do.
+    images_sha256
+        Digest of their decoded pixels, if the split records one.
     test
         True for splits that rank: nothing may be trained, tuned or selected on them.
     """
@@ -57,6 +61,7 @@ class Split:
     reference_ids: tuple[str, ...] | None = None
     edits: Mapping[str, tuple[str, ...]] | None = None
     folder: Path | None = None
+    images_sha256: str | None = None
     test: bool = True
 
     @property
@@ -110,7 +115,7 @@ class Split:
         DataError
             If a file of the split is missing or unusable, or the folder holds none.
         """
-        name, test = _read_split_file(folder / SPLIT_FILE)
+        name, images_sha256, test = _read_split_file(folder / SPLIT_FILE)
         truth = read_ground_truth(folder / GROUND_TRUTH_FILE)
         references = tuple(sorted(read_ids(folder / REFERENCES_FILE)))
         _check_references(folder, truth, references)
@@ -121,6 +126,7 @@ class Split:
             reference_ids=references,
             edits=_read_edits(folder / EDITS_FILE),
             folder=folder,
+            images_sha256=images_sha256,
             test=test,
         )
 
@@ -140,10 +146,13 @@ class Split:
         return folder
 
 
-def _read_split_file(path: Path) -> tuple[str, bool]:
+def _read_split_file(path: Path) -> tuple[str, str | None, bool]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return str(content["name"]), bool(content.get("test", True))
+        name, pixels = content["name"], content.get("pixels_sha256")
+        if not re.fullmatch(NAME_PATTERN, name) or not (pixels is None or re.fullmatch(r"[0-9a-f]{64}", pixels)):
+            raise ValueError("name or pixels_sha256 is malformed")
+        return name, pixels, bool(content.get("test", True))
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error})",

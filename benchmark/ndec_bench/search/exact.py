@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_bench.matches import Matches
+from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,8 @@ def search(
     cap: int,
     *,
     metric: str = "l2",
-    progress: Progress | None = None,
+    progress: Progress = silent,
+    stage: str = "searching references",
 ) -> Matches:
     """Return the best ``cap`` pairs over all queries together, in the order of record.
 
@@ -49,6 +51,8 @@ def search(
         Number of pairs kept (global top-K).
     metric
         ``l2`` or ``ip``.
+    progress, stage
+        Called as ``progress(stage, done, total)`` in references.
     """
     q, r = queries.vectors.astype(np.float64), references.vectors.astype(np.float64)
     margin = _error_bound(q, r)
@@ -57,8 +61,7 @@ def search(
     for start in range(0, len(r), rows):
         block = r[start : start + rows]
         held.add(_estimates(q, block, metric), start)
-        if progress is not None:
-            progress("searching references", min(start + rows, len(r)), len(r))
+        progress(stage, min(start + rows, len(r)), len(r))
     scores = _scores_of_record(queries.vectors, references.vectors, held.query_rows, held.reference_rows, metric)
     found = Matches(np.array(queries.ids)[held.query_rows], np.array(references.ids)[held.reference_rows], scores)
     return found.sorted(cap)
