@@ -9,7 +9,7 @@ CARD = SubmissionCard(
     name="thumbnail",
     split="ndec-mini-1",
     authors=['Somebody "quoted" \\ O\'Name', "Zweite Ünïcode 名前"],
-    method=Method(title="Thumbnail", paper="https://example.org/paper", code_license="Apache-2.0"),
+    method=Method(title="Thumbnail", paper="https://example.org/paper", code_licence="Apache-2.0"),
     declarations=Declarations(labels_used=["dev1"], background="other"),
     descriptors=Files(name="thumbnail.h5", sha256="0" * 64),
     threshold=-0.5,

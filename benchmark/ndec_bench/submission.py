@@ -51,8 +51,8 @@ class Method(_Record):
     )
     paper: Link | None = Field(default=None, description="Address of the paper")
     code: Link | None = Field(default=None, description="Address of the code")
-    code_license: Line | None = Field(default=None, description="SPDX name of the code's licence")
-    weights_license: Line | None = Field(
+    code_licence: Line | None = Field(default=None, description="SPDX name of the code's licence")
+    weights_licence: Line | None = Field(
         default=None, description="SPDX name of the weights' licence; none without weights"
     )
     commercial_use: Literal["yes", "no", "unclear"] = Field(

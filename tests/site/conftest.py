@@ -1,0 +1,289 @@
+"""Results as a scorer would write them, from a seed: the numbers are invented, their relations are not."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from ndec_bench.account import share
+from ndec_bench.report import Result, write_result
+from ndec_bench.site import build
+from ndec_bench.submission import SubmissionCard, write_card
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SIZES = {  # queries, true pairs, hard negatives, references
+    "ndec": (49_252, 5_009, 24_252, 1_000_000),
+    "ndec-mini-1": (6_000, 2_000, 2_000, 8_000),
+    "ndec-mini-1-small": (900, 300, 300, 1_000),
+    "disc21-final": (50_000, 10_000, None, 1_000_000),
+}
+EDITS = (
+    "aspect",
+    "blur",
+    "collage",
+    "colour",
+    "crop",
+    "flip",
+    "overlay",
+    "paste",
+    "recompress",
+    "rotate",
+    "screenshot",
+)
+
+
+def _curve(quality: float) -> dict[str, list[float]]:
+    recall = np.linspace(0.002, min(0.98, quality * 1.25), 240)
+    precision = np.clip(1.0 - 0.02 * recall - (recall / (quality * 1.18)) ** 7, 0.003, 1.0)
+    return {
+        "recall": recall.round(6).tolist(),
+        "precision": precision.round(6).tolist(),
+        "threshold": (-0.2 - 1.5 * recall).tolist(),
+    }
+
+
+def _part(name: str, quality: float, queries: int, positives: int, *, edits: bool, replicates: int) -> dict[str, Any]:
+    shared = np.random.default_rng(7).normal(0.0, 0.007, replicates)
+    own = np.random.default_rng(zlib.crc32(name.encode())).normal(0.0, 0.004, replicates)
+    micro_ap = np.clip(quality + shared + own, 0.0, 1.0).round(8)
+    curve = _curve(quality)
+    reached = [r for r, p in zip(curve["recall"], curve["precision"], strict=True) if p >= 0.9]
+    recall = np.clip((reached or [0.0])[-1] + shared + own, 0.0, 1.0).round(8)
+    bounds = np.quantile(micro_ap, (0.025, 0.975)).tolist() if replicates else None
+    return {
+        "queries": queries,
+        "positives": positives,
+        "predictions": 10 * queries,
+        "cap": 10 * queries,
+        "micro_ap": quality,
+        "micro_ap_interval": bounds,
+        "recall_at_p90": reached[-1] if reached else None,
+        "recall_at_p90_interval": np.quantile(recall, (0.025, 0.975)).tolist() if replicates else None,
+        "threshold_at_p90": -0.2 - 1.5 * reached[-1] if reached else None,
+        "recall_at_1": min(1.0, quality + 0.11),
+        "recall_at_10": min(1.0, quality + 0.16),
+        "precision_at_recall": {"0.5": 0.97, "0.7": 0.88 if quality > 0.6 else None, "0.8": None},
+        "recall_by_edit": {
+            edit: {
+                "copies": 120 + 31 * i,
+                "recall_at_1": round(quality * (0.7 + 0.04 * i), 4),
+                "recall_at_p90": round(quality * (0.5 + 0.04 * i), 4),
+            }
+            for i, edit in enumerate(EDITS)
+        }
+        if edits
+        else None,
+        "pr_curve": curve,
+        "replicates": {
+            "stream": "ndec-poisson-1",
+            "micro_ap": micro_ap.tolist(),
+            "recall_at_p90": recall.tolist(),
+        }
+        if replicates
+        else None,
+    }
+
+
+def _at_threshold(rates: tuple[float, float], hard: int, plain: int, positives: int, recall: float) -> dict[str, Any]:
+    hits = int(rates[0] * hard), int(rates[1] * plain)
+    true_positives = int(recall * positives)
+    wrong = {"hard_negative": int(hits[0] * 1.3), "plain_distractor": hits[1], "wrong_reference": positives // 400}
+    alerts = true_positives + sum(wrong.values())
+    return {
+        "threshold": -0.734251,
+        "true_positives": true_positives,
+        "false_positives": wrong,
+        "precision": true_positives / alerts,
+        "recall": true_positives / positives,
+        "hard_negatives_hit": share(hits[0], hard).model_dump(),
+        "plain_distractors_hit": share(hits[1], plain).model_dump(),
+        "without_match_hit": share(sum(hits), hard + plain).model_dump(),
+        "alerts_per_true_match": alerts / true_positives,
+    }
+
+
+def _account(quality: float, isc: float, hard: int, plain: int, positives: int) -> dict[str, Any]:
+    return {
+        "queries": hard,
+        "plain_distractors": plain,
+        "weight": (plain + hard) / plain,
+        "micro_ap_isc_weighted": isc - 0.006,
+        "cost": isc - 0.006 - quality,
+        "difference": isc - quality,
+        "at_p90_isc": _at_threshold((0.21 - 0.2 * quality, 0.012), hard, plain, positives, isc - 0.08),
+        "at_p90_all": _at_threshold((0.02, 0.002), hard, plain, positives, quality - 0.09),
+        "transfer": {
+            "thresholds": [-0.731, -0.742],
+            "true_positives": int(0.6 * positives),
+            "false_positives": int(0.2 * positives),
+            "precision": 0.75,
+            "recall": int(0.6 * positives) / positives,
+        },
+    }
+
+
+def result_of(
+    name: str, quality: float = 0.6, split: str = "ndec", *, replicates: int = 200, **changes: object
+) -> Result:
+    """Return a result of ``split`` with µAP ``quality``; ``changes`` replace fields of the JSON."""
+    queries, positives, hard, references = SIZES.get(split, (400, 100, None, 1_500))
+    isc = min(1.0, round(quality + 0.09, 6))
+    edits = split.startswith("ndec-mini")
+    parts = {"all": _part(name, quality, queries, positives, edits=edits, replicates=replicates)}
+    if hard:
+        parts["isc"] = _part(name, isc, queries - hard, positives, edits=edits, replicates=replicates)
+    digest = f"{zlib.crc32(split.encode()):08x}" * 8
+    content: dict[str, Any] = {
+        "schema_version": 1,
+        "name": name,
+        "split": split,
+        "protocol": "ndec-1",
+        "track": "descriptor",
+        "metric": "l2",
+        "signature": f"uAP|split:{split}|protocol:ndec-1|cand:global{10 * queries}|metric:l2|sn:none|asym:none|"
+        f"ties:worst|gt:{digest[:8]}|v:0.1.0",
+        "predictions_sha256": f"{zlib.crc32(name.encode()):08x}" * 8,
+        "partial": False,
+        "dimensions": 256,
+        "bytes_per_reference": 512,
+        "stored_dtype": "float16",
+        "references": references,
+        "parts": parts,
+        "hard_negatives": hard and _account(quality, isc, hard, queries - positives - hard, positives),
+        "describing": {
+            "baseline": name,
+            "device": "cpu",
+            "images": queries + references,
+            "seconds": 4242.5,
+            "milliseconds_per_image": 4.05,
+            "images_per_second": 247.0,
+        },
+        "notes": [],
+        "digests": {"submission": "5b" * 32, "ground_truth": "67" * 32, "split": digest},
+        "provenance": {
+            "ndec_bench": "0.1.0",
+            "git_commit": "0f37c5e1b2a3c4d5e6f708192a3b4c5d6e7f8091-dirty",
+            "python": "3.11.7",
+            "libraries": {"h5py": "3.14.0", "numpy": "2.4.6", "scipy": "1.17.0"},
+            "platform": "Linux-6.1-x86_64",
+            "cpu": "Example CPU, 2 cores",
+            "seconds": 61.25,
+            "peak_memory_bytes": 1_523_000_000,
+            "command": f"ndec-bench score submissions/{name}/{name}.h5 --out results/ndec-1/{name}.json",
+        },
+    }
+    return Result.model_validate_json(json.dumps({**content, **changes}))
+
+
+def card_of(name: str, split: str = "ndec", **method: object) -> SubmissionCard:
+    """Return the card of a submission; ``method`` replaces fields of its method."""
+    return SubmissionCard.model_validate(
+        {
+            "name": name,
+            "split": split,
+            "authors": ["First Author", "Second Author"],
+            "date": "2026-11-20",
+            "method": {
+                "title": name.replace("-", " ").capitalize(),
+                "description": "An image becomes a vector of 256 numbers, whitened on the background set.",
+                "paper": "https://example.org/paper.pdf",
+                "code": "https://example.org/code",
+                "code_licence": "Apache-2.0",
+                "weights_licence": "CC-BY-NC-4.0",
+                "commercial_use": "no",
+                **method,
+            },
+            "descriptors": {"name": f"{name}.h5", "sha256": "5b" * 32, "url": "https://example.org/d.h5"},
+            "threshold": -0.74,
+        }
+    )
+
+
+class Folders:
+    """A folder of results, one of submissions, and the site built from them."""
+
+    def __init__(self, root: Path) -> None:
+        self.results, self.submissions, self.out = root / "results", root / "submissions", root / "site"
+        self.results.mkdir(parents=True)
+        self.submissions.mkdir()
+
+    def add(self, result: Result, card: SubmissionCard | None = None) -> Path:
+        """Write a result and its card; return the path of the result."""
+        path = self.results / result.protocol / f"{result.name}.json"
+        write_result(path, result)
+        if card is not None:
+            folder = self.submissions / card.name
+            folder.mkdir()
+            (folder / "submission.toml").write_text(write_card(card), encoding="utf-8")
+        return path
+
+    def build(self) -> Path:
+        """Build the site and return its folder."""
+        build(self.results, self.out, submissions=self.submissions)
+        return self.out
+
+    def page(self, path: str = "index.html") -> str:
+        """Return the text of a page of the built site."""
+        return (self.out / path).read_text(encoding="utf-8")
+
+
+def fill(folders: Folders) -> Folders:
+    """Put every kind of result into ``folders``: NDEC in two tracks, embedded benchmarks, other splits, odd ones."""
+    names = ("whitened-cnn", "contrastive-vit", "scattering-net", "distilled-student", "multi-crop", "phash", "gist")
+    qualities = (0.7312, 0.7268, 0.7251, 0.6411, 0.6104, 0.2204, 0.1553)
+    for name, quality in zip(names, qualities, strict=True):
+        folders.add(result_of(name, quality, replicates=1000), card_of(name))
+    matching = {"track": "matching", "metric": "score", "dimensions": None, "bytes_per_reference": None}
+    folders.add(result_of("pair-matcher", 0.78, describing=None, **matching), card_of("pair-matcher"))
+    folders.add(
+        result_of(
+            "half-the-references", 0.8, partial=True, references=500_000, missing_references=500_000, recall_ceiling=0.5
+        )
+    )
+    folders.add(result_of("cut-list", 0.7, truncated=True, notes=["600,000 pairs given"], **matching))
+    folders.add(result_of("no-replicates", 0.655, replicates=0), card_of("no-replicates"))
+    for name, quality in (("thumbnail", 0.31), ("mini-phash", 0.36), ("random-features", 0.52)):
+        folders.add(result_of(f"{name}-small", quality, "ndec-mini-1-small"))
+        folders.add(result_of(name, quality + 0.01, "ndec-mini-1"), card_of(name, "ndec-mini-1"))
+    folders.add(result_of("final-sscd", 0.61, "disc21-final"), card_of("final-sscd", "disc21-final"))
+    folders.add(result_of("shop", 0.42, "Our Shop's Photos/2026"))
+    return folders
+
+
+@pytest.fixture(scope="session")
+def make_result() -> Callable[..., Result]:
+    """Return the factory of results."""
+    return result_of
+
+
+@pytest.fixture(scope="session")
+def make_card() -> Callable[..., SubmissionCard]:
+    """Return the factory of cards."""
+    return card_of
+
+
+@pytest.fixture(scope="session")
+def make_folders() -> Callable[[Path], Folders]:
+    """Return the maker of empty folders of results and submissions."""
+    return Folders
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    """Return empty folders of results and submissions."""
+    return Folders(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def full_site(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Return a built site with every kind of page."""
+    folders = fill(Folders(tmp_path_factory.mktemp("full site")))
+    folders.build()
+    return folders

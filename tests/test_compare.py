@@ -1,0 +1,186 @@
+import zlib
+
+import numpy as np
+import pytest
+
+from ndec_bench.compare import paired, rank_intervals
+from ndec_bench.errors import DataError
+from ndec_bench.report import Curve, Digests, PartScore, Provenance, Replicates, Result
+
+# Pencil and paper: eight draws of the difference a - b are +2 +1 +3 +1 -1 +2 0 +4 hundredths.
+A = [0.52, 0.51, 0.53, 0.51, 0.49, 0.52, 0.50, 0.54]
+B = [0.50] * 8
+
+
+def result(
+    name: str,
+    score: float,
+    replicates: list[float] | None,
+    *,
+    split: str = "ab" * 32,
+    stream: str = "s",
+    recall: float | None = 0.4,
+) -> Result:
+    stored = replicates and Replicates(stream=stream, micro_ap=replicates, recall_at_p90=[x / 2 for x in replicates])
+    part = PartScore(
+        queries=10,
+        positives=5,
+        predictions=100,
+        cap=100,
+        micro_ap=score,
+        recall_at_p90=recall,
+        threshold_at_p90=None,
+        recall_at_1=0.5,
+        recall_at_10=0.5,
+        precision_at_recall={},
+        pr_curve=Curve(recall=[], precision=[], threshold=[]),
+        replicates=stored,
+    )
+    return Result(
+        name=name,
+        split="hand",
+        protocol="ndec-1",
+        track="descriptor",
+        metric="l2",
+        signature="",
+        predictions_sha256="",
+        partial=False,
+        references=10,
+        parts={"all": part},
+        digests=Digests(submission="", ground_truth="", split=split),
+        provenance=Provenance(
+            ndec_bench="0",
+            git_commit=None,
+            python="3",
+            libraries={},
+            platform="",
+            cpu="",
+            seconds=0.0,
+            peak_memory_bytes=None,
+        ),
+    )
+
+
+def noisy(name: str, score: float, count: int = 1000) -> Result:
+    shared = np.random.default_rng(1).normal(0, 0.01, count)
+    own = np.random.default_rng(zlib.crc32(name.encode())).normal(0, 0.002, count)
+    return result(name, score, np.clip(score + shared + own, 0, 1).tolist())
+
+
+def test_paired_by_hand() -> None:
+    found = paired(result("a", 0.515, A), result("b", 0.5, B))
+    assert found.difference == pytest.approx(0.015)
+    assert found.interval == pytest.approx((-0.01, 0.04))  # the ends of eight draws
+    # two of eight are <= 0 (-1 and 0), seven are >= 0: 2 * (2 + 1) / (8 + 1)
+    assert found.p_value == pytest.approx(2 * 3 / 9)
+    assert not found.significant
+
+
+def test_paired_is_antisymmetric_in_the_difference_and_symmetric_in_p() -> None:
+    a, b = noisy("a", 0.60), noisy("b", 0.598)
+    forth, back = paired(a, b), paired(b, a)
+    assert forth.difference == -back.difference
+    assert forth.p_value == back.p_value
+
+
+def test_p_value_is_never_zero_and_never_above_one() -> None:
+    better = paired(result("a", 0.6, [x + 0.1 for x in B]), result("b", 0.5, B))
+    assert better.p_value == pytest.approx(2 / 9)
+    assert better.significant
+    same = paired(result("a", 0.5, B), result("b", 0.5, B))
+    assert (same.p_value, same.interval, same.significant) == (1.0, (0.0, 0.0), False)
+
+
+def test_pairing_sees_what_overlapping_intervals_hide() -> None:
+    a, b = noisy("a", 0.612), noisy("b", 0.600)
+    spread = np.quantile(a.parts["all"].replicates.micro_ap, 0.025)  # type: ignore[union-attr]
+    assert spread < 0.600  # a's own interval covers b's score
+    assert paired(a, b).significant
+
+
+def test_paired_on_recall_counts_not_reached_as_zero() -> None:
+    found = paired(result("a", 0.5, A, recall=0.25), result("b", 0.5, B, recall=None), measure="recall_at_p90")
+    assert found.difference == 0.25
+    assert found.interval == pytest.approx((-0.005, 0.02))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "part", "message"),
+    [
+        (result("a", 0.5, A), result("b", 0.5, B, split="cd" * 32), "all", "a and b: different splits"),
+        (result("a", 0.5, A), result("b", 0.5, B, stream="t"), "all", "a and b: replicates cannot be paired"),
+        (result("a", 0.5, A), result("b", 0.5, B[:7]), "all", "8 of stream s and 7 of stream s"),
+        (result("a", 0.5, A), result("b", 0.5, None), "all", "b: no bootstrap replicates"),
+        (result("a", 0.5, A), result("b", 0.5, B), "isc", "a: no part 'isc'"),
+    ],
+)
+def test_paired_refuses_what_does_not_belong_together(a: Result, b: Result, part: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        paired(a, b, part=part)
+
+
+def test_rank_intervals_by_hand() -> None:
+    # a and b swap from draw to draw; c is below both in every draw; d is below c.
+    up = [0.7, 0.72] * 50
+    down = [0.71, 0.7] * 50
+    standings = rank_intervals(
+        [
+            result("d", 0.2, [0.2] * 100),
+            result("b", 0.705, down),
+            result("a", 0.71, up),
+            result("c", 0.5, [0.5] * 100),
+        ]
+    )
+    assert [(s.result.name, s.rank, s.best, s.worst, s.group) for s in standings] == [
+        ("a", 1, 1, 2, 1),
+        ("b", 2, 1, 2, 1),
+        ("c", 3, 3, 3, 2),
+        ("d", 4, 4, 4, 3),
+    ]
+
+
+def test_a_tie_group_is_measured_from_its_first_row() -> None:
+    # a ~ b and b ~ c, but a is better than c: c starts a group of its own, its rank interval still reaches b.
+    draws = np.linspace(-0.01, 0.01, 101)
+    a, b, c = 0.52 + 0 * draws, 0.515 + draws, 0.51 - 0.9 * draws
+    standings = rank_intervals([result(n, float(x.mean()), x.tolist()) for n, x in (("a", a), ("b", b), ("c", c))])
+    assert [(s.result.name, s.best, s.worst, s.group) for s in standings] == [
+        ("a", 1, 2, 1),
+        ("b", 1, 3, 1),
+        ("c", 2, 3, 2),
+    ]
+
+
+def test_results_without_replicates_keep_a_bare_rank() -> None:
+    standings = rank_intervals(
+        [result("a", 0.9, A), result("x", 0.7, None), result("y", 0.6, B[:5]), result("b", 0.5, B)]
+    )
+    assert [(s.result.name, s.rank, s.best, s.worst, s.group) for s in standings] == [
+        ("a", 1, 1, 4, 1),
+        ("x", 2, None, None, None),
+        ("y", 3, None, None, None),
+        ("b", 4, 1, 4, 1),
+    ]
+
+
+def test_equal_scores_share_a_rank_and_stand_by_name() -> None:
+    standings = rank_intervals([result("b", 0.5, None), result("a", 0.5, None), result("c", 0.4, None)])
+    assert [(s.result.name, s.rank) for s in standings] == [("a", 1), ("b", 1), ("c", 3)]
+
+
+def test_no_results_no_standings() -> None:
+    assert rank_intervals([]) == []
+
+
+def test_rank_intervals_refuses_two_splits() -> None:
+    with pytest.raises(DataError, match="rank results of one split only"):
+        rank_intervals([result("a", 0.5, A), result("b", 0.5, B, split="cd" * 32)])
+
+
+def test_rank_intervals_agrees_with_paired_for_every_pair() -> None:
+    results = [noisy(f"m{i:02}", 0.5 + 0.0015 * i) for i in range(30)]
+    standings = rank_intervals(results)
+    for standing in standings:
+        others = [paired(standing.result, other) for other in results if other is not standing.result]
+        assert standing.best == 1 + sum(p.interval[1] < 0 for p in others)
+        assert standing.worst == len(results) - sum(p.interval[0] > 0 for p in others)
