@@ -38,3 +38,16 @@ def test_an_unusable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"file/x: cannot be written"):
         write_text(tmp_path / "file" / "x", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("old")
+
+    def write_to_a_full_disk() -> None:
+        with replacing(tmp_path / "result.json"), Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"x")
+
+    with pytest.raises(DataError, match=r"result.json: writing failed \(No space left on device\); free disk space"):
+        write_to_a_full_disk()
+    assert (tmp_path / "result.json").read_text() == "old"

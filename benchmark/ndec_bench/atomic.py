@@ -24,7 +24,7 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises
     ------
     DataError
-        If the folder cannot be made or written to.
+        If the folder cannot be made or written to, or the block or the move fails with an OSError (a full disk).
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -41,19 +41,18 @@ def replacing(target: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
+    except OSError as error:
+        raise DataError(
+            f"{target}: writing failed ({error.strerror or error})", hint="free disk space and run again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, content: bytes) -> None:
     """Write ``content`` to ``target``, whole or not at all. Raises DataError as `replacing` does."""
-    try:
-        with replacing(target) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise DataError(
-            f"{target}: writing failed ({error.strerror or error})", hint="free disk space and run again"
-        ) from error
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(target: Path, content: str) -> None:

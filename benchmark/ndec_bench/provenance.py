@@ -11,7 +11,7 @@ from pathlib import Path
 from ndec_bench import __version__
 from ndec_bench.report import Provenance
 
-_LIBRARIES = ("h5py", "numpy", "pandas", "pillow", "pydantic", "scipy")
+_LIBRARIES = ("h5py", "numpy", "pillow", "pydantic", "scipy")
 
 
 def collect(seconds: float, command: str | None = None) -> Provenance:

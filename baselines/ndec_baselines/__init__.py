@@ -1,0 +1,28 @@
+"""Methods that turn images into descriptors, each loaded on first use.
+
+>>> import ndec_baselines
+>>> baseline = ndec_baselines.load("thumbnail")
+>>> baseline.card.dimension
+256
+"""
+
+from __future__ import annotations
+
+from ndec_baselines.base import Baseline, Card, Described, Expected, Preprocessing, Registration, Weights
+from ndec_baselines.registry import BASELINES, Listed, card, listed, load, names
+
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "Card",
+    "Described",
+    "Expected",
+    "Listed",
+    "Preprocessing",
+    "Registration",
+    "Weights",
+    "card",
+    "listed",
+    "load",
+    "names",
+]

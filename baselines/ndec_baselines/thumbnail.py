@@ -1,0 +1,79 @@
+"""``thumbnail``: the image as 16 x 16 grey values. The floor that every other method has to beat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ndec_baselines.base import Card, Described, Preprocessing, Registration
+from ndec_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ndec_baselines.base import ModelInput
+
+SIDE = 16
+
+CARD = Card(
+    name="thumbnail",
+    version="1",
+    title="Thumbnail 16 x 16",
+    description=(
+        "The whole image as 16 x 16 grey values: area averages, minus their mean, plus one grey level, at unit length. "
+        "It knows brightness and contrast changes, blur and recompression; a crop or a mirror image is another image."
+    ),
+    dimension=SIDE * SIDE,
+    metric="l2",
+    preprocessing=Preprocessing(
+        size=f"{SIDE} x {SIDE}, aspect ratio not kept",
+        filter="Pillow BOX (area average)",
+        colour="RGB to L (Pillow, ITU-R 601)",
+        normalisation="uint8",
+    ),
+    postprocessing="minus mean, plus 1 grey level, L2",
+    input=f"{SIDE} x {SIDE} grey",
+    code_licence="Apache-2.0",
+)
+
+
+class Thumbnail:
+    """The loaded baseline; see `CARD`. Integer averages and exact sums: the same bytes on every machine."""
+
+    card = CARD
+    device = "cpu"
+    weights_sha256 = None
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return (16, 16) uint8 area averages of the grey image."""
+        return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
+
+    def describe(self, batch: ModelInput) -> Described:
+        """Return the descriptors of a batch (n, 16, 16).
+
+        A constant is added after centring: it is orthogonal to every centred vector, keeps the noise of nearly flat
+        images from being blown up, and gives a flat image a descriptor (all others at distance about 1.41) in place
+        of a zero vector.
+        """
+        grey = np.asarray(batch, dtype=np.float64).reshape(len(batch), SIDE * SIDE)
+        values = grey - grey.mean(axis=1, keepdims=True) + 1.0
+        norms = np.sqrt((values * values).sum(axis=1, keepdims=True))
+        return Described(np.ascontiguousarray(values / norms, dtype=np.float32))
+
+
+def _load(weights: Path | None, device: str) -> Thumbnail:
+    check_cpu(CARD.name, device)
+    return Thumbnail()
+
+
+def check_cpu(name: str, device: str) -> None:
+    """Raise UsageError unless ``device`` lets the baseline ``name``, which knows no other, run on the CPU."""
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"baseline {name} runs on the CPU only, not on {device!r}", hint="leave --device out")
+
+
+BASELINE = Registration(CARD, _load)

@@ -1,0 +1,231 @@
+"""The list of baselines, their cards, entry points of other packages, and the command that shows them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ndec_baselines
+from ndec_baselines import registry
+from ndec_baselines.base import Card, Described, Preprocessing, Registration, recipe
+from ndec_bench.cli import run
+from ndec_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from ndec_baselines.base import ModelInput
+
+WITHOUT_WEIGHTS = ["phash", "scattering", "thumbnail"]
+
+
+@pytest.mark.parametrize("name", sorted(ndec_baselines.BASELINES))
+def test_every_card_is_complete(name: str) -> None:
+    card = ndec_baselines.card(name)
+    assert card.name == name
+    assert card.dimension > 0
+    assert all(getattr(card.preprocessing, field.name) for field in fields(Preprocessing))
+    assert all([card.version, card.title, card.description, card.postprocessing, card.input, card.code_licence])
+    if card.weights is not None:
+        assert len(card.weights.sha256 or "") == 64
+        assert card.weights.size > 0
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (640, 480)])
+@pytest.mark.parametrize("kind", ["noise", "flat black", "flat white"])
+def test_every_image_has_a_finite_descriptor_that_is_not_zero(name: str, size: tuple[int, int], kind: str) -> None:
+    baseline = ndec_baselines.load(name)
+    if kind == "noise":
+        pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        image = Image.fromarray(pixels)
+    else:
+        image = Image.new("RGB", size, kind.split()[1])
+    described = baseline.describe(np.asarray(baseline.preprocess(image))[None])
+    assert described.vectors.shape == (1, baseline.card.dimension)
+    assert described.vectors.dtype == np.float32
+    assert described.vectors.flags["C_CONTIGUOUS"]
+    assert described.norms is None
+    assert np.isfinite(described.vectors).all()
+    assert np.abs(described.vectors).max() > 0
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="'sscdd' is unknown; known: mobilenetv2, phash, scattering, thumbnail"):
+        ndec_baselines.load("sscdd")
+
+
+def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r'needs torch, not installed here; pip install "ndec-bench\[baselines\]"'):
+        ndec_baselines.load("scattering")
+    rows = {row.name: row for row in ndec_baselines.listed()}
+    assert rows["thumbnail"].available
+    assert not rows["phash"].available
+    assert "imagehash" in rows["phash"].missing
+
+
+def test_weights_for_a_baseline_without_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="thumbnail takes no weights"):
+        ndec_baselines.load("thumbnail", weights=tmp_path / "file")
+
+
+@pytest.mark.parametrize(("name", "device"), [("thumbnail", "cuda"), ("phash", "tpu"), ("scattering", "tpu")])
+def test_a_device_that_is_not_there_is_refused(name: str, device: str) -> None:
+    with pytest.raises(UsageError, match=device):
+        ndec_baselines.load(name, device=device)
+
+
+def test_the_recipe_is_text_without_machine_or_clock() -> None:
+    texts = recipe(ndec_baselines.load("thumbnail"))
+    assert texts == {
+        "baseline": "thumbnail",
+        "baseline_version": "1",
+        "metric": "l2",
+        "preprocessing": (
+            "RGB to L (Pillow, ITU-R 601); 16 x 16, aspect ratio not kept, Pillow BOX (area average); uint8; "
+            "EXIF orientation not applied"
+        ),
+        "postprocessing": "minus mean, plus 1 grey level, L2",
+    }
+
+
+# Baselines of other packages
+
+
+class _Mean:
+    """The mean colour."""
+
+    device = "cpu"
+    weights_sha256 = None
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
+        return np.asarray(image.resize((1, 1), Image.Resampling.BOX), dtype=np.float32).reshape(3)
+
+    def describe(self, batch: ModelInput) -> Described:
+        return Described(np.asarray(batch) + np.float32(1))
+
+
+def _card(name: str) -> Card:
+    return Card(
+        name=name,
+        version="1",
+        title="Mean colour",
+        description="Three numbers.",
+        dimension=3,
+        metric="l2",
+        preprocessing=Preprocessing("any", "none", "RGB", "mean"),
+        postprocessing="plus one",
+        input="RGB",
+        code_licence="MIT",
+    )
+
+
+@pytest.fixture
+def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that installs an imaginary package with entry points."""
+
+    def install(**targets: object) -> None:
+        module = ModuleType("their_package")
+        points = []
+        for number, (name, value) in enumerate(targets.items()):
+            setattr(module, f"OBJECT_{number}", value)
+            points.append(EntryPoint(name, f"their_package:OBJECT_{number}", registry.ENTRY_POINT_GROUP))
+        monkeypatch.setitem(sys.modules, "their_package", module)
+
+        monkeypatch.setattr(registry, "entry_points", EntryPoints(points).select)
+
+    return install
+
+
+def test_an_entry_point_adds_a_baseline(offer: Callable[..., None]) -> None:
+    card = _card("mean")
+    offer(mean=Registration(card, lambda weights, device: _Mean(card)))
+    assert "mean" in ndec_baselines.names()
+    assert {row.name: row.available for row in ndec_baselines.listed()}["mean"]
+    baseline = ndec_baselines.load("mean")
+    vectors = baseline.describe(
+        np.stack([np.asarray(baseline.preprocess(Image.new("RGB", (4, 4), (9, 19, 29))))])
+    ).vectors
+    assert vectors.tolist() == [[10.0, 20.0, 30.0]]
+
+
+def test_the_worked_example_of_the_documentation_runs(offer: Callable[..., None]) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "baselines.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n# my_baselines.py\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 -- our own page
+    offer(**{"mean-colour": names["BASELINE"]})
+    baseline = ndec_baselines.load("mean-colour")
+    image = Image.new("RGB", (8, 6), (1, 2, 3))
+    assert baseline.describe(np.asarray(baseline.preprocess(image))[None]).vectors.tolist() == [[2.0, 3.0, 4.0]]
+
+
+def test_a_name_that_is_taken_is_refused_and_the_others_still_run(offer: Callable[..., None]) -> None:
+    offer(thumbnail=Registration(_card("thumbnail"), lambda weights, device: _Mean(_card("thumbnail"))))
+    with pytest.raises(UsageError, match=r"offered by ndec_baselines\.thumbnail:BASELINE and by their_package:"):
+        ndec_baselines.load("thumbnail")
+    assert ndec_baselines.load("phash").card.name == "phash"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("a string", "is str, expected"), (Registration(_card("other"), lambda weights, device: None), "calls itself")],  # type: ignore[arg-type]
+)
+def test_a_broken_entry_point_says_so_and_is_listed(offer: Callable[..., None], value: object, message: str) -> None:
+    offer(mean=value)
+    with pytest.raises(UsageError, match=message):
+        ndec_baselines.load("mean")
+    row = {row.name: row for row in ndec_baselines.listed()}["mean"]
+    assert row.card is None
+    assert message in row.missing
+
+
+def test_an_entry_point_that_cannot_be_imported_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.BASELINES, "gone", "no_such_module:BASELINE")
+    row = {row.name: row for row in ndec_baselines.listed()}["gone"]
+    assert "no_such_module:BASELINE cannot be imported (ModuleNotFoundError" in row.missing
+
+
+# The command
+
+
+def test_the_command_lists_baselines_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["baselines", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows.keys() >= ndec_baselines.BASELINES.keys()
+    assert rows["thumbnail"]["dimension"] == 256
+    assert rows["thumbnail"]["weights"] is None
+    assert rows["thumbnail"]["available"] is True
+    assert rows["thumbnail"]["expected"] == []
+    assert rows["mobilenetv2"]["weights"]["licence"] == "BSD-3-Clause"
+
+
+def test_the_command_lists_baselines_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["baselines"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ndec_baselines.BASELINES)
+
+
+def test_listing_imports_no_model_library() -> None:
+    code = (
+        "import sys, ndec_baselines; ndec_baselines.listed(); "
+        "print([m for m in ('torch', 'torchvision', 'imagehash', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

