@@ -1,0 +1,93 @@
+"""The command line: it parses, calls the library and prints. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, cast
+
+import typer
+
+from ndec_bench.cli import baselines, console, demo, mini, pack, run_baseline, score, site
+from ndec_bench.errors import InterruptedRun, NdecBenchError, UsageError
+
+EPILOG = (
+    "Exit codes: 0 done, 2 wrong use, 3 bad submission, 4 bad or missing data, 5 network, 6 interrupted. "
+    "Results go to stdout (with --json as JSON alone), progress and messages to stderr."
+)
+
+# Typer carries its own copy of click from 0.20 on and the public click before; its errors are reached the same way.
+_WrongUse = cast("type[Any]", typer.BadParameter.__bases__[0])
+
+# What Typer makes of Ctrl-C inside a command; ours is documented as 6.
+_TYPER_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ndec-bench",
+    help="Benchmark harness and leaderboard for practical image copy detection (NDEC).",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from ndec_bench import __version__
+
+        console.out(f"ndec-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Benchmark harness and leaderboard for practical image copy detection (NDEC)."""
+
+
+demo.register(app)
+mini.register(app)
+baselines.register(app)
+pack.register(app)
+run_baseline.register(app)
+score.register(app)
+site.register(app)
+
+
+def main() -> None:
+    """Run the command line and end the process with its documented exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Return the exit code of the command line given as ``arguments``; print results and errors as documented."""
+    as_json = "--json" in arguments
+    try:
+        code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
+    except NdecBenchError as error:
+        return console.report_error(error, as_json=as_json)
+    except _WrongUse as error:
+        return _wrong_use(error, as_json=as_json)
+    except (typer.Abort, KeyboardInterrupt):
+        return console.report_error(_stopped(), as_json=as_json)
+    if code == _TYPER_INTERRUPTED:
+        return console.report_error(_stopped(), as_json=as_json)
+    return code if isinstance(code, int) else 0
+
+
+def _stopped() -> InterruptedRun:
+    return InterruptedRun("stopped; nothing half-written was left", hint="run the same command again to go on")
+
+
+def _wrong_use(
+    error: Any,  # noqa: ANN401 -- click's own class, reached through typer
+    *,
+    as_json: bool,
+) -> int:
+    if as_json:
+        return console.report_error(UsageError(error.format_message()), as_json=True)
+    error.show()
+    return UsageError.exit_code

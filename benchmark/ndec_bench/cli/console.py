@@ -1,0 +1,143 @@
+"""What the command line prints: results and JSON to stdout, progress, notes and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ndec_bench.errors import NdecBenchError
+    from ndec_bench.progress import Progress
+
+
+_LOG_WIDTH = 120
+
+
+def out(text: str) -> None:
+    """Print ``text`` to stdout as it is."""
+    sys.stdout.write(text + "\n")
+
+
+def out_json(content: object) -> None:
+    """Print ``content`` to stdout as JSON."""
+    out(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """Print a note to stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: int = 1,
+    caption: str | None = None,
+) -> None:
+    """Print a table to stdout: the first ``left`` columns to the left, the others, numbers, to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    view = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, caption=caption)
+    view.caption_justify = "left"
+    for number, column in enumerate(columns):
+        view.add_column(column, justify="left" if number < left else "right", overflow="fold")
+    for row in rows:
+        view.add_row(*(Text(cell, no_wrap=True) for cell in row))
+    # A pipe or a log has no width; a table must not be cut there.
+    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(view)
+
+
+def report_error(error: NdecBenchError, *, as_json: bool) -> int:
+    """Print ``error`` (one line on stderr; with ``as_json`` a JSON object on stdout) and return its exit code."""
+    if as_json:
+        body = {
+            "kind": error.kind,
+            "message": error.message,
+            "hint": error.hint,
+            "exit_code": error.exit_code,
+        }
+        out_json({"error": body})
+    else:
+        note(f"ndec-bench: {error.kind}: {_one_line(str(error))}")
+    return error.exit_code
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Yield a callback that draws one bar per stage on stderr; plain lines where stderr is no terminal."""
+    if sys.stderr.isatty():
+        with _bars() as draw:
+            yield draw
+    else:
+        yield _Lines()
+
+
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=False) as bars:
+        tasks: dict[str, Any] = {}
+
+        def draw(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield draw
+
+
+class _Lines:
+    """A line when a stage is done, and one every ten seconds before: readable in a log."""
+
+    EVERY = 10.0
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._finished: set[str] = set()
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        now = time.monotonic()
+        over = done >= total and stage not in self._finished
+        if over or (done < total and now - self._last >= self.EVERY):
+            note(f"{stage}: {done:,} of {total:,}")
+            self._last = now
+        if done >= total:
+            self._finished.add(stage)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def summary(pairs: Mapping[str, str]) -> None:
+    """Print names and values to stdout, one pair per line, values aligned."""
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        out(f"{name:<{width}}  {value}")
