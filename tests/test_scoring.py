@@ -199,6 +199,12 @@ def test_refusals_against_the_split(make_submission: Make) -> None:
         score_matches(Matches(np.array(["X"]), np.array(["R1"]), np.array([1.0])), Split("user", split.truth))
 
 
+def test_a_users_truth_scores_a_file_that_names_its_split(make_submission: Make) -> None:
+    submission, split = make_submission()
+    users = replace(split, reference_ids=None)
+    assert score_descriptors(replace(submission, split="ndec"), users, options=NO_BOOTSTRAP).split == "random"
+
+
 def test_the_track_is_recognised_from_the_content(make_submission: Make, tmp_path: Path) -> None:
     submission, split = make_submission()
     odd = tmp_path / "descriptors.csv"

@@ -21,7 +21,6 @@ from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Submission, read_attributes, read_descriptors, write_submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.progress import silent
-from ndec_bench.protocol import NDEC_1, Metric
 from ndec_bench.report import Describing, Result, write_describing, write_result
 from ndec_bench.scoring import DEFAULTS, Options, score_file
 from ndec_bench.site import build as build_site
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ndec_bench.progress import Progress
-    from ndec_bench.protocol import Protocol as Rules
+    from ndec_bench.protocol import Metric
 
 SIDES = ("queries", "references")
 OF_THE_IMAGES = frozenset({"images_sha256"})
@@ -69,7 +68,6 @@ def run(
     split: Split,
     out: Path,
     *,
-    protocol: Rules = NDEC_1,
     options: Options = DEFAULTS,
     progress: Progress = silent,
 ) -> Result:
@@ -99,12 +97,12 @@ def run(
     packed = out / "submissions" / name / f"{name}.h5"
     pack(files["queries"], files["references"], packed, split=split.name)
     write_describing(packed, joined(took))
-    options = replace(options, describing=joined(took))
-    result = score_file(packed, split, name=name, protocol=protocol, options=options, progress=progress)
+    options = replace(options, name=name, describing=joined(took))
+    result = score_file(packed, split, options=options, progress=progress)
     scored = Files(name=packed.name, sha256=result.digests.submission)
     card = method.card.model_copy(update={"split": split.name, "descriptors": scored})
     atomic.write_text(packed.with_name(CARD_FILE), write_card(card))
-    write_result(out / "results" / protocol.name / f"{name}.json", result)
+    write_result(out / "results" / result.protocol / f"{name}.json", result)
     return result
 
 

@@ -1,13 +1,13 @@
 """From descriptors or matches to a `Result`: check against the split, search, score every part.
 
 Every part of a split (``all``; ``isc``, all but the hard negatives) is scored as if it stood alone: its own queries,
-its own cap of ten pairs per query, its own list. One search serves all parts.
+its own cap of ten pairs per query, its own list.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from ndec_bench.errors import SubmissionError
 from ndec_bench.matches import Matches, read_pairs
 from ndec_bench.parts import TruthTable, score_part
 from ndec_bench.progress import silent
-from ndec_bench.protocol import NDEC_1
+from ndec_bench.protocol import NDEC_1, Protocol
 from ndec_bench.report import Describing, Digests, Result, Signature
 from ndec_bench.search import search
 
@@ -30,21 +30,35 @@ if TYPE_CHECKING:
 
     from ndec_bench.data.split import Split
     from ndec_bench.progress import Progress
-    from ndec_bench.protocol import Protocol
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller may choose without changing the protocol."""
+    """What a caller may choose.
 
+    Attributes
+    ----------
+    name
+        Name of the result; None for the name of the file.
+    protocol
+        The rules.
+    replicates
+        Bootstrap replicates; 0 for no intervals.
+    describing, command
+        What making the descriptors took and the command that made the result, if known; recorded, not used.
+    """
+
+    name: str | None = None
+    protocol: Protocol = NDEC_1
     replicates: int = bootstrap.REPLICATES
-    command: str | None = None
     describing: Describing | None = None
+    command: str | None = None
 
 
 DEFAULTS = Options()
+UNNAMED = "unnamed"
 
 
 @dataclass(frozen=True)
@@ -69,8 +83,6 @@ def score_file(
     path: Path,
     split: Split,
     *,
-    name: str | None = None,
-    protocol: Protocol = NDEC_1,
     options: Options = DEFAULTS,
     progress: Progress = silent,
 ) -> Result:
@@ -81,36 +93,18 @@ def score_file(
     SubmissionError
         If the file cannot be scored against ``split``; the message names file, row or id.
     """
-    name = name or path.stem
+    options = replace(options, name=options.name or path.stem)
     if _is_hdf5(path):
-        submission = read_submission(path)
-        return score_descriptors(
-            submission,
-            split,
-            name=name,
-            protocol=protocol,
-            options=options,
-            progress=progress,
-            where=str(path),
-        )
-    return score_matches(
-        read_pairs(path),
-        split,
-        name=name,
-        protocol=protocol,
-        options=options,
-        progress=progress,
-        where=str(path),
-        submission_sha256=sha256_of_file(path),
-    )
+        return score_descriptors(read_submission(path), split, options=options, progress=progress, where=str(path))
+    digest = sha256_of_file(path)
+    pairs = read_pairs(path)
+    return score_matches(pairs, split, options=options, progress=progress, where=str(path), submission_sha256=digest)
 
 
 def score_descriptors(
     submission: Submission,
     split: Split,
     *,
-    name: str = "unnamed",
-    protocol: Protocol = NDEC_1,
     options: Options = DEFAULTS,
     progress: Progress = silent,
     where: str = "submission",
@@ -123,7 +117,8 @@ def score_descriptors(
         If a labelled query has no row, an id does not belong to the split, or the file is for another split.
     """
     started = time.perf_counter()
-    if submission.split not in (None, split.name):
+    # A user's own ground truth may well be that of the split the file names.
+    if split.reference_ids is not None and submission.split not in (None, split.name):
         raise SubmissionError(
             f"{where}: says it is for split {submission.split!r}, scored against {split.name!r}",
             hint="choose the matching split, or correct the file's attribute split",
@@ -139,7 +134,7 @@ def score_descriptors(
         )
     itemsize = np.dtype(submission.stored_dtype).itemsize
     facts = _Facts(
-        name=name,
+        name=options.name or UNNAMED,
         track="descriptor",
         metric=submission.metric,
         sha256=submission.sha256,
@@ -151,16 +146,14 @@ def score_descriptors(
         recall_ceiling=ceiling,
         notes=notes,
     )
-    found = _search_parts(queries, submission, split, protocol, progress)
-    return _result(facts, found, split, protocol, options, progress, started)
+    found = _search_parts(queries, submission, split, options.protocol, progress)
+    return _result(facts, found, split, options, progress, started)
 
 
 def score_matches(
     matches: Matches,
     split: Split,
     *,
-    name: str = "unnamed",
-    protocol: Protocol = NDEC_1,
     options: Options = DEFAULTS,
     progress: Progress = silent,
     where: str = "pairs",
@@ -180,11 +173,11 @@ def score_matches(
         raise SubmissionError(f"{where}: no pair names a labelled query", hint="check the form of the query ids")
     _check_reference_ids(where, tuple(np.unique(matches.reference_ids).tolist()), split)
     kept = matches.take(labelled)
-    cap = protocol.cap(len(split.query_ids))
+    cap = options.protocol.cap(len(split.query_ids))
     if len(kept) > cap:
         notes.append(f"{len(kept):,} pairs given; the list of part all holds {cap:,} and was cut")
     facts = _Facts(
-        name=name,
+        name=options.name or UNNAMED,
         track="matching",
         metric="score",
         sha256=submission_sha256 or matches.sorted().sha256,
@@ -192,8 +185,8 @@ def score_matches(
         truncated=len(kept) > cap,
         notes=notes,
     )
-    found = {part: _own_list(kept, queries, protocol) for part, queries in split.parts.items()}
-    return _result(facts, found, split, protocol, options, progress, started)
+    found = {part: _own_list(kept, queries, options.protocol) for part, queries in split.parts.items()}
+    return _result(facts, found, split, options, progress, started)
 
 
 def split_named_in(path: Path) -> str | None:
@@ -297,11 +290,11 @@ def _result(
     facts: _Facts,
     found: dict[str, Matches],
     split: Split,
-    protocol: Protocol,
     options: Options,
     progress: Progress,
     started: float,
 ) -> Result:
+    protocol = options.protocol
     truth = TruthTable(split)
     lists = {part: truth.pairs(matches) for part, matches in found.items()}
     parts = {

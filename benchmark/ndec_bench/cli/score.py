@@ -64,11 +64,15 @@ def score(
     from ndec_bench.report import read_describing, result_json, write_result
     from ndec_bench.scoring import Options, score_file
 
-    rules = get_protocol(protocol)
     target = _split(submission, ground_truth, hard_negatives, split, root, multi)
-    options = Options(replicates=REPLICATES if bootstrap else 0, describing=read_describing(submission))
+    options = Options(
+        name=name,
+        protocol=get_protocol(protocol),
+        replicates=REPLICATES if bootstrap else 0,
+        describing=read_describing(submission),
+    )
     with console.progress() as progress:
-        result = score_file(submission, target, name=name, protocol=rules, options=options, progress=progress)
+        result = score_file(submission, target, options=options, progress=progress)
     if out is not None:
         write_result(out, result)
     if json:
