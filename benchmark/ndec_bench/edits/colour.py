@@ -1,0 +1,106 @@
+"""Edits that change colours and leave every pixel in its place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndec_bench.edits.picture import EditKind, Picture, between
+from ndec_bench.edits.raster import gamma_table, luma
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ndec_bench.edits.picture import Donors, EditStep, Value
+    from ndec_bench.randomness import Stream
+
+_TINTS = {
+    "sepia": (150, 124, 90), "cold": (100, 124, 160), "rose": (160, 108, 124), "green": (104, 152, 108),
+    "violet": (140, 96, 160),
+}  # fmt: skip
+
+
+def _recoloured(picture: Picture, table: NDArray[np.uint8]) -> Picture:
+    return picture.with_pixels(table[picture.pixels])
+
+
+def _draw_tone(strength: int, stream: Stream) -> dict[str, Value]:
+    sign = stream.choice((-1, 1))
+    contrast = stream.choice((-1, 1)) * between(0, 110, strength)
+    return {"brightness": sign * between(10, 90, strength), "contrast": 128 + max(-90, contrast)}
+
+
+def _tone(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    values = np.arange(256, dtype=np.int32)
+    table = ((values - 128) * step.number("contrast") >> 7) + 128 + step.number("brightness")
+    return _recoloured(picture, table.clip(0, 255).astype(np.uint8))
+
+
+def _draw_saturation(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"saturation": stream.choice((between(110, 0, strength), between(150, 420, strength)))}
+
+
+def _saturation(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    grey = luma(picture.pixels)[..., None]
+    pixels = grey + ((picture.pixels.astype(np.int32) - grey) * step.number("saturation") >> 7)
+    return picture.with_pixels(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _draw_hue(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"turn": between(20, 256, strength), "order": stream.choice(("gbr", "brg", "rbg", "bgr", "grb"))}
+
+
+def _hue(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    order = ["rgb".index(c) for c in step.word("order")]
+    pixels = picture.pixels.astype(np.int32)
+    turned = pixels + ((pixels[..., order] - pixels) * step.number("turn") >> 8)
+    return picture.with_pixels(turned.astype(np.uint8))
+
+
+def _draw_gamma(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"tenths": stream.choice((between(9, 3, strength), between(12, 30, strength)))}
+
+
+def _gamma(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    return _recoloured(picture, np.array(gamma_table(step.number("tenths")), np.uint8))
+
+
+def _draw_grey(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"tint": "none" if strength < 500 else stream.choice(sorted(_TINTS))}
+
+
+def _grey(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    tint = np.array(_TINTS.get(step.word("tint"), (128, 128, 128)), np.int32)
+    pixels = luma(picture.pixels)[..., None] * tint >> 7
+    return picture.with_pixels(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _draw_posterise(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"levels": between(8, 2, strength), "invert": int(strength > 850)}
+
+
+def _posterise(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    levels = max(2, step.number("levels"))
+    values = np.arange(256, dtype=np.int32)
+    table = values * levels // 256 * 255 // (levels - 1)
+    if step.number("invert"):
+        table = 255 - values
+    return _recoloured(picture, table.astype(np.uint8))
+
+
+KINDS = (
+    EditKind(
+        "tone",
+        "colour",
+        6,
+        _draw_tone,
+        _tone,
+        "brightness by 10 to 90 levels, contrast 1 to 0.3 or 1.9 times",
+    ),
+    EditKind("saturation", "colour", 4, _draw_saturation, _saturation, "0.86 to 0 times, or 1.2 to 3.3 times"),
+    EditKind("hue", "colour", 4, _draw_hue, _hue, "channels mixed into another order, 8 % to 100 %"),
+    EditKind("gamma", "colour", 3, _draw_gamma, _gamma, "exponent 0.9 to 0.3, or 1.2 to 3"),
+    EditKind("grey", "colour", 4, _draw_grey, _grey, "grey; from 0.5 on tinted"),
+    EditKind("posterise", "colour", 2, _draw_posterise, _posterise, "8 to 2 levels; from 0.85 on the negative"),
+)

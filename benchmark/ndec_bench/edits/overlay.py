@@ -1,0 +1,207 @@
+"""Edits that put something on top: text, shapes, faces, other pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndec_bench.edits.glyphs import HEIGHT, lettering
+from ndec_bench.edits.picture import EditKind, Picture, between
+from ndec_bench.edits.raster import blended, resized
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ndec_bench.edits.picture import Donors, EditStep, Value
+    from ndec_bench.edits.raster import Pixels
+    from ndec_bench.randomness import Stream
+
+    Colour = tuple[int, int, int]
+
+_COLOURS: tuple[Colour, ...] = (
+    (255, 255, 255), (0, 0, 0), (250, 220, 40), (224, 40, 40), (40, 90, 220), (40, 170, 90), (240, 120, 30),
+    (230, 80, 170),
+)  # fmt: skip
+_WORDS = (
+    "WHEN YOU SEE IT", "MONDAY", "LOL", "BREAKING", "FOLLOW @", "SALE 50%", "ONLY TODAY", "SO TRUE!", "HELLO",
+    "WEEKEND",
+    "NO WAY", "BEFORE / AFTER", "SHARE THIS", "PART 2", "LIVE", "LOOK AT THIS", "GOOD MORNING", "100%", "NEW VIDEO",
+    "#TBT",
+    "SAMPLE", "WHY?", "THIS IS FINE", "BEST DAY EVER",
+)  # fmt: skip
+
+
+def _seeded(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"seed": stream.integer(0, 1 << 30), "level": strength}
+
+
+def _laid(picture: Picture, alpha: NDArray[np.int32], colour: Pixels | Colour, x: int, y: int) -> Picture:
+    """Return ``picture`` with ``colour`` laid on to ``alpha`` (0..256), its corner at (x, y); clips."""
+    height, width = alpha.shape
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + width, picture.width), min(y + height, picture.height)
+    if left >= right or top >= bottom:
+        return picture
+    cut = (slice(top - y, bottom - y), slice(left - x, right - x))
+    over = np.asarray(colour, np.uint8)
+    over = over[cut] if over.ndim > 1 else over
+    pixels = picture.pixels.copy()
+    pixels[top:bottom, left:right] = blended(pixels[top:bottom, left:right], over, alpha[cut])
+    cover = np.zeros(picture.mask.shape, np.uint8)
+    cover[top:bottom, left:right] = np.where(alpha[cut] > 128, 255, 0)
+    return picture.covered(pixels, cover)
+
+
+def _text(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    stream, level = step.stream(), step.number("level")
+    for _ in range(1 + stream.integer(0, 1 + between(1, 4, level))):
+        text = stream.choice(_WORDS)
+        if stream.unit() < 0.4:
+            text = f"{text} {stream.choice(_WORDS)}"
+        size = max(1, picture.height * between(5, 20, level) // (100 * HEIGHT) + stream.integer(0, 2))
+        size = max(1, min(size, picture.width // (6 * min(len(text), 9))))
+        letters = lettering(text[: max(1, picture.width // (6 * size))], size)
+        x = stream.integer(0, max(1, picture.width - letters.shape[1]))
+        y = stream.choice(
+            (
+                picture.height // 30,
+                picture.height - letters.shape[0] - picture.height // 30,
+                stream.integer(0, picture.height),
+            )
+        )
+        ink = stream.choice(_COLOURS)
+        if stream.unit() < 0.35:
+            plate = np.full((letters.shape[0] + 2 * size, picture.width), stream.choice((150, 256)), np.int32)
+            picture = _laid(picture, plate, (0, 0, 0) if sum(ink) > 380 else (255, 255, 255), 0, y - size)
+        else:
+            shade = (20, 20, 20) if sum(ink) > 380 else (235, 235, 235)
+            picture = _laid(picture, letters, shade, x + max(1, size // 2), y + max(1, size // 2))
+        picture = _laid(picture, letters, ink, x, y)
+    return picture
+
+
+def _disc(width: int, height: int) -> NDArray[np.int32]:
+    """Return the alpha (height, width), 0..256, of an ellipse that fills the box, soft over about one pixel."""
+    x = 2 * np.arange(width, dtype=np.int64)[None] - (width - 1)
+    y = 2 * np.arange(height, dtype=np.int64)[:, None] - (height - 1)
+    square = (x * x * 1024 // (width * width)) + (y * y * 1024 // (height * height))
+    return ((1024 - square) * min(width, height) // 8).clip(0, 256).astype(np.int32)
+
+
+def _shapes(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    stream, level = step.stream(), step.number("level")
+    side = min(picture.width, picture.height)
+    for _ in range(1 + stream.integer(0, between(2, 5, level))):
+        wide = max(2, side * stream.integer(8, between(20, 62, level)) // 100)
+        tall = max(2, side * stream.integer(8, between(20, 62, level)) // 100)
+        x, y = stream.integer(-wide // 3, picture.width), stream.integer(-tall // 3, picture.height)
+        opacity = stream.choice((256, 256, 200, 120))
+        kind = stream.choice(("box", "disc", "frame", "bar", "arrow"))
+        alpha = np.full((tall, wide), 256, np.int32)
+        if kind == "disc":
+            alpha = _disc(wide, tall)
+        elif kind == "frame":
+            edge = max(1, side // 30)
+            alpha[edge:-edge, edge:-edge] = 0
+        elif kind == "bar":
+            alpha = np.full((max(2, side // 24), picture.width), 256, np.int32)
+            x = 0
+        elif kind == "arrow":
+            row = abs(2 * np.arange(tall) - tall)[:, None] * wide
+            alpha = np.where(row <= (wide - np.arange(wide))[None] * tall, 256, 0).astype(np.int32)
+        picture = _laid(picture, alpha * opacity >> 8, stream.choice(_COLOURS), x, y)
+    return picture
+
+
+def _face(picture: Picture, stream: Stream, size: int, x: int, y: int) -> Picture:
+    skin = stream.choice(((250, 205, 60), (250, 160, 70), (130, 200, 90), (240, 110, 110), (110, 170, 240)))
+    picture = _laid(picture, _disc(size, size), (90, 60, 20), x, y)
+    inner = max(2, size * 92 // 100)
+    edge = (size - inner) // 2
+    picture = _laid(picture, _disc(inner, inner), skin, x + edge, y + edge)
+    eye = max(1, size // 8)
+    tall = stream.choice((eye, eye * 2, max(1, eye // 2)))
+    for side in (30, 70):
+        picture = _laid(
+            picture, _disc(eye, tall), (50, 30, 20), x + size * side // 100 - eye // 2, y + size * 34 // 100
+        )
+    mouth, open_ = max(2, size // 2), max(2, size // stream.integer(4, 9))
+    alpha = _disc(mouth, open_ * 2)
+    half = alpha[open_:] if stream.unit() < 0.6 else alpha[:open_]
+    return _laid(picture, half, (120, 30, 30), x + size // 2 - mouth // 2, y + size * 58 // 100)
+
+
+def _faces(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    stream, level = step.stream(), step.number("level")
+    side = min(picture.width, picture.height)
+    for _ in range(1 + stream.integer(0, between(2, 5, level))):
+        size = max(6, side * stream.integer(12, between(18, 66, level)) // 100)
+        x = stream.integer(-size // 4, max(1, picture.width - size * 3 // 4))
+        y = stream.integer(-size // 4, max(1, picture.height - size * 3 // 4))
+        picture = _face(picture, stream, size, x, y)
+    return picture
+
+
+def _draw_inset(strength: int, stream: Stream) -> dict[str, Value]:
+    return {
+        "donor": stream.integer(0, 1 << 20),
+        "size": between(180, 700, strength),
+        "x": stream.integer(0, 1001),
+        "y": stream.integer(0, 1001),
+        "shape": stream.choice(("box", "box", "disc")),
+    }
+
+
+def _inset(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    donor = donors[step.number("donor") % len(donors)]
+    wide = max(2, picture.width * step.number("size") // 1000)
+    tall = max(2, min(picture.height * step.number("size") // 1000, wide * donor.shape[0] // donor.shape[1]))
+    alpha = _disc(wide, tall) if step.word("shape") == "disc" else np.full((tall, wide), 256, np.int32)
+    x, y = (
+        (picture.width - wide) * step.number("x") // 1000,
+        (picture.height - tall) * step.number("y") // 1000,
+    )
+    return _laid(picture, alpha, resized(donor, wide, tall), x, y)
+
+
+def _draw_blend(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"donor": stream.integer(0, 1 << 20), "alpha": between(30, 128, strength)}
+
+
+def _blend(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    donor = resized(donors[step.number("donor") % len(donors)], picture.width, picture.height)
+    alpha = np.full(picture.mask.shape, min(128, step.number("alpha")), np.int32)
+    return picture.with_pixels(blended(picture.pixels, donor, alpha))
+
+
+KINDS = (
+    EditKind("text", "overlay", 8, _seeded, _text, "1 to 5 lines, letters 5 % to 20 % of the height"),
+    EditKind(
+        "shapes",
+        "overlay",
+        6,
+        _seeded,
+        _shapes,
+        "1 to 5 boxes, discs, frames, bars, arrows, each up to 62 % of the short side",
+    ),
+    EditKind("faces", "overlay", 6, _seeded, _faces, "1 to 5 drawn faces, each up to 66 % of the short side"),
+    EditKind(
+        "inset",
+        "overlay",
+        6,
+        _draw_inset,
+        _inset,
+        "another picture on top, 18 % to 70 % of the width",
+        donors=True,
+    ),
+    EditKind(
+        "blend",
+        "overlay",
+        4,
+        _draw_blend,
+        _blend,
+        "another picture shines through, 12 % to 50 %",
+        donors=True,
+    ),
+)
