@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
             if side == "queries" and number == 0:
                 picture = picture + 20
             Image.fromarray(picture).save(folder / "images" / side / f"{letter}{number:0{digits}d}.png")
-    (folder / "split.json").write_text(json.dumps({"name": "toy-1", "pixels_sha256": "a" * 64}))
+    (folder / "split.json").write_text(json.dumps({"name": "toy-1", "digest": "a" * 64}))
     (folder / "ground_truth.csv").write_text("query_id,reference_id\nQ00000,R000000\nQ00001,\nQ00002,\nQ00003,\n")
     (folder / "hard_negatives.txt").write_text("Q00003\n")
     (folder / "references.txt").write_text("".join(f"R{i:06d}\n" for i in range(4)))
@@ -78,7 +78,7 @@ def test_a_second_run_uses_the_descriptors_again_and_changed_pictures_do_not(roo
     before = (file.stat().st_mtime_ns, file.stat().st_ino)
     pipeline.run(method, Split.from_folder(folder), out)
     assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
-    (folder / "split.json").write_text(json.dumps({"name": "toy-1", "pixels_sha256": "b" * 64}))
+    (folder / "split.json").write_text(json.dumps({"name": "toy-1", "digest": "b" * 64}))
     pipeline.run(method, Split.from_folder(folder), out)
     assert (file.stat().st_mtime_ns, file.stat().st_ino) != before
     assert read_attributes(file)["images_sha256"] == "b" * 64

@@ -149,9 +149,9 @@ class Split:
 def _read_split_file(path: Path) -> tuple[str, str | None, bool]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        name, pixels = content["name"], content.get("pixels_sha256")
+        name, pixels = content["name"], content.get("digest")
         if not re.fullmatch(NAME_PATTERN, name) or not (pixels is None or re.fullmatch(r"[0-9a-f]{64}", pixels)):
-            raise ValueError("name or pixels_sha256 is malformed")
+            raise ValueError("name or digest is malformed")
         return name, pixels, bool(content.get("test", True))
     except OSError as error:
         raise DataError(

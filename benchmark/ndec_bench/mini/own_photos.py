@@ -1,0 +1,349 @@
+"""The plan of a benchmark from anyone's photographs: reading a folder, leaving out duplicates, giving out roles."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndec_bench.atomic import write_text
+from ndec_bench.errors import DataError, UsageError
+from ndec_bench.mini.blocks import shared_parts, small_grey
+from ndec_bench.mini.dedup import TURNS
+from ndec_bench.mini.plan import Item, Plan, hard_chain, numbered, query_chain
+from ndec_bench.mini.signature import Signature, signature
+from ndec_bench.mini.sources import LONG_SIDE, Region, fitted, read_photo
+from ndec_bench.mini.writing import table
+from ndec_bench.randomness import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ndec_bench.progress import Progress
+
+STAGE = "reading photographs"
+FEWEST = 20
+SHORTEST = 96
+MOST_BYTES = 256 << 20
+WANTED_COPIES, MOST_COPIES = 200, 8
+# Stricter than the packaged benchmark's limits: nobody has looked at these pictures.
+TONE_LIMIT, SLOPE_LIMIT = 970_000, 440
+# Block matching compares each with each; beyond this number the two signatures alone decide.
+MOST_BLOCKS = 600
+GROUP_ROLES = ("matched", "hard", "look-alike", "hard")
+SINGLE_ROLES = ("matched", "plain", "halves", "matched", "distractor", "plain", "matched", "halves")
+
+
+@dataclass(frozen=True)
+class OwnPhoto:
+    """One readable photograph of the user.
+
+    Attributes
+    ----------
+    path, name
+        The file, and its name relative to the folder: private.
+    group
+        First sub-folder, private; empty for files at the top.
+    sha256
+        Of the file.
+    width, height
+        Upright, in pixels.
+    print, grey
+        For the duplicate check.
+    """
+
+    path: Path
+    name: str
+    group: str
+    sha256: str
+    width: int
+    height: int
+    print: Signature
+    grey: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Register:
+    """What became of every file: private, for the user alone."""
+
+    used: dict[str, str]
+    skipped: tuple[tuple[str, str], ...]
+
+
+def own_plan(folder: Path, out: Path, seed: int, progress: Progress) -> tuple[Plan, Register]:
+    """Return the plan of a benchmark from the photographs in ``folder``, and what became of every file.
+
+    The order and names of files do not matter, their content and sub-folders do. A sub-folder is a group of
+    look-alikes and serves one part (test, training, background) alone.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing or holds fewer than 20 distinct readable photographs.
+    UsageError
+        If ``out`` lies within ``folder``.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no folder", hint="--photos takes a folder of pictures")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"{out} lies within {folder}",
+            hint="choose an --out elsewhere: the result would be read as photographs",
+        )
+    photos, skipped = _read_all(folder, progress)
+    photos, repeated = _distinct(photos)
+    skipped = sorted(skipped + repeated)
+    if len(photos) < FEWEST:
+        raise DataError(
+            f"{folder}: {len(photos)} distinct readable photographs found, {FEWEST} expected at least"
+            f" ({len(skipped)} files left out{_first_reasons(skipped)})",
+            hint="add photographs, at best several of the same thing in a sub-folder",
+        )
+    items = _items(photos, seed)
+    digest = hashlib.sha256("".join(sorted(photo.sha256 for photo in photos)).encode()).hexdigest()
+    name = f"mini-photos-{digest[:8]}" + (f"-seed{seed}" if seed else "")
+    ids = numbered(((item.folder, item.key) for item in items), f"own {digest} {seed}")
+    donors = tuple(item.source for item in items if item.role == "background")
+    register = Register(
+        {
+            photo.name: " ".join(ids[i.key] for i in items if getattr(i.source, "path", None) == photo.path)
+            for photo in photos
+        },
+        tuple(skipped),
+    )
+    provenance: dict[str, object] = {
+        "photographs": f"{len(photos)} of the user's own, {len(skipped)} files left out",
+        "roles": "by SHA-256 of the files and the seed",
+    }
+    return Plan(name, items, ids, donors, provenance), register
+
+
+def write_private_names(out: Path, register: Register) -> Path:
+    """Write which file became which pictures to ``<out>.private_names.csv``, beside the split; return its path.
+
+    It names private files: it must not be shared, and lies outside the split's folder for that reason.
+    """
+    rows = [(name, "used", ids) for name, ids in register.used.items()]
+    rows += [(name, "left out", reason) for name, reason in register.skipped]
+    target = out.with_name(out.name + ".private_names.csv")
+    write_text(
+        target,
+        table(("file", "state", "ids_or_reason"), sorted((_printable(a), b, _printable(c)) for a, b, c in rows)),
+    )
+    return target
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _first_reasons(skipped: Sequence[tuple[str, str]]) -> str:
+    if not skipped:
+        return ""
+    return ", for example " + "; ".join(f"{_printable(name)}: {reason}" for name, reason in skipped[:3])
+
+
+def _read_all(folder: Path, progress: Progress) -> tuple[list[OwnPhoto], list[tuple[str, str]]]:
+    # Links are not followed: a link to / would read the whole disk.
+    names = sorted(
+        os.path.relpath(Path(root, file), folder)
+        for root, _, files in os.walk(folder, followlinks=False)
+        for file in files
+    )
+    photos: list[OwnPhoto] = []
+    skipped: list[tuple[str, str]] = []
+    for n, name in enumerate(names):
+        try:
+            photos.append(_read(folder / name, name))
+        except DataError as error:
+            skipped.append((name, error.message.removeprefix(f"{(folder / name).name}: ")))
+        progress(STAGE, n + 1, len(names))
+    return photos, skipped
+
+
+def _read(path: Path, name: str) -> OwnPhoto:
+    if path.is_symlink() or not path.is_file():
+        raise DataError("a link or no regular file")
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"more than {MOST_BYTES >> 20} MiB")
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})") from error
+    pixels = read_photo(path, small=True)
+    height, width = pixels.shape[:2]
+    if min(height, width) < SHORTEST or max(height, width) > 4 * min(height, width):
+        raise DataError(
+            f"{width} x {height} pixels; at least {SHORTEST} on each side and no longer than 4 : 1 expected"
+        )
+    small = fitted(pixels)
+    if int(small.max()) - int(small.min()) < 24:
+        raise DataError("one plain colour")
+    parts = Path(name).parts
+    group = parts[0] if len(parts) > 1 else ""
+    return OwnPhoto(path, name, group, content, width, height, signature(small), small_grey(small))
+
+
+def _distinct(photos: list[OwnPhoto]) -> tuple[list[OwnPhoto], list[tuple[str, str]]]:
+    """Return the photographs without repetitions, by SHA-256; of alike ones the largest stays."""
+    ranked = sorted(photos, key=lambda photo: (-photo.width * photo.height, photo.sha256, photo.name))
+    alike = _alike(ranked)
+    kept: list[int] = []
+    dropped: list[tuple[str, str]] = []
+    for n, photo in enumerate(ranked):
+        twin = next((k for k in kept if (k, n) in alike), None)
+        if twin is None:
+            kept.append(n)
+        else:
+            dropped.append((photo.name, f"repeats {ranked[twin].name} ({alike[twin, n]})"))
+    return sorted((ranked[n] for n in kept), key=lambda photo: photo.sha256), dropped
+
+
+def _alike(photos: Sequence[OwnPhoto]) -> dict[tuple[int, int], str]:
+    if not photos:
+        return {}
+    found: dict[tuple[int, int], str] = {}
+    tones = np.array([photo.print.tone for photo in photos])
+    for name, (turn, _) in TURNS.items():
+        _note(found, tones, turn(tones), TONE_LIMIT, f"same luma, {name}")
+    slopes = np.array([photo.print.slope for photo in photos]).astype(np.int16)
+    _note(found, slopes, slopes, SLOPE_LIMIT, "same difference hash")
+    if len(photos) <= MOST_BLOCKS:
+        for i, j, _ in shared_parts([photo.grey for photo in photos]):
+            found.setdefault((i, j), "shares a part")
+    return found
+
+
+def _note(
+    found: dict[tuple[int, int], str],
+    first: NDArray[np.int16],
+    second: NDArray[np.int16],
+    limit: int,
+    reason: str,
+) -> None:
+    right = second.astype(np.float32).T
+    for start in range(0, len(first), 1024):
+        rows, columns = np.nonzero(first[start : start + 1024].astype(np.float32) @ right >= limit)
+        for i, j in zip((rows + start).tolist(), columns.tolist(), strict=True):
+            if i < j:
+                found.setdefault((i, j), reason)
+
+
+def _items(photos: Sequence[OwnPhoto], seed: int) -> tuple[Item, ...]:
+    number = {photo.sha256: n for n, photo in enumerate(photos)}
+    units: dict[str, list[OwnPhoto]] = {}
+    for photo in photos:
+        units.setdefault(photo.group or photo.sha256, []).append(photo)
+    # The order must not depend on names: a group is known by its first photograph.
+    ordered = sorted(units.values(), key=lambda unit: unit[0].sha256)
+    shuffled = Stream("ndec-mini own parts 1", seed).shuffled(ordered)
+    background = _take(shuffled, max(3, len(photos) // 10))
+    train = _take(shuffled, len(photos) * 15 // 100)
+    items: list[Item] = []
+    for unit in background:
+        items += [Item(f"background {number[p.sha256]}", "background", _whole(p, number)) for p in unit]
+    for unit in train:
+        items += _train_unit(unit, number)
+    return tuple(items + _test_items(shuffled, number, seed))
+
+
+def _take(units: list[list[OwnPhoto]], wanted: int) -> list[list[OwnPhoto]]:
+    """Remove and return units until ``wanted`` photographs are together; small units first go to no one else."""
+    taken: list[list[OwnPhoto]] = []
+    # Singles before groups: groups are worth more in the test part.
+    units.sort(key=lambda unit: len(unit) > 1)
+    while units and sum(map(len, taken)) < wanted:
+        taken.append(units.pop(0))
+    return taken
+
+
+def _whole(photo: OwnPhoto, number: dict[str, int]) -> Region:
+    return Region(photo.path, f"photo {number[photo.sha256]}")
+
+
+def _train_unit(unit: Sequence[OwnPhoto], number: dict[str, int]) -> list[Item]:
+    first = f"train {number[unit[0].sha256]}"
+    items = [Item(first, "train", _whole(unit[0], number))]
+    for photo in unit[1:]:
+        items.append(
+            Item(
+                f"train {number[photo.sha256]}",
+                "train look-alike",
+                _whole(photo, number),
+                (),
+                first,
+                "same group",
+            )
+        )
+    return items
+
+
+def _test_items(units: Sequence[Sequence[OwnPhoto]], number: dict[str, int], seed: int) -> list[Item]:
+    singles = [unit[0] for unit in units if len(unit) == 1]
+    roles: list[tuple[OwnPhoto, str, OwnPhoto | None]] = []
+    for n, photo in enumerate(singles):
+        role = SINGLE_ROLES[n % len(SINGLE_ROLES)]
+        if role == "halves" and max(photo.width, photo.height) < 2 * LONG_SIDE * 2 // 3:
+            role = "distractor"
+        roles.append((photo, role, None))
+    for unit in units:
+        if len(unit) > 1:
+            for n, photo in enumerate(unit):
+                roles.append((photo, GROUP_ROLES[n % len(GROUP_ROLES)], unit[n - n % len(GROUP_ROLES)]))
+    matched = sum(role in ("matched", "halves") for _, role, _ in roles)
+    copies = max(1, min(MOST_COPIES, -(-WANTED_COPIES // max(1, matched))))
+    items: list[Item] = []
+    for photo, role, partner in roles:
+        items += _test_photo(photo, role, partner, number, copies, seed)
+    return items
+
+
+def _test_photo(
+    photo: OwnPhoto, role: str, partner: OwnPhoto | None, number: dict[str, int], copies: int, seed: int
+) -> list[Item]:
+    n, region = number[photo.sha256], _whole(photo, number)
+    target = f"matched {number[partner.sha256]}" if partner is not None else ""
+    if role == "halves":
+        return _halves(photo, n, copies, seed)
+    if role == "matched":
+        return _matched(f"matched {n}", region, copies, seed)
+    if role == "hard":
+        return [
+            Item(
+                f"hard {n}",
+                "hard",
+                region,
+                hard_chain(seed, f"own hard {n}"),
+                target,
+                "other photograph of the same group",
+            )
+        ]
+    if role == "look-alike":
+        return [Item(f"look-alike {n}", "look-alike", region, (), target, "other photograph of the same group")]
+    if role == "plain":
+        return [Item(f"plain {n}", "plain", region, query_chain(seed, f"own plain {n}"))]
+    return [Item(f"distractor {n}", "distractor", region)]
+
+
+def _matched(key: str, region: Region, copies: int, seed: int) -> list[Item]:
+    items = [Item(key, "matched", region)]
+    for c in range(copies):
+        items.append(Item(f"copy {c} of {key}", "copy", region, query_chain(seed, f"own copy {c} of {key}"), key))
+    return items
+
+
+def _halves(photo: OwnPhoto, n: int, copies: int, seed: int) -> list[Item]:
+    """Return the items of a photograph cut in two that do not touch: a reference and a look-alike of it."""
+    wide = photo.width >= photo.height
+    columns, rows = (2, 1) if wide else (1, 2)
+    first = Region(photo.path, f"photo {n}", columns, rows, 0, 0)
+    second = Region(photo.path, f"photo {n}", columns, rows, int(wide), int(not wide))
+    items = _matched(f"matched {n}", first, copies, seed)
+    why = "other half of the same photograph"
+    return [*items, Item(f"hard {n}", "hard", second, hard_chain(seed, f"own hard {n}"), f"matched {n}", why)]
