@@ -60,7 +60,7 @@ def test_settings_are_restored_when_the_model_fails(two_threads: None) -> None:
 
 
 def test_no_images_give_no_rows() -> None:
-    assert ndec_baselines.load("scattering").describe(np.zeros((0, 1, 96, 96))).vectors.shape == (0, 996)
+    assert ndec_baselines.load("scattering").describe(np.zeros((0, 1, 64, 64))).vectors.shape == (0, 660)
 
 
 def test_bytes_do_not_depend_on_neighbours_place_or_number() -> None:

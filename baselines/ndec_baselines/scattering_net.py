@@ -18,16 +18,16 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SCALES = 4
+SCALES = 3
 ORIENTATIONS = 4
 RADIUS = 4
 SIGMA = 1.0
 FREQUENCY = 2.2
 SLANT = 0.5
-FLOOR = 0.02
+FLOOR = 0.005
 FLAT = 1e-3
 WINDOWS = (6, 6, 2)
-LAYER_WEIGHTS = (0.5, 1.0, 1.0)
+LAYER_WEIGHTS = (0.5, 1.0, 0.5)
 _GRID = 64
 
 
@@ -63,12 +63,12 @@ def littlewood_paley(waves: NDArray[np.complex128], low: NDArray[np.float64]) ->
 
 
 class ScatteringNet(nn.Module):
-    """Maps (n, 1, 96, 96) float32 grey images in [0, 1] to (n, 996) float32 unit vectors.
+    """Maps (n, 1, 64, 64) float32 grey images in [0, 1] to (n, 660) float32 unit vectors.
 
-    Layer 0: the image itself, 6 x 6 windows (36 numbers). Layer 1: 4 scales x 4 orientations, 6 x 6 windows (576).
-    Layer 2: the 6 pairs of a scale and a coarser one, 4 x 4 orientations, 2 x 2 windows (384). Then, per layer:
+    Layer 0: the image itself, 6 x 6 windows (36 numbers). Layer 1: 3 scales x 4 orientations, 6 x 6 windows (432).
+    Layer 2: the 3 pairs of a scale and a coarser one, 4 x 4 orientations, 2 x 2 windows (192). Then, per layer:
     logarithm, centring of each scale (or pair) over its orientations and windows, sums and absolute differences with
-    the mirror image (which fold one half of the windows onto the other), unit length; layer 0 counts half.
+    the mirror image (which fold one half of the windows onto the other), unit length; layers 0 and 2 count half.
     """
 
     wavelets: torch.Tensor
@@ -89,7 +89,7 @@ class ScatteringNet(nn.Module):
     def scatter(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the window averages of the three layers, before the logarithm; the last axes are row and column.
 
-        (n, 1, 1, 6, 6); (n, 4, 4, 6, 6): scale, orientation; (n, 6, 16, 2, 2): pair of scales, both orientations.
+        (n, 1, 1, 6, 6); (n, 3, 4, 6, 6): scale, orientation; (n, 3, 16, 2, 2): pair of scales, both orientations.
         """
         mean = _windows(images, WINDOWS[0])[:, None]
         first, second = [], []
