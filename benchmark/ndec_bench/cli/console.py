@@ -48,14 +48,18 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    view = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, caption=caption)
-    view.caption_justify = "left"
+    view = Table(box=box.SIMPLE_HEAD)
     for number, column in enumerate(columns):
         view.add_column(column, justify="left" if number < left else "right", overflow="fold")
     for row in rows:
         view.add_row(*(Text(cell, no_wrap=True) for cell in row))
     # A pipe or a log has no width; a table must not be cut there.
-    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(view)
+    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    # Title and caption stand outside the table: inside they would wrap at its width.
+    console.print(Text(title, style="bold"))
+    console.print(view)
+    if caption is not None:
+        console.print(Text(caption))
 
 
 def report_error(error: NdecBenchError, *, as_json: bool) -> int:

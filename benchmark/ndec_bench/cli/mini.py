@@ -9,6 +9,11 @@ import typer
 
 from ndec_bench.cli import console
 
+COST = {
+    "small": "about 120 MB and 15 seconds on two cores",
+    "full": "about 0.8 GB and 90 seconds on two cores",
+}
+
 
 def register(app: typer.Typer) -> None:
     """Add the command group to ``app``."""
@@ -36,19 +41,33 @@ def build(
         Path | None,
         typer.Option(help="Your own photo folder instead; a sub-folder is a group of look-alikes."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of a benchmark from your own photos.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Another number: other roles and edits, another name.", min=0)] = 0,
     jobs: Annotated[int, typer.Option(help="Processes that draw pictures.", min=1)] = 2,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Build the embedded benchmark: pictures, ground truth, hard negatives, recorded edits."""
-    from dataclasses import asdict, is_dataclass
+    """Build ndec-mini, or a benchmark from your own pictures.
 
+    Pictures, ground truth, hard negatives and recorded edits go into one folder. A stopped build goes on when the
+    same command is given again. With --photos, no file name enters that folder; OUT.private_names.csv beside it
+    tells which file became which picture: do not share it.
+    """
     from ndec_bench import mini
 
+    if photos is None:
+        console.note(f"this takes {COST[size]}; pictures go to {out}")
     with console.progress() as progress:
         report = mini.build(out, size=size, photos=photos, seed=seed, jobs=jobs, progress=progress)
-    content = asdict(report) if is_dataclass(report) else report.model_dump(mode="json")
+    for file, reason in report.skipped:
+        console.note(f"left out: {file}: {reason}")
     if json:
-        console.out_json({key: str(value) if isinstance(value, Path) else value for key, value in content.items()})
-    else:
-        console.summary({key: str(value) for key, value in content.items()})
+        console.out_json(report.as_json())
+        return
+    rows = [[name, f"{count:,}"] for name, count in sorted(report.counts.items()) if ":" not in name]
+    console.table(f"{report.name} in {report.folder}", ["pictures", "number"], rows)
+    checked = "equal to the published pictures" if report.verified else "recorded, nothing to compare with"
+    console.summary(
+        {
+            "pixels SHA-256": f"{report.digest} ({checked})",
+            "state": "was there already, checked" if report.reused else f"built in {report.seconds:.0f} s",
+        }
+    )
