@@ -142,7 +142,7 @@ def true_ranks(
     return ranks[correct]
 
 
-def thin_curve(ranking: Ranking, *, error: float = 1e-4, points: int = 400) -> NDArray[np.int64]:
+def thin_curve(ranking: Ranking, *, error: float = 1e-4, points: int = 200) -> NDArray[np.int64]:
     """Return the rank positions (0-based) of a thinned precision-recall curve, increasing.
 
     Kept are true pairs only, where the curve has its peaks. Starting from ``points`` positions spread evenly over

@@ -112,9 +112,9 @@ def _replicates(
         progress=progress,
         stage=f"bootstrap of part {part}",
     )
-    # Eight decimals are far below the noise of any replicate and keep a result file small.
+    # Six decimals are far below the noise of any replicate and keep a result file small.
     return Replicates(
-        stream=bootstrap.STREAM, micro_ap=micro_ap.round(8).tolist(), recall_at_p90=recall.round(8).tolist()
+        stream=bootstrap.STREAM, micro_ap=micro_ap.round(6).tolist(), recall_at_p90=recall.round(6).tolist()
     )
 
 
@@ -142,5 +142,5 @@ def _curve(ranking: metrics.Ranking) -> Curve:
     return Curve(
         recall=ranking.recall[at].round(6).tolist(),
         precision=ranking.precision[at].round(6).tolist(),
-        threshold=ranking.scores[at].tolist(),
+        threshold=[float(f"{score:.7g}") for score in ranking.scores[at].tolist()],
     )
