@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth, read_ids, sha256_of_lines
 from ndec_bench.errors import DataError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPLIT_FILE = "split.json"
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 GROUND_TRUTH_FILE = "ground_truth.csv"
 HARD_NEGATIVES_FILE = "hard_negatives.txt"
 REFERENCES_FILE = "references.txt"
@@ -29,6 +28,26 @@ IMAGE_FOLDERS = {
     "background": "background",
     "train": "training",
 }
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class SplitInfo(BaseModel):
+    """The content of ``split.json``: what a split folder holds and how it was made. Only the name is required."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Name and version")]
+    version: int = Field(default=1, description="Version of this file's form")
+    built_by: str | None = Field(default=None, description="Builder, if it was built")
+    test: bool = Field(default=True, description="Nothing may be trained, tuned or selected on it")
+    plan: Sha256 | None = Field(default=None, description="Digest of the plan: pictures, edits, roles, ids")
+    digest: Sha256 | None = Field(default=None, description="Digest of the decoded pixels of all pictures")
+    digests: dict[str, Sha256] = Field(default_factory=dict, description="Digests by group of files")
+    counts: dict[str, int] = Field(default_factory=dict, description="Pictures by folder and role")
+    provenance: dict[str, object] = Field(default_factory=dict, description="Where the pictures come from")
+    dedup: dict[str, object] = Field(default_factory=dict, description="Report of the search for undeclared copies")
 
 
 @dataclass(frozen=True)
@@ -115,19 +134,19 @@ class Split:
         DataError
             If a file of the split is missing or unusable, or the folder holds none.
         """
-        name, images_sha256, test = _read_split_file(folder / SPLIT_FILE)
+        info = read_split_info(folder)
         truth = read_ground_truth(folder / GROUND_TRUTH_FILE)
         references = tuple(sorted(read_ids(folder / REFERENCES_FILE)))
         _check_references(folder, truth, references)
         return cls(
-            name=name,
+            name=info.name,
             truth=truth,
             hard_negatives=_hard_negatives(folder / HARD_NEGATIVES_FILE, truth),
             reference_ids=references,
             edits=_read_edits(folder / EDITS_FILE),
             folder=folder,
-            images_sha256=images_sha256,
-            test=test,
+            images_sha256=info.digest,
+            test=info.test,
         )
 
     def images(self, part: str) -> Path:
@@ -146,20 +165,25 @@ class Split:
         return folder
 
 
-def _read_split_file(path: Path) -> tuple[str, str | None, bool]:
+def read_split_info(folder: Path) -> SplitInfo:
+    """Return the content of ``split.json`` in ``folder``.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or no description of a split.
+    """
+    path = folder / SPLIT_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        name, pixels = content["name"], content.get("digest")
-        if not re.fullmatch(NAME_PATTERN, name) or not (pixels is None or re.fullmatch(r"[0-9a-f]{64}", pixels)):
-            raise ValueError("name or digest is malformed")
-        return name, pixels, bool(content.get("test", True))
+        return SplitInfo.model_validate_json(path.read_bytes())
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error})",
             hint='expected a split folder; "ndec-bench mini build --out DIR" makes one',
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: no split description ({error})", hint="build the split again") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
+        raise DataError(f"{path}: no split description ({problems})", hint="build the split again") from error
 
 
 def _check_references(folder: Path, truth: GroundTruth, references: tuple[str, ...]) -> None:

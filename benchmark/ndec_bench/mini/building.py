@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL
+from pydantic import BaseModel, ConfigDict
 
-from ndec_bench.data.split import SPLIT_FILE
+from ndec_bench.data.split import SplitInfo, read_split_info
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.mini.dedup import duplicate_report
 from ndec_bench.mini.making import JOURNAL, make_all
@@ -31,8 +31,6 @@ from ndec_bench.mini.writing import (
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ndec_bench.mini.own_photos import Register
     from ndec_bench.mini.plan import Plan
 
@@ -40,8 +38,7 @@ VERSION = 1
 MARK = "ndec-mini"
 
 
-@dataclass(frozen=True)
-class BuildReport:
+class BuildReport(BaseModel):
     """What a build made.
 
     Attributes
@@ -64,6 +61,8 @@ class BuildReport:
         Wall time. Not part of any file.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     name: str
     folder: Path
     reused: bool
@@ -75,8 +74,7 @@ class BuildReport:
 
     def as_json(self) -> dict[str, object]:
         """Return the report as JSON values, without the names of skipped files."""
-        content = asdict(self)
-        return {**content, "folder": str(self.folder), "skipped": len(self.skipped)}
+        return {**self.model_dump(mode="json"), "skipped": len(self.skipped)}
 
 
 def build(
@@ -133,8 +131,15 @@ def build(
     skipped = () if register is None else register.skipped
     seconds = round(time.monotonic() - started, 3)
     return BuildReport(
-        plan.name, out, reused, counts(plan.items), digest, bool(plan.expected), skipped, seconds
-    )  # fmt: skip
+        name=plan.name,
+        folder=out,
+        reused=reused,
+        counts=counts(plan.items),
+        digest=digest,
+        verified=bool(plan.expected),
+        skipped=skipped,
+        seconds=seconds,
+    )
 
 
 def _planned(out: Path, size: Size, photos: Path | None, seed: int, progress: Progress) -> tuple[Plan, Register | None]:
@@ -145,30 +150,28 @@ def _finished(out: Path, plan: Plan) -> tuple[str, bool] | None:
     """Return the digest of a finished build of ``plan`` in ``out``; None where there is nothing yet."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    split = _split_of(out)
-    if split.get("built_by") != MARK:
+    info = _info_of(out)
+    if info is None or info.built_by != MARK or info.digest is None:
         raise DataError(
             f"{out}: holds something that is no built split; nothing was changed", hint="choose another --out"
         )
-    if split.get("plan") != plan.sha256():
+    if info.plan != plan.sha256():
         raise DataError(
-            f"{out}: holds {split.get('name')!r} of another plan, {plan.name!r} was asked for; nothing was changed",
+            f"{out}: holds {info.name!r} of another plan, {plan.name!r} was asked for; nothing was changed",
             hint="choose another --out, or remove that folder",
         )
-    found = split.get("digests")
-    _compare(plan, found if isinstance(found, dict) else {})
-    damaged = _damaged(out, str(split.get("digest")))
+    _compare(plan, info.digests)
+    damaged = _damaged(out, info.digest)
     if damaged:
         raise DataError(f"{out}: {damaged}", hint="remove that folder and build again")
-    return str(split["digest"]), True
+    return info.digest, True
 
 
-def _split_of(out: Path) -> dict[str, object]:
+def _info_of(out: Path) -> SplitInfo | None:
     try:
-        content = json.loads((out / SPLIT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return read_split_info(out)
+    except DataError:
+        return None
 
 
 def _damaged(out: Path, digest: str) -> str:
@@ -198,8 +201,18 @@ def _built(out: Path, plan: Plan, jobs: int, progress: Progress) -> tuple[str, b
     digests = group_digests(plan, made, contents)
     _compare(plan, digests)
     digest = pixels_digest(contents)
-    split = _split(plan, digests, digest, report)
-    write_texts(partial, contents, split, made)
+    info = SplitInfo(
+        name=plan.name,
+        version=VERSION,
+        built_by=MARK,
+        plan=plan.sha256(),
+        digest=digest,
+        digests=digests,
+        counts=counts(plan.items),
+        provenance=plan.provenance,
+        dedup=report,
+    )
+    write_texts(partial, contents, info, made)
     progress("checking for duplicates", 1, 1)
     (partial / JOURNAL).unlink()
     (partial / "plan.txt").unlink()
@@ -225,21 +238,6 @@ def _start(partial: Path, plan: Plan) -> None:
         raise DataError(
             f"{partial}: cannot be written ({error.strerror or error})", hint="choose another --out"
         ) from error
-
-
-def _split(plan: Plan, digests: dict[str, str], digest: str, report: dict[str, object]) -> dict[str, object]:
-    return {
-        "name": plan.name,
-        "version": VERSION,
-        "built_by": MARK,
-        "test": True,
-        "plan": plan.sha256(),
-        "digest": digest,
-        "digests": digests,
-        "counts": counts(plan.items),
-        "provenance": plan.provenance,
-        "dedup": report,
-    }
 
 
 def _compare(plan: Plan, digests: dict[str, str]) -> None:

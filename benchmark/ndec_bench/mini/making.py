@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import signal
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from ndec_bench.edits import apply_chain
 from ndec_bench.errors import DataError, InterruptedRun
@@ -74,6 +74,9 @@ class Made:
         return np.frombuffer(bytes.fromhex(content), np.uint8).reshape(-1, int(width))
 
 
+_ENTRY = TypeAdapter(tuple[str, Made])
+
+
 def pixels_sha256(pixels: Pixels) -> str:
     """Return the SHA-256 (hex) over ``width x height LF`` and the RGB bytes of a picture, row by row."""
     digest = hashlib.sha256(f"{pixels.shape[1]}x{pixels.shape[0]}\n".encode())
@@ -101,7 +104,7 @@ def make_all(plan: Plan, folder: Path, jobs: int, progress: Progress) -> dict[st
         with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
             for made in _run(plan, folder, chunks, jobs):
                 for key, record in made.items():
-                    journal.write(json.dumps({"key": key, **asdict(record)}) + "\n")
+                    journal.write(_ENTRY.dump_json((key, record)).decode() + "\n")
                 journal.flush()
                 done.update(made)
                 progress(STAGE, len(done), total)
@@ -217,10 +220,8 @@ def _kept(plan: Plan, folder: Path) -> dict[str, Made]:
     kept: dict[str, Made] = {}
     for line in journal.read_text(encoding="utf-8").splitlines():
         try:
-            entry = json.loads(line)
-            key = entry.pop("key")
-            record = Made(**entry)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            key, record = _ENTRY.validate_json(line)
+        except ValidationError:
             continue  # the line that was being written when the build stopped
         if paths.get(key) == record.path and _is_intact(folder / record.path, record):
             kept[key] = record

@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import TypeAdapter
+
 from ndec_bench.errors import DataError
 from ndec_bench.mini.plan import Item, Plan, hard_chain, numbered, query_chain
 from ndec_bench.mini.scenes import Scene
@@ -40,7 +42,7 @@ WAYS_OF_PAGES: tuple[Change, ...] = ("objects", "visit", "palette")
 REASONS: dict[str, str] = {
     "objects": "same layout and palette, other objects and textures",
     "camera": "same things from another place",
-    "time": "same place in other light, weather and textures",
+    "time": "same place at another time, from another place, in other light and weather",
     "visit": "same place at another time, from another place, with other things",
     "palette": "same kind and palette, other layout",
 }
@@ -104,10 +106,14 @@ class Photo:
         return [Region(path, key, self.columns, self.rows, n % self.columns, n // self.columns) for n in cells]
 
 
+_PHOTOS = TypeAdapter(tuple[Photo, ...])
+_DIGESTS = TypeAdapter(dict[str, dict[str, str]])
+
+
 def catalogue() -> tuple[Photo, ...]:
     """Return the packaged photographs in the order of ``photos.toml``."""
     content = tomllib.loads(resources.files("ndec_bench.mini").joinpath("photos.toml").read_text(encoding="utf-8"))
-    return tuple(Photo(**{**entry, "skip": tuple(entry.get("skip", ()))}) for entry in content["photo"])
+    return _PHOTOS.validate_python(content["photo"])
 
 
 def photo_path(photo: Photo) -> Path:
@@ -304,4 +310,4 @@ def _provenance(size: Size) -> dict[str, object]:
 
 def _expected() -> dict[str, dict[str, str]]:
     file = resources.files("ndec_bench.mini").joinpath("digests.toml")
-    return tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return _DIGESTS.validate_python(tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {})

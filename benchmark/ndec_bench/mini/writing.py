@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from ndec_bench.data.split import SplitInfo
     from ndec_bench.mini.making import Made
     from ndec_bench.mini.plan import Item, Plan
 
@@ -98,15 +99,10 @@ def lines(ids: Iterable[str]) -> str:
     return "".join(f"{identifier}\n" for identifier in sorted(ids))
 
 
-def as_json(content: object) -> str:
-    """Return ``content`` as indented JSON with a line end."""
-    return json.dumps(content, indent=1, ensure_ascii=True) + "\n"
-
-
-def write_texts(folder: Path, contents: dict[str, str], split: dict[str, object], made: dict[str, Made]) -> None:
+def write_texts(folder: Path, contents: dict[str, str], info: SplitInfo, made: dict[str, Made]) -> None:
     """Write all text files of a split into ``folder``; ``split.json`` last."""
     for name, content in sorted(contents.items()):
         (folder / name).write_text(content, encoding="utf-8", newline="")
     files = sorted((m.path, m.size, m.file) for m in made.values())
     (folder / FILES_FILE).write_text(table(("path", "bytes", "sha256"), files), encoding="utf-8", newline="")
-    (folder / SPLIT_FILE).write_text(as_json(split), encoding="utf-8", newline="")
+    (folder / SPLIT_FILE).write_text(info.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="")

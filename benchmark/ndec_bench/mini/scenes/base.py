@@ -23,7 +23,7 @@ CHANGED: dict[Change, frozenset[str]] = {
     "none": frozenset(),
     "objects": frozenset({"objects", "texture", "sky", "noise"}),
     "camera": frozenset({"camera", "sky", "noise"}),
-    "time": frozenset({"light", "texture", "sky", "look", "noise"}),
+    "time": frozenset({"camera", "light", "texture", "sky", "look", "noise"}),
     "visit": frozenset({"camera", "light", "objects", "texture", "sky", "look", "noise"}),
     "palette": frozenset({"layout", "objects", "texture", "camera", "sky", "noise"}),
 }
