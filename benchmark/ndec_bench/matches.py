@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndec_bench.atomic import replacing
 from ndec_bench.errors import SubmissionError
 
 if TYPE_CHECKING:
@@ -98,6 +99,21 @@ def read_pairs(path: Path) -> Matches:
     if not scores:
         raise SubmissionError(f"{path}: no pairs", hint=f"expected lines {','.join(COLUMNS)} under the header")
     return Matches(np.array(queries), np.array(references), np.array(scores, dtype=np.float64))
+
+
+def write_pairs(path: Path, matches: Matches) -> None:
+    """Write ``matches`` as the CSV that `read_pairs` reads, in their order; scores read back to the same float64.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        rows = (matches.query_ids.tolist(), matches.reference_ids.tolist(), map(repr, matches.scores.tolist()))
+        writer.writerows(zip(*rows, strict=True))
 
 
 def _check_header(path: Path, names: object) -> None:

@@ -16,7 +16,7 @@ from ndec_bench import __version__, bootstrap, metrics, provenance
 from ndec_bench.account import hard_negative_account
 from ndec_bench.descriptors import Descriptors, Submission, read_attributes, read_submission, sha256_of_file
 from ndec_bench.errors import SubmissionError
-from ndec_bench.matches import Matches, read_pairs
+from ndec_bench.matches import Matches, read_pairs, write_pairs
 from ndec_bench.parts import TruthTable, score_part
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NDEC_1, Protocol
@@ -46,6 +46,8 @@ class Options:
         The rules.
     replicates
         Bootstrap replicates; 0 for no intervals.
+    save_matches
+        Where to write the list of part ``all`` as CSV of pairs; None for nowhere.
     describing, command
         What making the descriptors took and the command that made the result, if known; recorded, not used.
     """
@@ -53,6 +55,7 @@ class Options:
     name: str | None = None
     protocol: Protocol = NDEC_1
     replicates: int = bootstrap.REPLICATES
+    save_matches: Path | None = None
     describing: Describing | None = None
     command: str | None = None
 
@@ -295,6 +298,8 @@ def _result(
     started: float,
 ) -> Result:
     protocol = options.protocol
+    if options.save_matches is not None:
+        write_pairs(options.save_matches, found["all"])
     truth = TruthTable(split)
     lists = {part: truth.pairs(matches) for part, matches in found.items()}
     parts = {

@@ -52,6 +52,9 @@ def score(
     protocol: Annotated[str, typer.Option(help="Rules of scoring.")] = "ndec-1",
     multi: Annotated[bool, typer.Option("--multi", help="Queries may have several references.")] = False,
     bootstrap: Annotated[bool, typer.Option(help="Intervals from 1,000 replicates over queries.")] = True,
+    save_matches: Annotated[
+        Path | None, typer.Option(help="Write the scored list of pairs as CSV.", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the result as JSON.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -69,6 +72,7 @@ def score(
         name=name,
         protocol=get_protocol(protocol),
         replicates=REPLICATES if bootstrap else 0,
+        save_matches=save_matches,
         describing=read_describing(submission),
     )
     with console.progress() as progress:
