@@ -7,7 +7,6 @@ for each environment name, so these environments stay empty and hand their comma
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,10 +17,8 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 def main(command: list[str]) -> int:
     """Return the exit code of ``command``."""
     check_python()
-    tox = shutil.which("tox")
-    if tox is None:
-        sys.exit("tox is not on the PATH. Activate the environment it is installed in, then run it again.")
-    if subprocess.run([tox, "run", "--notest", "-e", "tests"], check=False).returncode:
+    tox = [os.environ["TOX_PYTHON"], "-m", "tox"]  # set by toxfile.py
+    if subprocess.run([*tox, "run", "--notest", "-e", "tests"], check=False).returncode:
         sys.exit(
             "The packages could not be installed; the reason stands above. The first run downloads them: check the "
             "network, or name a mirror in PIP_INDEX_URL, and run it again. Later runs need no network."
