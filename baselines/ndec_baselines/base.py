@@ -145,7 +145,7 @@ class Card:
     code_licence: str
     weights: Weights | None = None
     requires: tuple[str, ...] = ()
-    install: str = '"ndec-bench[baselines]"'
+    install: str = '".[baselines]" in a clone of ndec-bench'
     parameters: int = 0
     paper: str | None = None
     selected_on: str = "none"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Size = Literal["small", "full"]
 NAMES: dict[Size, str] = {"full": "ndec-mini-1", "small": "ndec-mini-1-small"}
 PACKAGES = {"mvtb": ("mvtbdata", "images"), "skimage": ("skimage", "data")}
-INSTALL = 'install the pictures: python -m pip install "ndec-bench[mini]"'
+INSTALL = 'install the pictures, in a clone of the repository: python -m pip install ".[mini]"'
 
 # How often each family is drawn, in the order of drawing.
 MIX: tuple[Family, ...] = (
