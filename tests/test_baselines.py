@@ -69,7 +69,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 def test_a_missing_package_is_named_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r'needs torch, not installed here; pip install "ndec-bench\[baselines\]"'):
+    with pytest.raises(UsageError, match=r'needs torch, not installed here; pip install "\.\[baselines\]"'):
         ndec_baselines.load("scattering")
     rows = {row.name: row for row in ndec_baselines.listed()}
     assert rows["thumbnail"].available

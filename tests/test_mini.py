@@ -183,7 +183,7 @@ def test_consecutive_video_frames_are_not_used() -> None:
 def test_missing_packages_are_told_with_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = ("no_such", "images")
     monkeypatch.setattr("ndec_bench.mini.packaged.PACKAGES", {"mvtb": nowhere, "skimage": nowhere})
-    with pytest.raises(DataError, match=r'no_such.* is not installed; .*pip install "ndec-bench\[mini\]"'):
+    with pytest.raises(DataError, match=r'no_such.* is not installed; .*pip install "\.\[mini\]"'):
         packaged_plan("small")
 
 

@@ -50,11 +50,11 @@ RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
         if os.environ.get("CI"):
-            pytest.fail("Debian's chromium is missing: apt-get install chromium")
-        pytest.skip("Debian's chromium is missing")
+            pytest.fail("Chromium is missing: apt-get install chromium, or name it in CHROMIUM")
+        pytest.skip("Chromium is missing")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=chromium, args=FLAGS)
