@@ -104,6 +104,12 @@ def huge(file: h5py.File) -> None:
     file.create_dataset("query", (10**12, 256), "f4", chunks=(1, 256))
 
 
+def zeros(file: h5py.File) -> None:
+    del file["query"], file["query_ids"]
+    file.create_dataset("query", (100_000, 4_096), "f4", chunks=(64, 4_096))
+    file["query_ids"] = np.char.add(b"Q", np.arange(100_000).astype("S8"))
+
+
 def group(file: h5py.File) -> None:
     del file["query"]
     file.create_group("query")
@@ -134,6 +140,7 @@ BAD: list[tuple[Change, str]] = [
     (virtual, r"'query' is stored in other files, which are never opened"),
     (outside, r"'query' is stored in other files"),
     (huge, r"query has shape \(1000000000000, 256\)"),
+    (zeros, r"query: row 0 \(Q0\) is all zeros"),
     (group, r"'query' is a group, expected a dataset"),
 ]
 
@@ -160,6 +167,19 @@ def test_files_that_are_no_hdf5(tmp_path: Path, content: bytes, message: str) ->
     path.write_bytes(content)
     with pytest.raises(SubmissionError, match=message):
         read_submission(path)
+
+
+def test_a_small_file_that_claims_terabytes_is_refused_before_reading(tmp_path: Path) -> None:
+    def change(file: h5py.File) -> None:
+        del file["query"], file["query_ids"]
+        file.create_dataset("query", (500_000, 65_536), "f4", chunks=(1, 65_536), fillvalue=1.0)
+        file.create_dataset("query_ids", data=np.char.add(b"Q", np.arange(500_000).astype("S8")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        # A machine of 16 GiB; the dataset claims 122.
+        patch.setattr("os.sysconf", lambda name: 4096 if name == "SC_PAGE_SIZE" else 1 << 22)
+        with pytest.raises(SubmissionError, match=r"query needs 122\.1 GiB of memory, this machine has 16\.0 GiB"):
+            read_submission(submission_file(tmp_path, change))
 
 
 def test_truncated_and_absent_files(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ storage, no virtual datasets, no object references, nothing pickled.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -300,7 +301,8 @@ def _read_side(path: Path, file: h5py.File, vectors_name: str, ids_name: str, in
             f"{where} has {dataset.shape[0]:,} rows but {ids_name} has {len(ids):,} ids",
             hint="write one id per row, in the same order",
         )
-    vectors = _read_vectors(path, dataset, where, ids)
+    _check_memory(where, dataset.size * np.dtype(np.float32).itemsize)
+    vectors = _read_vectors(path, dataset, where, ids, invalid)
     keep = [row for row, identifier in enumerate(ids) if identifier not in invalid]
     if len(keep) != len(ids):
         ids, vectors = tuple(ids[row] for row in keep), vectors[keep]
@@ -308,12 +310,28 @@ def _read_side(path: Path, file: h5py.File, vectors_name: str, ids_name: str, in
     return Descriptors(ids, vectors)
 
 
-def _read_vectors(path: Path, dataset: h5py.Dataset, where: str, ids: Sequence[str]) -> NDArray[np.float32]:
+def _check_memory(where: str, needed: int) -> None:
+    # A few kilobytes of HDF5 can claim terabytes of repeated values; the machine must not be driven into swapping.
+    try:
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # no such figure on this system
+        return
+    if needed > installed:
+        raise SubmissionError(
+            f"{where} needs {needed / 2**30:,.1f} GiB of memory, this machine has {installed / 2**30:,.1f} GiB",
+            hint="check the file, or score on a larger machine",
+        )
+
+
+def _read_vectors(
+    path: Path, dataset: h5py.Dataset, where: str, ids: Sequence[str], invalid: frozenset[str]
+) -> NDArray[np.float32]:
     try:
         vectors = np.empty(dataset.shape, dtype=np.float32)
         for start in range(0, dataset.shape[0], _ROWS_PER_READ):
             block = dataset[start : start + _ROWS_PER_READ]
             _check_finite(where, ids, block, start)
+            _check_zero_rows(where, ids, block, start, invalid)
             with np.errstate(over="ignore"):
                 vectors[start : start + len(block)] = block
             _check_finite(f"{where}, cast to float32", ids, vectors[start : start + len(block)], start)

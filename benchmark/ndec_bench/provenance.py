@@ -18,7 +18,7 @@ def collect(seconds: float, command: str | None = None) -> Provenance:
     """Return the provenance of a result that took ``seconds`` (wall time) to compute here and now."""
     return Provenance(
         ndec_bench=__version__,
-        git_commit=_git_commit(Path(__file__).resolve().parent),
+        git_commit=commit_of(Path(__file__).resolve().parent),
         python=platform.python_version(),
         libraries={name: metadata.version(name) for name in _LIBRARIES},
         platform=f"{platform.system()} {platform.machine()}",
@@ -29,7 +29,7 @@ def collect(seconds: float, command: str | None = None) -> Provenance:
     )
 
 
-def _git_commit(folder: Path) -> str | None:
+def commit_of(folder: Path) -> str | None:
     """Return the commit of the checkout this package runs from, ``-dirty`` if it was changed; None if installed."""
     try:
         top = _git(folder, "rev-parse", "--show-toplevel")
