@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
@@ -13,6 +14,11 @@ from ndec_bench.descriptors import Descriptors, Submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# The same examples in every run, and no verdict that depends on how busy the machine is.
+settings.register_profile("ndec", deadline=None, derandomize=True)
+settings.load_profile("ndec")
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ def test_scoring_never_imports_torch(files: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_an_interrupted_run_says_so_with_exit_code_6(make_submission: Make, tmp_path: Path) -> None:
-    submission, split = make_submission(queries=3000, references=6000, dimension=256)
+    submission, split = make_submission(queries=8000, references=8000, dimension=16)
     write_submission(tmp_path / "big.h5", submission)
     (tmp_path / "gt.csv").write_text(write_ground_truth(split.truth))
     command = [sys.executable, "-c", "from ndec_bench.cli import main; main()", "score", "big.h5"]
