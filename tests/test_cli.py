@@ -178,6 +178,16 @@ def test_a_failed_write_keeps_the_old_result(files: Path, capsys: pytest.Capture
     assert Path("r").read_text() == "a file where a folder is wanted"
 
 
+def test_an_unwritable_result_is_known_before_the_work(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("folder").mkdir()
+    for option in ("--out", "--save-matches"):
+        assert run(["score", "theirs.h5", "--ground-truth", "gt.csv", option, "folder"]) == 4
+        assert capsys.readouterr().err == (
+            "ndec-bench: bad or missing data: folder: is a folder; give the name of a file\n"
+        )
+    assert list(Path("folder").iterdir()) == []
+
+
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == f"ndec-bench {__version__}\n"

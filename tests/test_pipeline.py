@@ -56,6 +56,17 @@ def test_run_leaves_every_stage_on_disk(root: Path, tmp_path: Path, capsys: pyte
     assert (card.name, card.split, card.declarations.labels_used) == ("mine", "toy-1", ["none"])
 
 
+@pytest.mark.parametrize("name", ["../evil", "Capital", "a" * 64, "a|b"])
+def test_names_that_cannot_be_a_folder_are_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["run", "thumbnail", "--split", "toy-1", "--root", str(root), "--out", str(out), f"--name={name}"]
+    assert run(arguments) == 2
+    assert "cannot name a folder of submissions" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_the_packed_file_scores_to_the_same_result(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = pipeline.run(method_of("thumbnail", "toy-1"), Split.from_folder(root / "toy-1"), out)

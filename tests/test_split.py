@@ -33,6 +33,7 @@ def test_a_folder_holds_the_whole_split(folder: Path) -> None:
     [
         ("hard_negatives.txt", "Q9\n", "Q9 is no labelled query"),
         ("hard_negatives.txt", "Q1\n", "Q1 has a true reference"),
+        ("ground_truth.csv", "Q3,\n", "all 1 labelled queries are hard negatives"),
         ("references.txt", "R2\n", "Q1 names reference R1"),
         ("split.json", "[]", "no split description"),
         ("split.json", "{}", "no split description"),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import tempfile
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -141,7 +140,8 @@ def describe_images(
     workers = usable_cores() if workers is None else workers
     if batch_size < 1 or workers < 1:
         raise UsageError(f"batch size {batch_size}, workers {workers}", hint="both are at least 1")
-    _check_writable(out)
+    # Hours of describing must not end in an error that could have been known at the start.
+    atomic.check_writable(out)
     start = time.perf_counter()
     vectors = _describe(baseline, source, ids, batch_size, workers, lambda done: progress(stage, done, len(ids)))
     seconds = time.perf_counter() - start
@@ -207,19 +207,6 @@ def _selected(ids: Sequence[str], limit: int | None, shard: Shard | None) -> Seq
     if not chosen:
         raise UsageError(f"shard {shard.index if shard else 1}: no image left of {len(ids):,}", hint="use fewer shards")
     return chosen
-
-
-def _check_writable(out: Path) -> None:
-    # Hours of describing must not end in an error that could have been known at the start.
-    if out.is_dir():
-        raise DataError(f"{out}: is a folder", hint="give the name of the HDF5 file to write")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out.parent).close()
-    except OSError as error:
-        raise DataError(
-            f"{out}: cannot be written ({error.strerror or error})", hint="choose another folder or free its disk"
-        ) from error
 
 
 def _describe(

@@ -26,16 +26,7 @@ def replacing(target: Path) -> Iterator[Path]:
     DataError
         If the folder cannot be made or written to, or the block or the move fails with an OSError (a full disk).
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be written ({error.strerror or error})",
-            hint="choose another folder or free its disk",
-        ) from error
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary(target)
     try:
         yield temporary
         _flush(temporary)
@@ -49,6 +40,13 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(target: Path) -> None:
+    """Raise DataError if ``target`` cannot be written: to be asked before long work, not after it."""
+    if target.is_dir():
+        raise DataError(f"{target}: is a folder", hint="give the name of a file")
+    _temporary(target).unlink()
+
+
 def write_bytes(target: Path, content: bytes) -> None:
     """Write ``content`` to ``target``, whole or not at all. Raises DataError as `replacing` does."""
     with replacing(target) as temporary:
@@ -58,6 +56,19 @@ def write_bytes(target: Path, content: bytes) -> None:
 def write_text(target: Path, content: str) -> None:
     """Write ``content`` as UTF-8 with the line ends it has, whole or not at all."""
     write_bytes(target, content.encode("utf-8"))
+
+
+def _temporary(target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cannot be written ({error.strerror or error})",
+            hint="choose another folder or free its disk",
+        ) from error
+    os.close(handle)
+    return Path(name)
 
 
 def _flush(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,8 +66,15 @@ def method_of(
     from ndec_baselines.base import recipe
     from ndec_bench.data.images import open_images
     from ndec_bench.descriptors import read_attributes
+    from ndec_bench.errors import UsageError
     from ndec_bench.pipeline import Method
+    from ndec_bench.submission import NAME_PATTERN
 
+    if not re.fullmatch(NAME_PATTERN, name or baseline):
+        raise UsageError(
+            f"name {(name or baseline)[:80]!r} cannot name a folder of submissions",
+            hint="use a-z, 0-9, dot, dash and underscore, at most 63, a letter or digit first",
+        )
     loaded = ndec_baselines.load(baseline, weights=weights, device=device)
 
     def describe(

@@ -62,11 +62,15 @@ def score(
 
     Prints µAP, recall@P90, what the hard negatives cost, intervals and the signature.
     """
+    from ndec_bench.atomic import check_writable
     from ndec_bench.bootstrap import REPLICATES
     from ndec_bench.protocol import get_protocol
     from ndec_bench.report import read_describing, result_json, write_result
     from ndec_bench.scoring import Options, score_file
 
+    for path in (out, save_matches):
+        if path is not None:
+            check_writable(path)
     target = _split(submission, ground_truth, hard_negatives, split, root, multi)
     options = Options(
         name=name,

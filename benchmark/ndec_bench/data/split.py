@@ -205,6 +205,8 @@ def _hard_negatives(path: Path, truth: GroundTruth) -> frozenset[str]:
             raise DataError(f"{path}: {query} is no labelled query", hint="list queries of the ground truth only")
         if query in matched:
             raise DataError(f"{path}: {query} has a true reference", hint="a hard negative is a copy of nothing")
+    if len(ids) == len(queries):
+        raise DataError(f"{path}: all {len(ids):,} labelled queries are hard negatives", hint="leave the list out")
     return frozenset(ids)
 
 
