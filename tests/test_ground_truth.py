@@ -20,6 +20,9 @@ def written(tmp_path: Path, text: str | bytes) -> Path:
         "Q1,R1\nQ2\n",
         "\ufeffquery_id,reference_id\r\nQ1,R1\r\n\r\nQ2,\r\n",
         ' "Q1" ,R1\nQ2,\n'.replace(" ", ""),
+        "\n , \nquery_id,reference_id\nQ1, R1\n\n Q2 ,\n",
+        '{"Q2": [], "Q1": ["R1"]}',
+        '\ufeff\n {"Q1": [" R1 "], "Q2 ": []}\n',
     ],
 )
 def test_dialects_read_the_same(tmp_path: Path, text: str) -> None:
@@ -39,6 +42,22 @@ def test_dialects_read_the_same(tmp_path: Path, text: str) -> None:
         ("<!DOCTYPE html><html>", "looks like an HTML page"),
         (b"\xff\xfe\x00Q1", "not UTF-8 text"),
         ("Q" * 300 + ",R1\n", "longer than 256"),
+        ("Q1,R\t1\n", r"row 1 has an id with characters that cannot be printed \('R.t1'\)"),
+        ("\nquery_id,ref\nQ1,R1\n", "row 2 looks like a header with other names"),
+        ('{"Q1": ["R1"], "Q2": [], "Q1": []}', "key 'Q1' stands twice"),
+        ('{"Q1": ["R1"], " Q1": []}', "key ' Q1' gives Q1 a second row"),
+        ('{"Q1": ["R1", "R2"]}', "key 'Q1' gives Q1 several references; .*--multi"),
+        ('{"Q1": ["R1", "R1"]}', r"key 'Q1' repeats key 'Q1' \(Q1,R1\)"),
+        ('{"Q1": "R1"}', "key 'Q1' holds no list of ids; expected an object of lists"),
+        ('{"Q1": [1]}', "key 'Q1' holds no list of ids"),
+        ('{"Q1": null}', "key 'Q1' holds no list of ids"),
+        ('{"Q1": [""]}', "key 'Q1' lists an empty id"),
+        ('{"": []}', "key '' has 2 fields"),
+        ('["Q1", "Q2"]', "holds a JSON list"),
+        ('{"Q1": ["R1"]', "no JSON"),
+        ("{" + '"a":{' * 200_000, "no JSON"),
+        ('{"Q1": ' + "9" * 10_000 + "}", "no JSON|no list of ids"),
+        ("{}", "no query found"),
     ],
 )
 def test_bad_files_are_named_with_their_row(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -49,6 +68,38 @@ def test_bad_files_are_named_with_their_row(tmp_path: Path, text: str | bytes, m
 def test_several_references_are_accepted_on_request(tmp_path: Path) -> None:
     truth = read_ground_truth(written(tmp_path, "Q1,R2\nQ1,R1\n"), multi=True)
     assert truth.pairs == (("Q1", "R1"), ("Q1", "R2"))
+
+
+def test_several_references_in_json_are_accepted_on_request(tmp_path: Path) -> None:
+    truth = read_ground_truth(written(tmp_path, '{"Q1": ["R2", "R1"], "Q2": []}'), multi=True)
+    assert truth == GroundTruth(("Q1", "Q2"), (("Q1", "R1"), ("Q1", "R2")))
+
+
+def test_matches_alone_are_told_from_a_list_of_all_queries(tmp_path: Path) -> None:
+    path, queries = written(tmp_path, "Q2,R2\nQ1,R1\n"), tmp_path / "queries.txt"
+    assert read_ground_truth(path).matches_only
+    queries.write_text("Q3\nQ1\n\nQ2\n")
+    listed = read_ground_truth(path, queries=queries)
+    assert listed == GroundTruth(("Q1", "Q2", "Q3"), (("Q1", "R1"), ("Q2", "R2")))
+    assert not listed.matches_only
+    queries.write_text("Q1\nQ2\n")
+    assert not read_ground_truth(path, queries=queries).matches_only  # the list says that these are all
+    assert not read_ground_truth(written(tmp_path, "Q1,R1\nQ2,\n")).matches_only
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        ("Q1\n", r"truth.csv: Q2 is not in .*queries.txt \(1 such queries\)"),
+        ("\n", "queries.txt: no query id"),
+        ("Q1\nQ2\nQ1\n", "line 3 repeats line 1"),
+        ("Q1\nQ\x012\n", "line 2 has an id with characters that cannot be printed"),
+    ],
+)
+def test_a_list_of_queries_must_hold_all_of_the_truth(tmp_path: Path, queries: str, message: str) -> None:
+    (tmp_path / "queries.txt").write_text(queries)
+    with pytest.raises(DataError, match=message):
+        read_ground_truth(written(tmp_path, "Q1,R1\nQ2,\n"), queries=tmp_path / "queries.txt")
 
 
 def test_digest_is_that_of_the_sorted_pair_lines() -> None:

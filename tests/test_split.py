@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,84 @@ def test_a_ground_truth_alone_has_the_part_all_only(folder: Path) -> None:
     assert split.name.startswith("user-")
     hard = Split.from_ground_truth(folder / "ground_truth.csv", hard_negatives=folder / "hard_negatives.txt")
     assert hard.parts["isc"] == {"Q1", "Q2"}
+
+
+def listed(tmp_path: Path, *ids: str, name: str = "own.txt") -> Path:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(ids))
+    return path
+
+
+def test_a_ground_truth_is_no_test_split_of_its_own(folder: Path, tmp_path: Path) -> None:
+    split = Split.from_ground_truth(folder / "ground_truth.csv")
+    assert (split.test, split.source) == (False, str(folder / "ground_truth.csv"))
+    assert Split.from_folder(folder).test
+    matches = listed(tmp_path, "Q1,R1", name="matches.csv")
+    assert Split.from_ground_truth(matches).truth.matches_only
+    whole = Split.from_ground_truth(matches, queries=listed(tmp_path, "Q1", "Q2", "Q3"), multi=True, name="mine")
+    assert (whole.name, whole.query_ids, whole.truth.matches_only) == ("mine", ("Q1", "Q2", "Q3"), False)
+
+
+def test_a_folder_holds_all_its_queries(folder: Path) -> None:
+    (folder / "ground_truth.csv").write_text("Q1,R1\nQ3,\n")
+    assert not Split.from_folder(folder).truth.matches_only
+    (folder / "ground_truth.csv").write_text("Q1,R1\n")
+    (folder / "hard_negatives.txt").write_text("")
+    assert not Split.from_folder(folder).truth.matches_only
+
+
+def test_own_parts_come_after_the_others_by_name(folder: Path, tmp_path: Path) -> None:
+    parts = {
+        "logos": listed(tmp_path, "Q3", "Q2", name="b.txt"),
+        "art-1": listed(tmp_path, "Q1", name="a.txt"),
+    }
+    split = Split.from_ground_truth(
+        folder / "ground_truth.csv", hard_negatives=folder / "hard_negatives.txt", parts=parts
+    )
+    assert list(split.parts) == ["all", "isc", "art-1", "logos"]
+    assert split.parts["logos"] == {"Q2", "Q3"}
+    assert list(Split.from_ground_truth(folder / "ground_truth.csv", parts=parts).parts) == ["all", "art-1", "logos"]
+
+
+def test_a_folder_may_list_parts(folder: Path) -> None:
+    before = Split.from_folder(folder)
+    assert before.own_parts == {}
+    listed(folder, "Q1", "Q3", name="parts/faces.txt")
+    split = Split.from_folder(folder)
+    assert split.parts["faces"] == {"Q1", "Q3"}
+    assert split.sha256 != before.sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "message"),
+    [
+        ("all", ("Q1",), "a part cannot be called 'all'"),
+        ("isc", ("Q1",), "a part cannot be called 'isc'"),
+        ("Big", ("Q1",), "a part cannot be called 'Big'; use a-z"),
+        ("", ("Q1",), "a part cannot be called ''"),
+        ("a|b", ("Q1",), "cannot be called"),
+        ("own", (), r"own.txt: part own has no query"),
+        ("own", ("Q1", "Q9", "Q8"), r"own.txt: part own names Q8, which is no labelled query \(2 such ids\)"),
+    ],
+)
+def test_parts_that_cannot_be_scored_are_refused(
+    folder: Path, tmp_path: Path, name: str, ids: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        Split.from_ground_truth(folder / "ground_truth.csv", parts={name: listed(tmp_path, *ids)})
+    with pytest.raises(DataError, match=message.replace("own.txt", "split")):
+        Split("made", Split.from_folder(folder).truth, own_parts={name: frozenset(ids)})
+
+
+def test_the_digest_without_own_parts_is_that_of_the_documented_lines(folder: Path) -> None:
+    # Results hold it: it may not change.
+    lines = ["query Q1", "query Q2", "query Q3", "pair Q1 R1", "hard Q3", "reference R1", "reference R2"]
+    split = Split.from_folder(folder)
+    assert split.sha256 == sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    lines += ["part b Q1", "part b Q2"]
+    with_part = replace(split, own_parts={"b": frozenset({"Q2", "Q1"})})
+    assert with_part.sha256 == sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
 def test_the_digest_covers_everything_that_decides_a_score(folder: Path) -> None:

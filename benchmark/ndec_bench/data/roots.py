@@ -7,6 +7,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from ndec_bench.data import known
 from ndec_bench.data.split import SPLIT_FILE, Split
 from ndec_bench.errors import DataError
 
@@ -22,13 +23,18 @@ def data_root(given: Path | None = None) -> Path:
 
 
 def find_split(name: str, root: Path) -> Split:
-    """Return the split called ``name`` under ``root``: the root itself, or its folder of that name.
+    """Return the split called ``name``: a known one with its ground truth under ``root``, or a split folder.
+
+    A split folder is the root itself, or its folder of that name. The names of known splits are theirs alone: a
+    folder that claims one is not asked.
 
     Raises
     ------
     DataError
-        If it is in neither place; the message says how to make or get it.
+        If it is in neither place, or not what is published; the message says how to make or get it.
     """
+    if name in known.KNOWN:
+        return known.load(name, root)
     for folder in (root, root / name):
         if (folder / SPLIT_FILE).is_file():
             split = Split.from_folder(folder)

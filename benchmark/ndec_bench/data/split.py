@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ SPLIT_FILE = "split.json"
 GROUND_TRUTH_FILE = "ground_truth.csv"
 HARD_NEGATIVES_FILE = "hard_negatives.txt"
 REFERENCES_FILE = "references.txt"
+PARTS_FOLDER = "parts"
 EDITS_FILE = "edits.csv"
 IMAGE_FOLDERS = {
     "queries": "query",
@@ -28,7 +30,8 @@ IMAGE_FOLDERS = {
     "background": "background",
     "train": "training",
 }
-
+_PART_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RESERVED = ("all", "isc")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -72,6 +75,10 @@ class Split:
         Digest of their decoded pixels, if the split records one.
     test
         True for splits that rank: nothing may be trained, tuned or selected on them.
+    own_parts
+        Further parts to score: name to labelled query ids.
+    source
+        The files the truth was read from, and what was derived, in words; None if it came from elsewhere.
     """
 
     name: str
@@ -82,6 +89,13 @@ class Split:
     folder: Path | None = None
     images_sha256: str | None = None
     test: bool = True
+    own_parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the names and members of the parts. Raises DataError."""
+        for name, members in self.own_parts.items():
+            _check_part(name, members, self.truth)
 
     @property
     def query_ids(self) -> tuple[str, ...]:
@@ -90,19 +104,27 @@ class Split:
 
     @cached_property
     def parts(self) -> dict[str, frozenset[str]]:
-        """Return the parts that are scored, by name: ``all``, and ``isc`` (all but the hard negatives) if known."""
+        """Return the parts that are scored, by name, in the order of results.
+
+        First ``all``, then ``isc`` (all but the hard negatives) if these are known, then own parts by name.
+        """
         everything = frozenset(self.query_ids)
-        if self.hard_negatives is None:
-            return {"all": everything}
-        return {"all": everything, "isc": everything - self.hard_negatives}
+        parts = {"all": everything}
+        if self.hard_negatives is not None:
+            parts["isc"] = everything - self.hard_negatives
+        return parts | {name: self.own_parts[name] for name in sorted(self.own_parts)}
 
     @cached_property
     def sha256(self) -> str:
-        """Return the SHA-256 (hex) over everything that decides a score: queries, pairs, hard negatives, references."""
+        """Return the SHA-256 (hex) over everything that decides a score.
+
+        These are queries, pairs, hard negatives, references, and own parts if there are any.
+        """
         lines = [f"query {query}" for query in self.query_ids]
         lines += [f"pair {query} {reference}" for query, reference in self.truth.pairs]
         lines += [f"hard {query}" for query in sorted(self.hard_negatives or ())]
         lines += [f"reference {reference}" for reference in self.reference_ids or ()]
+        lines += [f"part {name} {query}" for name in sorted(self.own_parts) for query in sorted(self.own_parts[name])]
         return sha256_of_lines(lines)
 
     @classmethod
@@ -113,17 +135,39 @@ class Split:
         hard_negatives: Path | None = None,
         name: str | None = None,
         multi: bool = False,
+        queries: Path | None = None,
+        parts: Mapping[str, Path] | None = None,
     ) -> Split:
-        """Return the split of a user's ground-truth CSV, with its hard negatives listed one id per line.
+        """Return the split of a user's ground truth, in any form that `read_ground_truth` reads.
+
+        Parameters
+        ----------
+        path
+            The ground truth.
+        hard_negatives, queries
+            Its hard negatives, and all labelled queries, one id per line.
+        name
+            Name of the split; by default one made from the digest of the pairs.
+        multi
+            Accept several references for one query.
+        parts
+            Further parts to score: name to a file of labelled queries, one id per line.
 
         Raises
         ------
         DataError
-            If a file is unusable, or a hard negative is not a labelled query or has a true reference.
+            If a file is unusable, a hard negative or a member of a part is not a labelled query, a hard negative has
+            a true reference, or a part is called ``all`` or ``isc``.
         """
-        truth = read_ground_truth(path, multi=multi)
-        hard = None if hard_negatives is None else _hard_negatives(hard_negatives, truth)
-        return cls(name=name or f"user-{truth.sha256[:8]}", truth=truth, hard_negatives=hard)
+        truth = read_ground_truth(path, multi=multi, queries=queries)
+        return cls(
+            name=name or f"user-{truth.sha256[:8]}",
+            truth=truth,
+            hard_negatives=None if hard_negatives is None else _hard_negatives(hard_negatives, truth),
+            test=False,
+            own_parts={part: _members(part, file, truth) for part, file in (parts or {}).items()},
+            source=str(path),
+        )
 
     @classmethod
     def from_folder(cls, folder: Path) -> Split:
@@ -135,7 +179,7 @@ class Split:
             If a file of the split is missing or unusable, or the folder holds none.
         """
         info = read_split_info(folder)
-        truth = read_ground_truth(folder / GROUND_TRUTH_FILE)
+        truth = replace(read_ground_truth(folder / GROUND_TRUTH_FILE), listed=True)
         references = tuple(sorted(read_ids(folder / REFERENCES_FILE)))
         _check_references(folder, truth, references)
         return cls(
@@ -147,6 +191,8 @@ class Split:
             folder=folder,
             images_sha256=info.digest,
             test=info.test,
+            own_parts=_parts_in(folder / PARTS_FOLDER, truth),
+            source=str(folder / GROUND_TRUTH_FILE),
         )
 
     def images(self, part: str) -> Path:
@@ -208,6 +254,33 @@ def _hard_negatives(path: Path, truth: GroundTruth) -> frozenset[str]:
     if len(ids) == len(queries):
         raise DataError(f"{path}: all {len(ids):,} labelled queries are hard negatives", hint="leave the list out")
     return frozenset(ids)
+
+
+def _parts_in(folder: Path, truth: GroundTruth) -> dict[str, frozenset[str]]:
+    """Return the parts listed in the text files of ``folder``, by the names of the files; none without the folder."""
+    return {path.stem: _members(path.stem, path, truth) for path in sorted(folder.glob("*.txt"))}
+
+
+def _members(name: str, path: Path, truth: GroundTruth) -> frozenset[str]:
+    members = frozenset(read_ids(path))
+    _check_part(name, members, truth, where=str(path))
+    return members
+
+
+def _check_part(name: str, members: frozenset[str], truth: GroundTruth, where: str = "split") -> None:
+    if name in _RESERVED or not _PART_NAME.fullmatch(name):
+        raise DataError(
+            f"{where}: a part cannot be called {name[:80]!r}",
+            hint=f"use a-z, 0-9, _ and -; {' and '.join(_RESERVED)} are parts of their own",
+        )
+    if not members:
+        raise DataError(f"{where}: part {name} has no query", hint="list its labelled queries, one id per line")
+    strange = members.difference(truth.query_ids)
+    if strange:
+        raise DataError(
+            f"{where}: part {name} names {min(strange)}, which is no labelled query ({len(strange):,} such ids)",
+            hint="list queries of the ground truth only",
+        )
 
 
 def _read_edits(path: Path) -> dict[str, tuple[str, ...]]:

@@ -1,0 +1,141 @@
+"""Scored pairs as CSV: ``query_id,reference_id,score`` with that header.
+
+A sound file goes through pyarrow's parser, tens of times faster than Python's. Whatever that refuses, and whatever
+fails a check, is read again line by line, slowly, so that the message can name the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import mmap
+from array import array
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from ndec_bench.errors import SubmissionError
+from ndec_bench.matches.arrow import coded_of
+from ndec_bench.matches.coded import Coded, Ids, check_memory, checked
+from ndec_bench.matches.pairs import COLUMNS, Matches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO, TextIO
+
+    from ndec_bench.progress import Progress
+
+STAGE = "reading pairs"
+_LONGEST_HEADER = 1 << 16
+
+
+def read_csv(path: Path, progress: Progress) -> Matches:
+    """Return the pairs of a CSV file in file order; further columns are passed over.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    SubmissionError
+        If the header is another, a score is no number, or a check of `ndec_bench.matches.coded.checked` fails.
+    """
+    size = path.stat().st_size
+    check_memory(path, size)
+    progress(STAGE, 0, size)
+    try:
+        with path.open("rb") as file:
+            found = checked(path, _parsed(file, size, progress), lambda row: f"row {row}")
+    except (pa.ArrowException, SubmissionError, ValueError, LookupError, csv.Error):
+        found = _line_by_line(path)
+    progress(STAGE, size, size)
+    return found
+
+
+def write_csv(path: Path, matches: Matches) -> None:
+    """Write ``matches`` in their order; scores are written so that they read back to the same float64."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        rows = (matches.query_ids.tolist(), matches.reference_ids.tolist(), map(repr, matches.scores.tolist()))
+        writer.writerows(zip(*rows, strict=True))
+
+
+def _parsed(file: BinaryIO, size: int, progress: Progress) -> Coded:
+    """Return the pairs as pyarrow parses them. Raises ArrowException or ValueError where it would be lenient."""
+    header = next(csv.reader([file.readline(_LONGEST_HEADER).decode("utf-8-sig")]), [])
+    if any(header.count(name) != 1 for name in COLUMNS):
+        raise ValueError
+    file.seek(0)
+    ids = pa.dictionary(pa.int32(), pa.string())
+    reader = arrow_csv.open_csv(
+        file,
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=_holds_quotes(file)),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict(zip(COLUMNS, (ids, ids, pa.float64()), strict=True)),
+            include_columns=list(COLUMNS),
+            null_values=[],
+            strings_can_be_null=False,
+        ),
+    )
+    batches = []
+    for batch in reader:
+        batches.append(batch)
+        progress(STAGE, min(file.tell(), size), size)
+    return coded_of(pa.Table.from_batches(batches, schema=reader.schema))
+
+
+def _holds_quotes(file: BinaryIO) -> bool:
+    # Only quoted fields can hold line ends, and looking for the ends of such lines costs time.
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b'"') >= 0
+
+
+def _line_by_line(path: Path) -> Matches:
+    lines = array("q")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            coded = _rows(path, file, lines)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SubmissionError(f"{path}: no CSV text ({error})", hint=f"expected {','.join(COLUMNS)}") from error
+    return checked(path, coded, lambda row: f"line {lines[row]}")
+
+
+def _rows(path: Path, file: TextIO, lines: array[int]) -> Coded:
+    """Return the rows of ``file``, and append to ``lines`` the line of each."""
+    reader = csv.reader(file)
+    header = next((row for row in reader if row), None)
+    at = _columns(path, header)
+    names: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    codes = (array("q"), array("q"))
+    scores = array("d")
+    for row in reader:
+        if not row:
+            continue
+        query, reference, text = (row[i].strip() if i < len(row) else "" for i in at)
+        try:
+            scores.append(float(text))
+        except ValueError as error:
+            raise SubmissionError(
+                f"{path}: line {reader.line_num}: score {text[:40]!r} is no number ({query[:40]},{reference[:40]})",
+                hint="write scores as decimal numbers",
+            ) from error
+        for name, known, column in zip((query, reference), names, codes, strict=True):
+            column.append(known.setdefault(name, len(known)))
+        lines.append(reader.line_num)
+    ids = [Ids.of(list(known), np.array(column, dtype=np.int64)) for known, column in zip(names, codes, strict=True)]
+    return Coded(ids[0], ids[1], np.array(scores, dtype=np.float64))
+
+
+def _columns(path: Path, header: list[str] | None) -> list[int]:
+    """Return where the three columns stand."""
+    if header is None or not set(COLUMNS) <= set(header):
+        found = "an empty file" if header is None else ",".join(header)[:80]
+        raise SubmissionError(
+            f"{path}: header {found!r}, expected {','.join(COLUMNS)}",
+            hint="write that header line, or an HDF5 file of descriptors",
+        )
+    for name in COLUMNS:
+        if header.count(name) > 1:
+            raise SubmissionError(f"{path}: column {name} stands twice in the header", hint="keep one of them")
+    return [header.index(name) for name in COLUMNS]
