@@ -41,9 +41,9 @@ def test_somebody_elses_lines_of_h5py_score(files: Path, capsys: pytest.CaptureF
     assert run(["score", "theirs.h5", "--ground-truth", "gt.csv", "--hard-negatives", "hard.txt"]) == 0
     shown = capsys.readouterr()
     assert "theirs on user-" in shown.out
-    assert "cost of the hard negatives" in shown.out
+    assert "Cost of the hard negatives" in shown.out
     assert "uAP|split:user-" in shown.out
-    assert "bootstrap of part all: 1,000 of 1,000" in shown.err
+    assert "bootstrap: 1,000 of 1,000" in shown.err
 
 
 def test_json_alone_on_stdout_equals_the_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +154,7 @@ def test_bad_data_gets_exit_code_4(files: Path, capsys: pytest.CaptureFixture[st
         (["score", "theirs.h5", "--ground-truth", "gt.csv", "--split", "ndec"], "exclude each other"),
         (["score", "theirs.h5", "--hard-negatives", "hard.txt"], "goes with --ground-truth"),
         (["score", "theirs.h5", "--ground-truth", "gt.csv", "--protocol", "x"], "protocol 'x' is unknown"),
-        (["score"], "Missing argument"),
+        (["score"], "nothing to score"),
         (["score", "theirs.h5", "--surprise"], "No such option"),
         (["surprise"], "No such command"),
     ],
@@ -228,8 +228,8 @@ def test_an_interrupted_run_says_so_with_exit_code_6(make_submission: Make, tmp_
         [*command, "--ground-truth", "gt.csv", "--out", "r.json"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     assert child.stderr is not None
-    # The end of the search shows that the command is at work; the bootstrap of a list this long takes seconds.
-    assert "searching for part all" in child.stderr.readline()
+    # The end of the check shows that the command is at work; search and bootstrap of a list this long take seconds.
+    assert "checking references" in (child.stderr.readline(), child.stderr.readline())[1]
     child.send_signal(signal.SIGINT)
     _, message = child.communicate(timeout=60)
     assert child.returncode == 6, message

@@ -1,5 +1,7 @@
 """µAP and its kin against numbers worked out by hand, a plain second implementation, and scikit-learn."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -92,6 +94,16 @@ def test_ranks_count_ties_against_the_true_pair() -> None:
     assert metrics.recall_at_rank(metrics.true_ranks(codes[:0], scores[:0], correct[:0]), 4, 1) == 0.0
 
 
+def plain_curve(scores: list[float], correct: list[int], positives: int) -> list[tuple[float, float, float]]:
+    """(precision, recall, score) after each pair, misses first at equal score."""
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], correct[i]))
+    found, curve = 0, []
+    for seen, i in enumerate(order, start=1):
+        found += correct[i]
+        curve.append((found / seen, found / positives, scores[i]))
+    return curve
+
+
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=40)
 
 
@@ -135,6 +147,91 @@ def test_thinning_keeps_the_area_and_the_ends() -> None:
     assert abs(np.trapezoid(ranked.precision[kept], ranked.recall[kept]) - full) <= 1e-4
 
 
-def test_codes_find_known_ids_only() -> None:
-    ids = np.array(["b", "x", "a", "zz"])
-    assert metrics.codes_of(ids, ["a", "b", "c"]).tolist() == [1, -1, 0, -1]
+@given(pairs=PAIRS, extra=st.integers(0, 5), target=st.sampled_from([0.25, 0.5, 0.75, 0.9, 1.0]))
+def test_operating_points_agree_with_the_plain_definition(
+    pairs: list[tuple[int, bool]], extra: int, target: float
+) -> None:
+    scores, correct = [float(s) for s, _ in pairs], [int(c) for _, c in pairs]
+    positives = sum(correct) + extra
+    if positives == 0:
+        return
+    curve = plain_curve(scores, correct, positives)
+    ranked = ranking(scores, correct, positives)
+    highest = max((recall for precision, recall, _ in curve if precision >= target), default=0.0)
+    point = metrics.recall_at_precision(ranked, target)
+    if highest == 0.0:
+        assert point is None
+    else:
+        # isc2021: the threshold is the score of the first position that reaches this recall.
+        threshold = next(score for _, recall, score in curve if recall == highest)
+        assert point is not None
+        assert (point.recall, point.threshold) == (highest, threshold)
+        assert point.precision >= target
+    best = max((precision for precision, recall, _ in curve if recall >= target), default=None)
+    assert metrics.precision_at_recall(ranked, target) == best
+
+
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.booleans()), max_size=40),
+    shift=st.lists(st.integers(-9, 9), min_size=5, max_size=5),
+)
+def test_ranks_agree_with_the_plain_definition(pairs: list[tuple[int, int, bool]], shift: list[int]) -> None:
+    codes = np.array([code for code, _, _ in pairs], dtype=np.int64)
+    scores = np.array([score for _, score, _ in pairs], dtype=np.float64)
+    correct = np.array([true for _, _, true in pairs], dtype=bool)
+    expected = [
+        sum(other == code and at_least >= score for other, at_least, _ in pairs) - 1
+        for code, score, true in pairs
+        if true
+    ]
+    assert metrics.true_ranks(codes, scores, correct).tolist() == expected
+    # Whatever is subtracted from all scores of a query, the order within the query stays.
+    moved = scores - np.array(shift, dtype=np.float64)[codes]
+    assert metrics.true_ranks(codes, moved, correct).tolist() == expected
+
+
+@given(pairs=PAIRS, extra=st.integers(0, 5), wrong=st.lists(st.integers(-1, 7), min_size=1, max_size=10))
+def test_more_wrong_pairs_never_help(pairs: list[tuple[int, bool]], extra: int, wrong: list[int]) -> None:
+    scores, correct = [float(s) for s, _ in pairs], [int(c) for _, c in pairs]
+    positives = sum(correct) + extra
+    before = ranking(scores, correct, positives)
+    after = ranking(scores + [float(w) for w in wrong], correct + [0] * len(wrong), positives)
+    assert metrics.micro_ap(after) <= metrics.micro_ap(before)
+    points = [metrics.recall_at_precision(ranked, 0.5) for ranked in (before, after)]
+    assert (points[1].recall if points[1] else 0.0) <= (points[0].recall if points[0] else 0.0)
+
+
+@given(pairs=PAIRS, extra=st.integers(0, 5), keep=st.integers(0, 40))
+def test_a_shorter_list_never_scores_higher(pairs: list[tuple[int, bool]], extra: int, keep: int) -> None:
+    scores, correct = [float(s) for s, _ in pairs], [int(c) for _, c in pairs]
+    positives = sum(correct) + extra
+    whole = ranking(scores, correct, positives)
+    head = metrics.Ranking(whole.correct[:keep], whole.scores[:keep], positives)
+    assert metrics.micro_ap(head) <= metrics.micro_ap(whole)
+
+
+@given(pairs=PAIRS, weight=st.integers(1, 4))
+def test_a_whole_weight_repeats_the_wrong_pair(pairs: list[tuple[int, bool]], weight: int) -> None:
+    scores, correct = [float(s) for s, _ in pairs], [int(c) for _, c in pairs]
+    times = [1 if c else weight for c in correct]
+    weighted = metrics.rank(
+        np.array(scores), np.array(correct, dtype=bool), sum(correct), np.array(times, dtype=np.float64)
+    )
+    repeated = ranking(
+        [s for s, n in zip(scores, times, strict=True) for _ in range(n)],
+        [c for c, n in zip(correct, times, strict=True) for _ in range(n)],
+        sum(correct),
+    )
+    assert metrics.micro_ap(weighted) == pytest.approx(metrics.micro_ap(repeated), abs=1e-12)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 3000), rate=st.floats(0.01, 0.99))
+def test_thinning_is_within_its_error(seed: int, size: int, rate: float) -> None:
+    correct = np.random.default_rng(seed).random(size) < rate
+    ranked = metrics.Ranking(correct, -np.arange(size, dtype=np.float64), int(correct.sum()) + 1)
+    kept, peaks = metrics.thin_curve(ranked), np.flatnonzero(correct)
+    assert set(kept.tolist()) <= set(peaks.tolist())
+    assert (np.diff(kept) > 0).all()
+    full = np.trapezoid(ranked.precision[peaks], ranked.recall[peaks])
+    assert abs(np.trapezoid(ranked.precision[kept], ranked.recall[kept]) - full) <= 1e-4

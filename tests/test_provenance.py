@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,41 @@ from ndec_bench import __version__, provenance
 
 
 def test_it_names_versions_machine_and_cost() -> None:
-    record = provenance.collect(1.23456, "ndec-bench score x.h5")
+    record = provenance.collect(1.23456, "ndec-bench score x.h5", backend="blas", threads=2)
     assert (record.ndec_bench, record.seconds, record.command) == (__version__, 1.235, "ndec-bench score x.h5")
-    assert {"h5py", "numpy", "pydantic", "scipy"} <= record.libraries.keys()
+    assert {"faiss-cpu", "h5py", "numpy", "pillow", "pyarrow", "pydantic", "scipy"} <= record.libraries.keys()
+    assert (record.seed, record.backend, record.threads) == ("ndec-poisson-1", "blas", 2)
     assert record.cpu
     assert record.peak_memory_bytes is None or record.peak_memory_bytes > 1 << 20
+
+
+def forget() -> None:
+    for remembered in (provenance._commit, provenance._versions, provenance._cpu):
+        remembered.cache_clear()
+
+
+def test_libraries_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name == "torch":
+            raise metadata.PackageNotFoundError(name)
+        return "1.2.3"
+
+    forget()
+    with monkeypatch.context() as patched:
+        patched.setattr(metadata, "version", version)
+        libraries = provenance.collect(0.0).libraries
+    forget()
+    assert libraries["numpy"] == "1.2.3"
+    assert "torch" not in libraries
+
+
+def test_no_program_is_started_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    first = provenance.collect(1.0)
+    monkeypatch.setattr(subprocess, "run", refuse)
+    assert provenance.collect(1.0).git_commit == first.git_commit
 
 
 def git(folder: Path, *arguments: str) -> str:

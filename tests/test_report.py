@@ -54,6 +54,38 @@ def test_the_schema_describes_what_is_written(result: Result) -> None:
     assert set(schema["required"]) <= set(content)
 
 
+RESULTS = sorted((Path(__file__).parents[1] / "results" / "ndec-1").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_committed_results_read_and_write_back(path: Path, tmp_path: Path) -> None:
+    result = read_result(path)
+    write_result(tmp_path / "again.json", result)
+    assert read_result(tmp_path / "again.json") == result
+
+
+def test_results_of_version_0_1_read_with_what_they_lack_left_open(result: Result, tmp_path: Path) -> None:
+    content = json.loads(result_json(result))
+    for key in ("protocols", "asymmetric", "own_threshold"):
+        del content[key]
+    for part in content["parts"].values():
+        del part["recall_at_precision"], part["complete"]
+    for key in ("seed", "backend", "threads"):
+        del content["provenance"][key]
+    account = content["hard_negatives"]
+    del account["at_own_threshold"]
+    for at in (account["at_p90_isc"], account["at_p90_all"]):
+        del at["pair_rates"], at["alerts_per_true_match_interval"], at["complete"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(content))
+    old = read_result(path)
+    assert (old.asymmetric, old.protocols, old.parts["all"].complete) == ("none", None, True)
+    assert old.hard_negatives is not None
+    assert old.hard_negatives.at_p90_isc is not None
+    assert old.hard_negatives.at_p90_isc.pair_rates is None
+    assert old.parts["all"].replicates == result.parts["all"].replicates
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("", "no result of this version"), ("[]", "no result"), ('{"name": 1}', "Field required")],

@@ -15,11 +15,18 @@ from ndec_bench.errors import SubmissionError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.report import Signature, result_json
-from ndec_bench.scoring import Options, score_descriptors, score_file, score_matches, split_named_in
-from ndec_bench.search import search
+from ndec_bench.scoring import Options, score_descriptors, score_file, score_matches, split_of
+from ndec_bench.search import Wanted, search
 
 Make = Callable[..., tuple[Submission, Split]]
 NO_BOOTSTRAP = Options(replicates=0)
+
+
+def one_list(queries: Descriptors, references: Descriptors, cap: int) -> Matches:
+    found = search(queries, references, {"list": Wanted(cap)})["list"]
+    return Matches(
+        np.array(queries.ids)[found.query_rows], np.array(references.ids)[found.reference_rows], found.scores
+    )
 
 
 def hand_made_submission() -> Submission:
@@ -90,7 +97,7 @@ def test_signature_and_digests(hand_made_split: Split) -> None:
     assert str(signature) == result.signature
     assert (signature.split, signature.candidates, signature.ties) == ("hand-made", "global60", "worst")
     assert signature.ground_truth == hand_made_split.truth.sha256[:8]
-    found = search(hand_made_submission().queries, hand_made_submission().references, 60)
+    found = one_list(hand_made_submission().queries, hand_made_submission().references, 60)
     assert result.predictions_sha256 == found.sha256
 
 
@@ -100,7 +107,7 @@ def test_agrees_with_scikit_learn_on_random_descriptors(make_submission: Make) -
     for part, members in split.parts.items():
         rows = [i for i, query in enumerate(submission.queries.ids) if query in members]
         own = Descriptors(tuple(submission.queries.ids[i] for i in rows), submission.queries.vectors[rows])
-        found = search(own, submission.references, 10 * len(members))
+        found = one_list(own, submission.references, 10 * len(members))
         truth = [pair in set(split.truth.pairs) for pair in zip(found.query_ids, found.reference_ids, strict=True)]
         assert len(np.unique(found.scores)) == len(found)
         expected = average_precision_score(truth, found.scores) * sum(truth) / len(split.truth.pairs)
@@ -126,7 +133,7 @@ def test_the_isc_part_is_scored_as_if_alone(make_submission: Make) -> None:
 def test_pairs_score_like_the_descriptors_they_came_from(make_submission: Make) -> None:
     submission, split = make_submission()
     by_descriptors = score_descriptors(submission, split, options=NO_BOOTSTRAP)
-    every_pair = search(submission.queries, submission.references, 10**9)
+    every_pair = one_list(submission.queries, submission.references, 10**9)
     by_pairs = score_matches(every_pair, split, options=NO_BOOTSTRAP)
     assert by_pairs.predictions_sha256 == by_descriptors.predictions_sha256
     assert by_pairs.parts == by_descriptors.parts
@@ -210,13 +217,13 @@ def test_the_track_is_recognised_from_the_content(make_submission: Make, tmp_pat
     odd = tmp_path / "descriptors.csv"
     write_submission(odd, replace(submission, split="random"))
     assert score_file(odd, split, options=NO_BOOTSTRAP).track == "descriptor"
-    assert split_named_in(odd) == "random"
+    assert split_of([odd], tmp_path) == "random"
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("query_id,reference_id,score\nQ00000,R000000,1\n")
     result = score_file(pairs, split, options=NO_BOOTSTRAP)
     assert (result.track, result.name, result.metric) == ("matching", "pairs", "score")
     assert result.parts["all"].micro_ap == 1 / 20
-    assert split_named_in(pairs) is None
+    assert split_of([pairs], tmp_path) is None
 
 
 def test_the_cap_is_ten_pairs_per_labelled_query() -> None:
@@ -226,7 +233,7 @@ def test_the_cap_is_ten_pairs_per_labelled_query() -> None:
         Descriptors(tuple(f"Q{i}" for i in range(4)), generator.normal(size=(4, 8)).astype(np.float32)),
         Descriptors(tuple(f"R{i:02d}" for i in range(50)), generator.normal(size=(50, 8)).astype(np.float32)),
     )
-    every = search(submission.queries, submission.references, 200)
+    every = one_list(submission.queries, submission.references, 200)
     inside, outside = [(str(every.query_ids[i]), str(every.reference_ids[i])) for i in (39, 40)]
     for pair, expected in ((inside, 1 / 40), (outside, 0.0)):
         truth = metrics_truth(submission, pair)

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Descriptors
+    from ndec_bench.evaluator import Evaluator
     from ndec_bench.matches import Matches
     from ndec_bench.protocol import Protocol
     from ndec_bench.report import Result
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Descriptors": "ndec_bench.descriptors",
+    "Evaluator": "ndec_bench.evaluator",
     "Matches": "ndec_bench.matches",
     "Protocol": "ndec_bench.protocol",
     "Result": "ndec_bench.report",
@@ -30,6 +32,7 @@ _PUBLIC = {
 
 __all__ = [
     "Descriptors",
+    "Evaluator",
     "Matches",
     "Protocol",
     "Result",

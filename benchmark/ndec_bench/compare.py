@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ndec_bench import bootstrap
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, UsageError
+from ndec_bench.report import Signature
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -73,6 +75,144 @@ class Standing:
     best: int | None
     worst: int | None
     group: int | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A result and the name it goes by in a comparison.
+
+    Attributes
+    ----------
+    label
+        Its name; with the place where several share a name.
+    place
+        Where it came from, as messages name it: a file.
+    result
+        The result.
+    """
+
+    label: str
+    place: str
+    result: Result
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two results and how far ``a`` lies above ``b``.
+
+    Attributes
+    ----------
+    a, b
+        Labels of the results.
+    paired
+        Difference, interval and p-value of the two alone.
+    p_holm
+        The p-value adjusted for all pairs of the comparison; see `holm`.
+    """
+
+    a: str
+    b: str
+    paired: Paired
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Results of one split under one protocol, set against each other.
+
+    Attributes
+    ----------
+    split, split_sha256, protocol, part, measure
+        What is compared.
+    replicates, stream
+        Number of bootstrap replicates behind each interval, and the stream of their weights.
+    entries
+        The results: two as given, three and more by score descending.
+    standings
+        The standings of the same results, in the same order.
+    pairs
+        All pairs, the first result of each standing first in ``entries``.
+    notes
+        What differs between the results or limits the comparison.
+    """
+
+    split: str
+    split_sha256: str
+    protocol: str
+    part: str
+    measure: Measure
+    replicates: int
+    stream: str
+    entries: tuple[Entry, ...]
+    standings: tuple[Standing, ...]
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+
+
+def compare(results: Sequence[tuple[str, Result]], *, part: str = "all", measure: Measure = "micro_ap") -> Comparison:
+    """Return the comparison of two or more results, each given as its place (a file, for messages) and itself.
+
+    Two results are compared as given, first minus second; three and more are put in the order of their scores, and
+    each pair is higher minus lower.
+
+    Raises
+    ------
+    UsageError
+        If fewer than two results are given.
+    DataError
+        If a result is partial, given twice, without the part or its replicates, or of another split, protocol or
+        stream than the first; the message names the place.
+    """
+    _check_comparable(results, part)
+    entries = _entries(results)
+    standings = {id(s.result): s for s in rank_intervals([result for _, result in results], part=part, measure=measure)}
+    if len(entries) > 2:
+        places = {key: number for number, key in enumerate(standings)}
+        entries.sort(key=lambda entry: places[id(entry.result)])
+    differences = [(a, b, paired(a.result, b.result, part=part, measure=measure)) for a, b in combinations(entries, 2)]
+    adjusted = holm([found.p_value for _, _, found in differences])
+    first = results[0][1]
+    replicates = _replicates(first, part)
+    return Comparison(
+        split=first.split,
+        split_sha256=first.digests.split,
+        protocol=first.protocol,
+        part=part,
+        measure=measure,
+        replicates=len(replicates.micro_ap),
+        stream=replicates.stream,
+        entries=tuple(entries),
+        standings=tuple(standings[id(entry.result)] for entry in entries),
+        pairs=tuple(Pair(a.label, b.label, found, p) for (a, b, found), p in zip(differences, adjusted, strict=True)),
+        notes=tuple(_notes(entries, part, measure, len(replicates.micro_ap), len(differences))),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return ``p_values`` adjusted for their number, in the same order (Holm's step-down procedure).
+
+    With the m values sorted, p_(1) <= ... <= p_(m)::
+
+        p_holm_(i) = max over j <= i of min(1, (m - j + 1) * p_(j))
+
+    Calling different every pair with an adjusted value of at most 0.05 errs anywhere among all m pairs with a chance
+    of at most 5 %, however the pairs depend on each other (Holm, A Simple Sequentially Rejective Multiple Test
+    Procedure, Scandinavian Journal of Statistics 6, 1979).
+    """
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for step, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - step) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def signature_of(result: Result) -> Signature:
+    """Return the signature of ``result``; raises DataError if it cannot be read."""
+    try:
+        return Signature.parse(result.signature)
+    except ValueError as error:
+        raise DataError(f"{result.name}: {error}", hint="score again") from error
 
 
 def paired(a: Result, b: Result, *, part: str = "all", measure: Measure = "micro_ap") -> Paired:
@@ -145,6 +285,103 @@ def rank_intervals(results: Sequence[Result], *, part: str = "all", measure: Mea
             group=groups[i],
         )
     return standings
+
+
+def _check_comparable(results: Sequence[tuple[str, Result]], part: str) -> None:
+    if len(results) < 2:
+        raise UsageError("nothing to compare", hint="give two or more results")
+    (first_place, first), *_ = results
+    for number, (place, result) in enumerate(results):
+        if result.partial:
+            raise DataError(
+                f"{place}: {result.name} is a partial result ({result.missing_references:,} references missing), "
+                "which is never ranked",
+                hint="describe all references and score again",
+            )
+        _check_part(place, result, part)
+        same = next((other for other, known in results[:number] if _identity(known) == _identity(result)), None)
+        if same is not None:
+            raise DataError(f"{place}: the same result as {same}", hint="give each result once")
+        if number:
+            _check_pair(first_place, first, place, result, part)
+
+
+def _check_part(place: str, result: Result, part: str) -> None:
+    try:
+        _replicates(result, part)
+    except DataError as error:
+        raise DataError(f"{place}: {error.message}", hint=error.hint) from error
+
+
+def _check_pair(first_place: str, first: Result, place: str, result: Result, part: str) -> None:
+    kinds = [_describe(_replicates(first, part)), _describe(_replicates(result, part))]
+    for what, known, found, hint in (
+        ("split", _split(first), _split(result), "compare results of one split; score both against the same files"),
+        ("true pairs", first.digests.ground_truth[:8], result.digests.ground_truth[:8], "score against the same files"),
+        ("protocol", first.protocol, result.protocol, "score both under the same protocol"),
+        ("replicates", *kinds, "score both again with the same version and number of replicates"),
+    ):
+        if known != found:
+            raise DataError(f"{place}: {what} {found}, but {first_place} has {known}", hint=hint)
+
+
+def _identity(result: Result) -> tuple[str, ...]:
+    # The same submission scored by two versions is two results; on two machines it is one.
+    return result.signature, result.predictions_sha256, result.digests.submission
+
+
+def _entries(results: Sequence[tuple[str, Result]]) -> list[Entry]:
+    names = Counter(result.name for _, result in results)
+    return [
+        Entry(result.name if names[result.name] == 1 else f"{result.name} ({place})", place, result)
+        for place, result in results
+    ]
+
+
+def _notes(entries: Sequence[Entry], part: str, measure: Measure, replicates: int, pairs: int) -> list[str]:
+    notes = []
+    signatures = {entry.label: signature_of(entry.result) for entry in entries}
+    for what, field in _MAY_DIFFER.items():
+        notes += _differing(what, ((label, getattr(signature, field)) for label, signature in signatures.items()))
+    notes += _differing("track", ((entry.label, entry.result.track) for entry in entries))
+    scores = {entry.label: entry.result.parts[part] for entry in entries}
+    notes += [
+        f"{label}: the list of pairs was full, so its score may be too low"
+        for label, s in scores.items()
+        if not s.complete
+    ]
+    if measure == "recall_at_p90":
+        notes += [
+            f"{label}: precision 0.90 is never reached and counts 0"
+            for label, s in scores.items()
+            if not s.recall_at_p90
+        ]
+    least = 2 / (replicates + 1)
+    if pairs * least > _LEVEL:
+        notes.append(
+            f"{replicates:,} replicates give no p-value below {least:.4f}, so among {pairs:,} pairs none can reach "
+            f"{_LEVEL} after Holm's adjustment; compare fewer results for that"
+        )
+    return notes
+
+
+_LEVEL = 0.05
+_MAY_DIFFER = {
+    "metric": "metric",
+    "score normalisation": "score_norm",
+    "asymmetric rule": "asymmetric",
+    "version": "version",
+}
+
+
+def _differing(what: str, values: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a note that names who has which value of ``what``; none where all have the same."""
+    owners: dict[str, list[str]] = {}
+    for label, value in values:
+        owners.setdefault(value, []).append(label)
+    if len(owners) < 2:
+        return []
+    return [f"different {what}: " + "; ".join(f"{value} ({', '.join(owners[value])})" for value in sorted(owners))]
 
 
 def _comparable(results: Sequence[Result], part: str, measure: Measure) -> tuple[list[int], NDArray[np.float64]]:

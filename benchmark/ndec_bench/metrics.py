@@ -9,13 +9,12 @@ wrong pairs come before true ones, so a tie never helps. With t_i true pairs amo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 
@@ -40,7 +39,7 @@ class Ranking:
     positives: int
     weights: NDArray[np.float64] | None = None
 
-    @property
+    @cached_property
     def precision(self) -> NDArray[np.float64]:
         """Return (n,) precision after each pair."""
         if self.weights is None:
@@ -49,7 +48,7 @@ class Ranking:
         found = np.cumsum(self.weights * self.correct)
         return np.divide(found, total, out=np.zeros(len(total)), where=total > 0)
 
-    @property
+    @cached_property
     def recall(self) -> NDArray[np.float64]:
         """Return (n,) unweighted recall after each pair; zeros if there is no true pair at all."""
         return np.cumsum(self.correct) / max(self.positives, 1)
@@ -129,7 +128,9 @@ def true_ranks(
     The rank counts all pairs of the query with at least the true pair's score, itself left out, so ties hurt.
     ``query_codes`` (n,) tells queries apart; ``scores`` (n,); ``correct`` (n,). Returns (true pairs,) int64.
     """
-    order = np.lexsort((-scores, query_codes))
+    # Most queries have no true pair, and no part in this.
+    rows = _of_same_queries(query_codes, correct)
+    order = rows[np.lexsort((-scores[rows], query_codes[rows]))]
     codes, ordered = query_codes[order], scores[order]
     position = np.arange(len(order))
     starts = np.r_[True, codes[1:] != codes[:-1]] if len(order) else np.zeros(0, dtype=bool)
@@ -137,9 +138,18 @@ def true_ranks(
     # The last position of a block of equal scores within a query: ties push a true pair to the end of its block.
     ends = np.r_[(codes[1:] != codes[:-1]) | (ordered[1:] != ordered[:-1]), True] if len(order) else starts
     last = np.minimum.accumulate(np.where(ends, position, len(order))[::-1])[::-1]
-    ranks = np.empty(len(order), dtype=np.int64)
+    ranks = np.empty(len(scores), dtype=np.int64)
     ranks[order] = last - first
     return ranks[correct]
+
+
+def _of_same_queries(query_codes: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the rows of all queries that have a chosen row."""
+    if not chosen.any():
+        return np.zeros(0, dtype=np.intp)
+    wanted = np.zeros(int(query_codes.max()) + 1, dtype=bool)
+    wanted[query_codes[chosen]] = True
+    return np.flatnonzero(wanted[query_codes])
 
 
 def thin_curve(ranking: Ranking, *, error: float = 1e-4, points: int = 200) -> NDArray[np.int64]:
@@ -160,11 +170,3 @@ def thin_curve(ranking: Ranking, *, error: float = 1e-4, points: int = 200) -> N
             return chosen
         points *= 2
     return peaks
-
-
-def codes_of(ids: NDArray[np.str_], known: Sequence[str]) -> NDArray[np.int64]:
-    """Return (n,) the position of each id in the sorted list ``known``; -1 where it is not there."""
-    table = np.array(known)
-    at = np.searchsorted(table, ids)
-    at = np.minimum(at, len(table) - 1)
-    return np.where(table[at] == ids, at, -1)

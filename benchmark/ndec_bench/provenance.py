@@ -5,28 +5,54 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from ndec_bench import __version__
+from ndec_bench.bootstrap import STREAM
 from ndec_bench.report import Provenance
 
-_LIBRARIES = ("h5py", "numpy", "pillow", "pydantic", "scipy")
+_LIBRARIES = ("faiss-cpu", "h5py", "numpy", "pillow", "pyarrow", "pydantic", "scipy", "torch")
 
 
-def collect(seconds: float, command: str | None = None) -> Provenance:
-    """Return the provenance of a result that took ``seconds`` (wall time) to compute here and now."""
+def collect(
+    seconds: float, command: str | None = None, *, backend: str | None = None, threads: int | None = None
+) -> Provenance:
+    """Return the provenance of a result that took ``seconds`` (wall time) to compute here and now.
+
+    ``backend`` and ``threads`` are those of the search, None where there was none or it chose for itself. Versions,
+    machine and commit are looked up once per process, so that scoring every epoch starts no further program.
+    """
     return Provenance(
         ndec_bench=__version__,
-        git_commit=commit_of(Path(__file__).resolve().parent),
+        git_commit=_commit(),
         python=platform.python_version(),
-        libraries={name: metadata.version(name) for name in _LIBRARIES},
+        libraries=_versions(),
+        seed=STREAM,
+        backend=backend,
+        threads=threads,
         platform=f"{platform.system()} {platform.machine()}",
         cpu=_cpu(),
         seconds=round(seconds, 3),
         peak_memory_bytes=_peak_memory(),
         command=command,
     )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):  # torch is not needed to score
+            versions[name] = metadata.version(name)
+    return versions
+
+
+@cache
+def _commit() -> str | None:
+    return commit_of(Path(__file__).resolve().parent)
 
 
 def commit_of(folder: Path) -> str | None:
@@ -44,10 +70,12 @@ def commit_of(folder: Path) -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()  # noqa: S603
+    # Without optional locks, "git status" never gets in the way of another git command in the same checkout.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=5).stdout.strip()  # noqa: S603
 
 
+@cache
 def _cpu() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -46,6 +46,13 @@ class EditRecall(_Record):
     recall_at_p90: Rate = Field(description="Share of copies above the threshold of recall@P90; 0 if never reached")
 
 
+class PointAtPrecision(_Record):
+    """The highest recall at a precision that was asked for, and the threshold that gives it."""
+
+    recall: Rate | None = Field(description="If never reached: null, or 0 under protocols that count so")
+    threshold: float | None = Field(description="null if never reached")
+
+
 class PartScore(_Record):
     """The scores of one part of a split, computed as if the part stood alone."""
 
@@ -55,12 +62,18 @@ class PartScore(_Record):
     cap: int = Field(description="Pairs the list may hold")
     micro_ap: Rate
     micro_ap_interval: Interval | None = Field(default=None, description="95 % bootstrap interval over queries")
-    recall_at_p90: Rate | None = Field(description="null if the precision is never reached")
+    recall_at_p90: Rate | None = Field(description="If never reached: null, or 0 under protocols that count so")
     recall_at_p90_interval: Interval | None = None
     threshold_at_p90: float | None
     recall_at_1: Rate
     recall_at_10: Rate
     precision_at_recall: dict[str, Rate | None] = Field(description="By recall level; null if not reached")
+    recall_at_precision: dict[str, PointAtPrecision] = Field(
+        default_factory=dict, description="By precision, for the precisions asked for beside 0.9"
+    )
+    complete: bool = Field(
+        default=True, description="false where the given list of pairs was full, so pairs of this part may lack"
+    )
     recall_by_edit: dict[str, EditRecall] | None = None
     pr_curve: Curve
     replicates: Replicates | None = None
@@ -83,6 +96,24 @@ class FalsePositives(_Record):
     wrong_reference: int = Field(description="The query is a copy, of another reference")
 
 
+class PairRate(_Record):
+    """Wrong pairs above a threshold per non-matching pair of a group of queries."""
+
+    false_positives: int
+    pairs: int = Field(description="Pairs of these queries with references they are no copy of")
+    rate: Rate | None = Field(description="null without pairs")
+    interval: Interval | None = Field(default=None, description="95 %, resampling queries; null without bootstrap")
+
+
+class PairRates(_Record):
+    """Pair false-positive rates by kind of query."""
+
+    hard_negative: PairRate
+    plain_distractor: PairRate
+    without_match: PairRate
+    all_queries: PairRate
+
+
 class ThresholdAccount(_Record):
     """What passes one threshold on all queries."""
 
@@ -95,6 +126,14 @@ class ThresholdAccount(_Record):
     plain_distractors_hit: Share
     without_match_hit: Share = Field(description="All queries without a true reference")
     alerts_per_true_match: float | None
+    alerts_per_true_match_interval: Interval | None = Field(
+        default=None,
+        description="95 %, resampling queries; null without bootstrap or where a replicate has no true match",
+    )
+    pair_rates: PairRates | None = Field(default=None, description="null in results of version 0.1")
+    complete: bool = Field(
+        default=True, description="false where the list was full before this threshold: pairs above it may lack"
+    )
 
 
 class ThresholdTransfer(_Record):
@@ -118,6 +157,9 @@ class HardNegativeAccount(_Record):
     difference: float = Field(description="µAP of the ISC part minus µAP of all")
     at_p90_isc: ThresholdAccount | None = Field(description="At the threshold tuned without hard negatives")
     at_p90_all: ThresholdAccount | None
+    at_own_threshold: ThresholdAccount | None = Field(
+        default=None, description="At the threshold that the authors declared, if they did"
+    )
     transfer: ThresholdTransfer
 
 
@@ -136,6 +178,11 @@ class Provenance(_Record):
     git_commit: str | None = Field(description="Commit of a source checkout, with -dirty if changed")
     python: str
     libraries: dict[str, str]
+    seed: str | None = Field(default=None, description="Name of the frozen bootstrap stream")
+    backend: str | None = Field(
+        default=None, description="What computed the fast pass of the search; no part of the score"
+    )
+    threads: int | None = None
     platform: str
     cpu: str
     seconds: float
@@ -152,6 +199,31 @@ class Describing(_Record):
     seconds: float | None = None
     milliseconds_per_image: float | None = None
     images_per_second: float | None = None
+
+
+class CardPart(_Record):
+    """One part of a split under one entry of the protocol card."""
+
+    queries: int
+    positives: int
+    predictions: int
+    micro_ap: Rate
+    recall_at_p90: Rate | None
+    threshold_at_p90: float | None
+    recall_at_1: Rate
+    recall_at_10: Rate
+
+
+class CardEntry(CardPart):
+    """One published protocol applied to the submission; the numbers at the top are those of part all."""
+
+    protocol: str
+    candidates: str = Field(description="Which pairs count, as in signatures")
+    metric: Literal["l2", "ip", "score"]
+    score_norm: str = Field(description="Harness-side normalisation: none or its name")
+    signature: str
+    within_rules: bool = Field(description="false where the dimension is above what the protocol admits")
+    parts: dict[str, CardPart]
 
 
 class Result(_Record):
@@ -175,6 +247,9 @@ class Result(_Record):
     references: int
     parts: dict[str, PartScore]
     hard_negatives: HardNegativeAccount | None = None
+    protocols: dict[str, CardEntry] | None = Field(default=None, description="The protocol card, if it was asked for")
+    asymmetric: str = Field(default="none", description="Asymmetric rule that acted before the cap")
+    own_threshold: float | None = Field(default=None, description="Threshold that the authors declared")
     describing: Describing | None = None
     notes: list[str] = Field(default_factory=list)
     digests: Digests

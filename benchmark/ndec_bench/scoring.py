@@ -1,7 +1,7 @@
-"""From descriptors or matches to a `Result`: check against the split, search, score every part.
+"""From descriptors or matches to a `Result`: check against the split, search once, score every part.
 
-Every part of a split (``all``; ``isc``, all but the hard negatives) is scored as if it stood alone: its own queries,
-its own cap of ten pairs per query, its own list.
+Every part of a split (``all``; ``isc``, all but the hard negatives; the user's own) is scored as if it stood alone: its
+own queries, its own cap of ten pairs per query, its own list. All lists come from one search.
 """
 
 from __future__ import annotations
@@ -12,26 +12,33 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ndec_bench import __version__, bootstrap, metrics, provenance
-from ndec_bench.account import hard_negative_account
-from ndec_bench.descriptors import Descriptors, Submission, read_attributes, read_submission, sha256_of_file
-from ndec_bench.errors import SubmissionError
-from ndec_bench.matches import Matches, read_pairs, write_pairs
-from ndec_bench.parts import TruthTable, score_part
+from ndec_bench import __version__, bootstrap, candidates, provenance
+from ndec_bench.agreement import fit_descriptors, fit_matches
+from ndec_bench.candidates import GivenLists, SearchedLists, SearchPlan
+from ndec_bench.card import entries, protocol_card
+from ndec_bench.data.known import recognise
+from ndec_bench.descriptors import read_attributes, read_query_ids, read_submission, sha256_of_file
+from ndec_bench.errors import SubmissionError, UsageError
+from ndec_bench.matches import read_pairs, write_pairs
+from ndec_bench.parts import TruthTable, score_parts
 from ndec_bench.progress import silent
-from ndec_bench.protocol import NDEC_1, Protocol
+from ndec_bench.protocol import NDEC_1, NORMALISATIONS, Protocol
 from ndec_bench.report import Describing, Digests, Result, Signature
-from ndec_bench.search import search
+from ndec_bench.search import NormRule, resolved, search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from ndec_bench.agreement import Fit
+    from ndec_bench.candidates import Lists
     from ndec_bench.data.split import Split
+    from ndec_bench.descriptors import Descriptors, Submission, VectorSource
+    from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
 
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+RULES = ("none", "ratio")
+_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 @dataclass(frozen=True)
@@ -44,17 +51,36 @@ class Options:
         Name of the result; None for the name of the file.
     protocol
         The rules.
+    card
+        Score under every published protocol as well.
     replicates
         Bootstrap replicates; 0 for no intervals.
+    precisions
+        Further precisions at which the highest recall is reported.
+    threshold
+        The authors' own operating threshold; None for the one in the file, if there is one.
+    asymmetric
+        ``none``, or ``ratio``: a pair is dropped where the query's norm exceeds the reference's, before any cut.
+    background
+        Descriptors for the normalisations of the card; None for those in the file.
+    backend, threads
+        Of the search; they change the time, never the result.
     save_matches
-        Where to write the list of part ``all`` as CSV of pairs; None for nowhere.
+        Where to write the list of part ``all``; None for nowhere. CSV if the name ends so, otherwise compact Parquet.
     describing, command
         What making the descriptors took and the command that made the result, if known; recorded, not used.
     """
 
     name: str | None = None
     protocol: Protocol = NDEC_1
+    card: bool = False
     replicates: int = bootstrap.REPLICATES
+    precisions: tuple[float, ...] = ()
+    threshold: float | None = None
+    asymmetric: str = "none"
+    background: VectorSource | None = None
+    backend: str = "auto"
+    threads: int | None = None
     save_matches: Path | None = None
     describing: Describing | None = None
     command: str | None = None
@@ -73,13 +99,12 @@ class _Facts:
     metric: Literal["l2", "ip", "score"]
     sha256: str
     references: int
-    notes: list[str]
+    norms: Sequence[str] = (candidates.PLAIN,)
     dimensions: int | None = None
     bytes_per_reference: int | None = None
     stored_dtype: str | None = None
-    missing: int = 0
-    recall_ceiling: float = 1.0
     truncated: bool = False
+    threshold: float | None = None
 
 
 def score_file(
@@ -89,19 +114,34 @@ def score_file(
     options: Options = DEFAULTS,
     progress: Progress = silent,
 ) -> Result:
-    """Return the result of a submission file: HDF5 descriptors or scored pairs as CSV, told apart by content.
+    """Return the result of a submission file: HDF5 descriptors or scored pairs (CSV, Parquet), told apart by content.
 
     Raises
     ------
     SubmissionError
         If the file cannot be scored against ``split``; the message names file, row or id.
     """
+    return score_file_on(path, [split], options=options, progress=progress)[0]
+
+
+def score_file_on(
+    path: Path,
+    splits: Sequence[Split],
+    *,
+    options: Options = DEFAULTS,
+    progress: Progress = silent,
+) -> list[Result]:
+    """Return the results of one submission file on several splits; errors as `score_file`."""
     options = replace(options, name=options.name or path.stem)
-    if _is_hdf5(path):
-        return score_descriptors(read_submission(path), split, options=options, progress=progress, where=str(path))
+    if is_descriptors(path):
+        with read_submission(path, progress=progress) as submission:
+            return score_splits(submission, splits, options=options, progress=progress, where=str(path))
     digest = sha256_of_file(path)
-    pairs = read_pairs(path)
-    return score_matches(pairs, split, options=options, progress=progress, where=str(path), submission_sha256=digest)
+    pairs = read_pairs(path, progress=progress)
+    return [
+        score_matches(pairs, split, options=options, progress=progress, where=str(path), submission_sha256=digest)
+        for split in splits
+    ]
 
 
 def score_descriptors(
@@ -111,46 +151,52 @@ def score_descriptors(
     options: Options = DEFAULTS,
     progress: Progress = silent,
     where: str = "submission",
+    truth: TruthTable | None = None,
 ) -> Result:
-    """Return the result of descriptors in memory.
+    """Return the result of descriptors in memory or in an open file; ``truth`` spares building the table of ``split``.
 
     Raises
     ------
     SubmissionError
         If a labelled query has no row, an id does not belong to the split, or the file is for another split.
+    UsageError
+        If an option asks for what is not there.
+    """
+    truths = None if truth is None else [truth]
+    return score_splits(submission, [split], options=options, progress=progress, where=where, truths=truths)[0]
+
+
+def score_splits(
+    submission: Submission,
+    splits: Sequence[Split],
+    *,
+    options: Options = DEFAULTS,
+    progress: Progress = silent,
+    where: str = "submission",
+    truths: Sequence[TruthTable] | None = None,
+) -> list[Result]:
+    """Return one result per split; the references are searched once for the queries of all of them.
+
+    Raises
+    ------
+    SubmissionError
+        As `score_descriptors`; a query must be labelled in one of the splits.
     """
     started = time.perf_counter()
-    # A user's own ground truth may well be that of the split the file names.
-    if split.reference_ids is not None and submission.split not in (None, split.name):
-        raise SubmissionError(
-            f"{where}: says it is for split {submission.split!r}, scored against {split.name!r}",
-            hint="choose the matching split, or correct the file's attribute split",
-        )
-    queries, notes = _labelled_queries(where, submission, split)
-    references = submission.references
-    _check_reference_ids(where, references.ids, split)
-    missing, ceiling = _missing(references.ids, split)
-    if missing:
-        notes.append(
-            f"partial: {missing:,} references are missing; recall can reach {ceiling:.4f}; "
-            "figures on hard negatives are left out, for the look-alikes are missing too"
-        )
-    itemsize = np.dtype(submission.stored_dtype).itemsize
-    facts = _Facts(
-        name=options.name or UNNAMED,
-        track="descriptor",
-        metric=submission.metric,
-        sha256=submission.sha256,
-        references=len(references),
-        dimensions=references.dimension,
-        bytes_per_reference=references.dimension * itemsize,
-        stored_dtype=submission.stored_dtype,
-        missing=missing,
-        recall_ceiling=ceiling,
-        notes=notes,
+    fits = fit_descriptors(submission, splits, where)
+    rows = np.flatnonzero(np.logical_or.reduce([fit.labelled for fit in fits]))
+    queries = submission.queries if len(rows) == len(submission.queries) else submission.queries.take(rows)
+    truths = truths or [TruthTable(split) for split in splits]
+    plan = _plan(submission, queries, rows, splits, options, progress, where)
+    found = search(
+        queries, submission.references, plan.wanted, backend=options.backend, threads=options.threads, progress=progress
     )
-    found = _search_parts(queries, submission, split, options.protocol, progress)
-    return _result(facts, found, split, options, progress, started)
+    facts = _facts(submission, plan, options)
+    results = []
+    for split, fit, truth in zip(splits, fits, truths, strict=True):
+        lists = SearchedLists(found, plan, split, truth, submission.references)
+        results.append(_result(facts, lists, fit, split, truth, options, progress, started))
+    return results
 
 
 def score_matches(
@@ -168,149 +214,178 @@ def score_matches(
     ------
     SubmissionError
         If a pair names a query or reference outside the split, or no labelled query at all.
+    UsageError
+        If an option asks for what only descriptors have.
     """
     started = time.perf_counter()
-    labelled = metrics.codes_of(matches.query_ids, split.query_ids) >= 0
-    notes = _check_unlabelled(where, matches.query_ids[~labelled], split)
-    if not labelled.any():
-        raise SubmissionError(f"{where}: no pair names a labelled query", hint="check the form of the query ids")
-    _check_reference_ids(where, tuple(np.unique(matches.reference_ids).tolist()), split)
-    kept = matches.take(labelled)
+    if options.asymmetric != "none":
+        raise UsageError(
+            f"--asymmetric {options.asymmetric}: {where} is a list of pairs, which has no norms",
+            hint="apply the rule before writing the pairs",
+        )
+    fit = fit_matches(matches, split, where)
+    kept = matches.take(fit.labelled)
     cap = options.protocol.cap(len(split.query_ids))
-    if len(kept) > cap:
-        notes.append(f"{len(kept):,} pairs given; the list of part all holds {cap:,} and was cut")
+    truth = TruthTable(split)
+    lists = GivenLists(kept, split, truth, options.protocol)
+    if len(kept) > cap and not options.protocol.per_query:
+        fit.notes.append(f"{len(kept):,} pairs given; the list of part all holds {cap:,} and was cut")
+    for part in split.parts:
+        if not lists.complete(part, options.protocol):
+            fit.notes.append(
+                f"the list of pairs is full, so pairs of part {part} may lack: its figures are marked incomplete, and "
+                "what is compared with them (cost of the hard negatives) lacks the same tail"
+            )
     facts = _Facts(
         name=options.name or UNNAMED,
         track="matching",
         metric="score",
         sha256=submission_sha256 or matches.sorted().sha256,
-        references=len(split.reference_ids or np.unique(kept.reference_ids)),
+        # Without a list of references, those that are named anywhere.
+        references=len(split.reference_ids or {*kept.reference_ids.tolist(), *(pair[1] for pair in split.truth.pairs)}),
         truncated=len(kept) > cap,
-        notes=notes,
+        threshold=options.threshold,
     )
-    found = {part: _own_list(kept, queries, options.protocol) for part, queries in split.parts.items()}
-    return _result(facts, found, split, options, progress, started)
+    return _result(facts, lists, fit, split, truth, options, progress, started)
 
 
-def split_named_in(path: Path) -> str | None:
-    """Return the split that the submission file ``path`` names in its attribute ``split``; None if it names none."""
-    return read_attributes(path).get("split") if _is_hdf5(path) else None
+def split_of(paths: Sequence[Path], root: Path) -> str | None:
+    """Return the split that submission files are for: the one their attribute ``split`` names, else by query ids.
+
+    ``paths`` belong to one submission; ``root`` is where splits lie. None where nothing tells.
+    """
+    queries: set[str] = set()
+    for path in paths:
+        if not is_descriptors(path):
+            queries.update(read_pairs(path).query_ids.tolist())
+            continue
+        name = read_attributes(path).get("split")
+        if name is not None:
+            return name
+        queries.update(read_query_ids(path))
+    return recognise(queries, root=root)
 
 
-def _is_hdf5(path: Path) -> bool:
+def is_descriptors(path: Path) -> bool:
+    """Return whether ``path`` is to be read as HDF5 descriptors, by content; otherwise it holds scored pairs."""
     try:
         with path.open("rb") as file:
-            head = file.read(len(_HDF5_SIGNATURE))
+            head = file.read(8)
     except OSError as error:
         raise SubmissionError(
             f"{path}: cannot be read ({error.strerror or error})", hint="check the path and its permissions"
         ) from error
     # A text file is taken for pairs; anything else is left to the HDF5 reader, which names what it is.
-    return head == _HDF5_SIGNATURE or path.suffix.lower() in (".h5", ".hdf5") or b"\0" in head
+    if head == b"\x89HDF\r\n\x1a\n":
+        return True
+    return not head.startswith(b"PAR1") and (path.suffix.lower() in (".h5", ".hdf5") or b"\0" in head)
 
 
-def _labelled_queries(where: str, submission: Submission, split: Split) -> tuple[Descriptors, list[str]]:
-    present = np.array(submission.queries.ids)
-    codes = metrics.codes_of(present, split.query_ids)
-    notes = _check_unlabelled(where, present[codes < 0], split)
-    accounted = {*submission.queries.ids, *submission.invalid_ids}
-    absent = [query for query in split.query_ids if query not in accounted]
-    if absent:
-        raise SubmissionError(
-            f"{where}: {len(absent):,} of {len(split.query_ids):,} labelled queries have no row, first {absent[0]}",
-            hint="describe every query; list images that could not be decoded in the dataset invalid_ids",
-        )
-    keep = np.flatnonzero(codes >= 0)
-    kept = Descriptors(tuple(submission.queries.ids[i] for i in keep), submission.queries.vectors[keep])
-    invalid = sum(query in set(submission.invalid_ids) for query in split.query_ids)
-    if invalid:
-        notes.append(f"{invalid:,} labelled queries are listed in invalid_ids and have no predictions")
-    return kept, notes
-
-
-def _check_unlabelled(where: str, ids: NDArray[np.str_], split: Split) -> list[str]:
-    if len(ids) == 0:
-        return []
-    names = np.unique(ids)
-    if split.reference_ids is not None:
-        raise SubmissionError(
-            f"{where}: {len(names):,} query ids are not in split {split.name}, first {names[0]}",
-            hint=f"its queries look like {split.query_ids[0]}",
-        )
-    return [f"{len(names):,} queries that the ground truth does not label were dropped, first {names[0]}"]
-
-
-def _check_reference_ids(where: str, ids: tuple[str, ...], split: Split) -> None:
-    """Raise SubmissionError for references outside a split that knows its references."""
-    if split.reference_ids is None:
-        return
-    foreign = sorted(set(ids) - frozenset(split.reference_ids))
-    if foreign:
-        raise SubmissionError(
-            f"{where}: {len(foreign):,} reference ids are not in split {split.name}, first {foreign[0]}",
-            hint=f"its references look like {split.reference_ids[0]}",
-        )
-
-
-def _missing(ids: tuple[str, ...], split: Split) -> tuple[int, float]:
-    """Return how many references of the split are missing, and the recall that can be reached without them."""
-    present = frozenset(ids)
-    missing = len(split.reference_ids) - len(present) if split.reference_ids is not None else 0
-    reachable = sum(reference in present for _, reference in split.truth.pairs)
-    if split.reference_ids is None:
-        missing = len({reference for _, reference in split.truth.pairs} - present)
-    return missing, reachable / len(split.truth.pairs) if split.truth.pairs else 1.0
-
-
-def _search_parts(
-    queries: Descriptors, submission: Submission, split: Split, protocol: Protocol, progress: Progress
-) -> dict[str, Matches]:
-    """Return the list of each part: the global one, and for smaller parts a search of their own queries.
-
-    The list of part ``all`` cannot serve ``isc``: hard negatives may have pushed out pairs that belong in it.
-    """
-    lists = {}
-    for part, members in split.parts.items():
-        rows = [row for row, query in enumerate(queries.ids) if query in members]
-        own = Descriptors(tuple(queries.ids[row] for row in rows), queries.vectors[rows])
-        lists[part] = search(
-            own,
-            submission.references,
-            protocol.cap(len(members)),
-            metric=submission.metric,
+def _plan(
+    submission: Submission,
+    queries: Descriptors,
+    rows: np.ndarray,
+    splits: Sequence[Split],
+    options: Options,
+    progress: Progress,
+    where: str,
+) -> SearchPlan:
+    background = options.background or submission.background
+    offsets = {}
+    if options.card and background is not None:
+        if background.dimension != queries.dimension:
+            raise SubmissionError(
+                f"background has {background.dimension} dimensions, {where} has {queries.dimension}",
+                hint="describe the background with the same model",
+            )
+        offsets = candidates.biases(
+            queries,
+            background,
+            NORMALISATIONS,
+            backend=options.backend,
+            threads=options.threads,
             progress=progress,
-            stage=f"searching for part {part}",
         )
-    return lists
+    plan = SearchPlan(queries, submission.metric, offsets, _norm_rule(submission, rows, options, where))
+    for split in splits:
+        for part in split.parts:
+            plan.add(split, part, options.protocol)
+            if options.card:
+                for _, protocol, score_norm in entries(plan.norms):
+                    plan.add(split, part, protocol, score_norm)
+    return plan
 
 
-def _own_list(matches: Matches, members: frozenset[str], protocol: Protocol) -> Matches:
-    own = metrics.codes_of(matches.query_ids, sorted(members)) >= 0
-    return matches.take(own).sorted(protocol.cap(len(members)))
+def _norm_rule(submission: Submission, rows: np.ndarray, options: Options, where: str) -> NormRule | None:
+    if options.asymmetric not in RULES:
+        raise UsageError(f"asymmetric rule {options.asymmetric!r} is unknown", hint=f"known: {', '.join(RULES)}")
+    if options.asymmetric == "none":
+        return None
+    if submission.query_norms is None or submission.reference_norms is None:
+        raise SubmissionError(
+            f"{where}: --asymmetric {options.asymmetric} needs the datasets query_norms and reference_norms",
+            hint="write one norm per row of query and of reference, or leave --asymmetric out",
+        )
+    return NormRule(submission.query_norms[rows], submission.reference_norms)
+
+
+def _facts(submission: Submission, plan: SearchPlan, options: Options) -> _Facts:
+    dimension = submission.references.dimension
+    return _Facts(
+        name=options.name or UNNAMED,
+        track="descriptor",
+        metric=submission.metric,
+        sha256=submission.sha256,
+        references=len(submission.references),
+        norms=plan.norms,
+        dimensions=dimension,
+        bytes_per_reference=dimension * _BYTES.get(submission.stored_dtype, 4),
+        stored_dtype=submission.stored_dtype,
+        threshold=submission.threshold if options.threshold is None else options.threshold,
+    )
 
 
 def _result(
     facts: _Facts,
-    found: dict[str, Matches],
+    lists: Lists,
+    fit: Fit,
     split: Split,
+    truth: TruthTable,
     options: Options,
     progress: Progress,
     started: float,
 ) -> Result:
     protocol = options.protocol
+    listed = lists.matches("all", protocol)
     if options.save_matches is not None:
-        write_pairs(options.save_matches, found["all"])
-    truth = TruthTable(split)
-    lists = {part: truth.pairs(matches) for part, matches in found.items()}
-    parts = {
-        part: score_part(part, pairs, truth, protocol, replicates=options.replicates, progress=progress)
-        for part, pairs in lists.items()
-    }
-    account = None
-    # Without all references the look-alikes are missing too, and the account would flatter.
-    if "isc" in lists and not facts.missing:
-        account = hard_negative_account(
-            lists["all"], lists["isc"], truth.kinds, split.query_ids, truth.positives, protocol
+        write_pairs(options.save_matches, listed)
+    parts, account = score_parts(
+        {part: lists.pairs(part, protocol) for part in split.parts},
+        truth,
+        protocol,
+        replicates=options.replicates,
+        precisions=options.precisions,
+        own_threshold=facts.threshold,
+        references=facts.references,
+        complete={part: lists.complete(part, protocol) for part in split.parts},
+        # Without all references the look-alikes are missing too, and the account would flatter.
+        account=not fit.missing,
+        progress=progress,
+    )
+
+    def sign(rules: Protocol, metric: str, score_norm: str) -> Signature:
+        return _signature(rules, metric, score_norm, options.asymmetric, split)
+
+    card = None
+    if options.card:
+        card = protocol_card(
+            lists,
+            split,
+            truth,
+            facts.norms,
+            metric=None if facts.metric == "score" else facts.metric,
+            dimension=facts.dimensions,
+            sign=sign,
         )
     return Result(
         name=facts.name,
@@ -318,31 +393,41 @@ def _result(
         protocol=protocol.name,
         track=facts.track,
         metric=facts.metric,
-        signature=str(_signature(facts.metric, split, protocol)),
-        predictions_sha256=found["all"].sha256,
-        partial=facts.missing > 0,
+        signature=str(sign(protocol, facts.metric, candidates.PLAIN)),
+        predictions_sha256=listed.sha256,
+        partial=fit.missing > 0,
         truncated=facts.truncated,
-        missing_references=facts.missing,
-        recall_ceiling=facts.recall_ceiling,
+        missing_references=fit.missing,
+        recall_ceiling=fit.recall_ceiling,
         dimensions=facts.dimensions,
         bytes_per_reference=facts.bytes_per_reference,
         stored_dtype=facts.stored_dtype,
         references=facts.references,
         parts=parts,
         hard_negatives=account,
+        protocols=card,
+        asymmetric=options.asymmetric,
+        own_threshold=facts.threshold,
         describing=options.describing,
-        notes=facts.notes,
+        notes=fit.notes,
         digests=Digests(submission=facts.sha256, ground_truth=split.truth.sha256, split=split.sha256),
-        provenance=provenance.collect(time.perf_counter() - started, options.command),
+        provenance=provenance.collect(
+            time.perf_counter() - started,
+            options.command,
+            backend=resolved(options.backend) if facts.track == "descriptor" else None,
+            threads=options.threads,
+        ),
     )
 
 
-def _signature(metric: str, split: Split, protocol: Protocol) -> Signature:
+def _signature(protocol: Protocol, metric: str, score_norm: str, asymmetric: str, split: Split) -> Signature:
     return Signature(
         split=split.name,
         protocol=protocol.name,
-        candidates=f"global{protocol.cap(len(split.query_ids))}",
+        candidates=protocol.candidates(len(split.query_ids)),
         metric=metric,
+        score_norm=score_norm,
+        asymmetric=asymmetric,
         ties=protocol.ties,
         ground_truth=split.truth.sha256[:8],
         version=__version__,

@@ -7,7 +7,20 @@ from typing import Any, cast
 
 import typer
 
-from ndec_bench.cli import baselines, console, demo, mini, pack, run_baseline, score, site
+from ndec_bench.cli import (
+    baselines,
+    cite,
+    compare,
+    console,
+    demo,
+    mini,
+    pack,
+    run_baseline,
+    score,
+    site,
+    targets,
+    validate,
+)
 from ndec_bench.errors import InterruptedRun, NdecBenchError, UsageError
 
 EPILOG = (
@@ -20,6 +33,9 @@ _WrongUse = cast("type[Any]", typer.BadParameter.__bases__[0])
 
 # What Typer makes of Ctrl-C inside a command; ours is documented as 6.
 _TYPER_INTERRUPTED = 130
+
+# Options that take any number of values after one name.
+_SEVERAL = frozenset({"--query", "--reference", "--background", "--precision", "--part", "--split"})
 
 app = typer.Typer(
     name="ndec-bench",
@@ -54,6 +70,9 @@ baselines.register(app)
 pack.register(app)
 run_baseline.register(app)
 score.register(app)
+validate.register(app)
+compare.register(app)
+cite.register(app)
 site.register(app)
 
 
@@ -65,6 +84,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Return the exit code of the command line given as ``arguments``; print results and errors as documented."""
     as_json = "--json" in arguments
+    if arguments[:1] in (["score"], ["validate"]):
+        arguments = targets.spread(arguments, _SEVERAL)
     try:
         code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
     except NdecBenchError as error:

@@ -118,22 +118,35 @@ def _bars() -> Iterator[Progress]:
 
 
 class _Lines:
-    """A line when a stage is done, and one every ten seconds before: readable in a log."""
+    """A line when a stage is done, and one every ten seconds before, with the time left: readable in a log."""
 
     EVERY = 10.0
 
     def __init__(self) -> None:
         self._last = time.monotonic()
+        self._started: dict[str, tuple[float, int]] = {}
         self._finished: set[str] = set()
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         now = time.monotonic()
+        begun, first = self._started.setdefault(stage, (now, done))
         over = done >= total and stage not in self._finished
         if over or (done < total and now - self._last >= self.EVERY):
-            note(f"{stage}: {done:,} of {total:,}")
+            left = ""
+            if first < done < total:
+                left = f", {_duration((now - begun) / (done - first) * (total - done))} left"
+            note(f"{stage}: {done:,} of {total:,}{left}")
             self._last = now
         if done >= total:
             self._finished.add(stage)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _one_line(text: str) -> str:

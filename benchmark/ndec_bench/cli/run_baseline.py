@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Take a baseline through the whole line: describe, pack, score."""
     from ndec_bench import pipeline
-    from ndec_bench.cli.score import show_result
+    from ndec_bench.cli.showing import show_result
     from ndec_bench.data.roots import data_root, find_split
     from ndec_bench.report import result_json
     from ndec_bench.scoring import Options

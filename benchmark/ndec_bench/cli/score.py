@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ndec_bench.cli import console
+from ndec_bench.cli import console, targets
 
 if TYPE_CHECKING:
     from ndec_bench.data.split import Split
-    from ndec_bench.report import HardNegativeAccount, PartScore, Result
-
-
-MEASURES = (
-    "µAP",
-    "  95 % interval",
-    "recall@P90",
-    "  95 % interval",
-    "threshold at P90",
-    "recall@1",
-    "recall@10",
-    "queries",
-    "copies",
-)
+    from ndec_bench.report import Result
+    from ndec_bench.scoring import Options
 
 
 def register(app: typer.Typer) -> None:
@@ -33,144 +21,182 @@ def register(app: typer.Typer) -> None:
 
 
 def score(
-    submission: Annotated[
-        Path, typer.Argument(help="HDF5 of descriptors, or CSV of scored pairs.", show_default=False)
-    ],
-    ground_truth: Annotated[
-        Path | None, typer.Option(help="Your own ground truth, CSV query_id,reference_id.", show_default=False)
+    files: targets.Files = None,
+    query: targets.Query = None,
+    reference: targets.Reference = None,
+    ground_truth: targets.GroundTruthFile = None,
+    hard_negatives: targets.HardNegatives = None,
+    queries: targets.Queries = None,
+    part: targets.Parts = None,
+    multi: targets.Multi = False,
+    split: targets.Splits = None,
+    root: targets.Root = None,
+    background: targets.Background = None,
+    protocol: Annotated[
+        str, typer.Option(help="Rules of scoring; all adds the protocol card.", metavar="NAME|all")
+    ] = "ndec-1",
+    asymmetric: Annotated[
+        str, typer.Option(help="Asymmetric rule before the cap: none or ratio.", metavar="RULE")
+    ] = "none",
+    precision: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Report the highest recall at this precision too.", metavar="P", show_default=False
+        ),
     ] = None,
-    hard_negatives: Annotated[
-        Path | None, typer.Option(help="Ids of its hard negatives, one per line.", show_default=False)
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Your own operating threshold (default: the file's attribute).", show_default=False),
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Name of a known split; by default the one the file names.", show_default=False)
-    ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Where splits lie (default: $NDEC_ROOT or the user's data folder).")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the result (default: the file's).")] = None,
-    protocol: Annotated[str, typer.Option(help="Rules of scoring.")] = "ndec-1",
-    multi: Annotated[bool, typer.Option("--multi", help="Queries may have several references.")] = False,
     bootstrap: Annotated[bool, typer.Option(help="Intervals from 1,000 replicates over queries.")] = True,
-    save_matches: Annotated[
-        Path | None, typer.Option(help="Write the scored list of pairs as CSV.", show_default=False)
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of the search (default: all cores).", metavar="N", show_default=False),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the result as JSON.", show_default=False)] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    backend: Annotated[
+        Literal["auto", "blas", "faiss", "torch"],
+        typer.Option(help="Library of the fast pass; no result depends on it."),
+    ] = "auto",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the result (default: the file's).", show_default=False)
+    ] = None,
+    save_matches: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the scored list of pairs, as Parquet (as CSV if named so).", metavar="FILE", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the result as JSON; a folder for several results.", metavar="RESULT.json", show_default=False
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON; a list if there are several.")
+    ] = False,
 ) -> None:
-    """Score a submission.
+    """Score submissions: µAP, recall@P90, what the hard negatives cost, with intervals and the signature.
 
-    Prints µAP, recall@P90, what the hard negatives cost, intervals and the signature.
+    FILE is one HDF5 file of descriptors or one list of scored pairs, recognised by its content; each further FILE is
+    a submission of its own. The isc2021 form is given as --query F... --reference F... instead.
     """
-    from ndec_bench.atomic import check_writable
     from ndec_bench.bootstrap import REPLICATES
-    from ndec_bench.protocol import get_protocol
-    from ndec_bench.report import read_describing, result_json, write_result
-    from ndec_bench.scoring import Options, score_file
+    from ndec_bench.errors import UsageError
+    from ndec_bench.protocol import NDEC_1, get_protocol
+    from ndec_bench.scoring import Options
 
-    for path in (out, save_matches):
-        if path is not None:
-            check_writable(path)
-    target = _split(submission, ground_truth, hard_negatives, split, root, multi)
+    _check_forms(files, query, reference)
+    target = targets.Target(ground_truth, hard_negatives, queries, tuple(part or ()), tuple(split or ()), root, multi)
+    given = [*(files or []), *(query or [])]
+    several = len(files or ()) > 1 or len(target.names) > 1
+    _check_outputs(out, save_matches, several=several)
     options = Options(
         name=name,
-        protocol=get_protocol(protocol),
+        protocol=NDEC_1 if protocol == "all" else get_protocol(protocol),
+        card=protocol == "all",
         replicates=REPLICATES if bootstrap else 0,
+        precisions=tuple(precision or ()),
+        threshold=threshold,
+        asymmetric=asymmetric,
+        backend=backend,
+        threads=threads,
         save_matches=save_matches,
-        describing=read_describing(submission),
     )
+    if files and len(background or ()) > 1:
+        raise UsageError("FILE takes one file of --background", hint="join the files, or give --query and --reference")
+    if query:
+        results = _score_parts(query, reference or [], background or [], target.splits(given), options)
+    else:
+        results = [
+            result
+            for file in files or ()
+            for result in _score_file(file, background or [], target.splits([file]), options)
+        ]
+    _write(results, out, several=several)
+    _show(results, out, as_json=json, several=several)
+
+
+def _check_forms(files: list[Path] | None, query: list[Path] | None, reference: list[Path] | None) -> None:
+    from ndec_bench.errors import UsageError
+
+    if bool(files) == bool(query):
+        raise UsageError(
+            "nothing to score" if not files else "FILE and --query exclude each other",
+            hint="give a submission file, or --query F... --reference F...",
+        )
+    if bool(query) != bool(reference):
+        raise UsageError("--query and --reference go together", hint="give the files of both sides")
+
+
+def _check_outputs(out: Path | None, save_matches: Path | None, *, several: bool) -> None:
+    from ndec_bench.atomic import check_writable
+    from ndec_bench.errors import UsageError
+
+    if several and save_matches is not None:
+        raise UsageError("--save-matches takes one result", hint="score the submissions one by one")
+    for path in (None if several else out, save_matches):
+        if path is not None:
+            check_writable(path)
+    if several and out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file, but there are several results", hint="give a folder")
+
+
+def _score_file(file: Path, background: list[Path], splits: list[Split], options: Options) -> list[Result]:
+    from dataclasses import replace
+
+    from ndec_bench.descriptors import read_background
+    from ndec_bench.report import read_describing
+    from ndec_bench.scoring import score_file_on
+
+    options = replace(options, describing=read_describing(file))
     with console.progress() as progress:
-        result = score_file(submission, target, options=options, progress=progress)
-    if out is not None:
-        write_result(out, result)
-    if json:
-        console.out(result_json(result).rstrip("\n"))
+        if background:
+            options = replace(options, background=read_background(background[0], progress=progress))
+        return score_file_on(file, splits, options=options, progress=progress)
+
+
+def _score_parts(
+    query: list[Path], reference: list[Path], background: list[Path], splits: list[Split], options: Options
+) -> list[Result]:
+    from dataclasses import replace
+
+    from ndec_bench.descriptors import read_submission_parts
+    from ndec_bench.scoring import score_splits
+
+    options = replace(options, name=options.name or query[0].stem)
+    with (
+        console.progress() as progress,
+        read_submission_parts(query, reference, background, progress=progress) as submission,
+    ):
+        return score_splits(submission, splits, options=options, progress=progress, where=str(query[0]))
+
+
+def _write(results: list[Result], out: Path | None, *, several: bool) -> None:
+    from ndec_bench.report import write_result
+
+    if out is None:
         return
-    show_result(result)
+    if several:
+        out.mkdir(parents=True, exist_ok=True)
+    for result in results:
+        write_result(_place(result, results, out) if several else out, result)
+
+
+def _place(result: Result, results: list[Result], out: Path) -> Path:
+    alone = sum(other.name == result.name for other in results) == 1
+    return out / (f"{result.name}.json" if alone else f"{result.name}-{result.split}.json")
+
+
+def _show(results: list[Result], out: Path | None, *, as_json: bool, several: bool) -> None:
+    from ndec_bench.cli.showing import show_result
+    from ndec_bench.report import result_json
+
+    if as_json:
+        texts = [result_json(result).rstrip("\n") for result in results]
+        console.out("[\n" + ",\n".join(texts) + "\n]" if several else texts[0])
+        return
+    for result in results:
+        show_result(result)
     if out is not None:
         console.out(f"result written to {out}")
-
-
-def _split(
-    submission: Path,
-    ground_truth: Path | None,
-    hard_negatives: Path | None,
-    split: str | None,
-    root: Path | None,
-    multi: bool,
-) -> Split:
-    from ndec_bench.data.roots import data_root, find_split
-    from ndec_bench.data.split import Split
-    from ndec_bench.errors import UsageError
-
-    if ground_truth is not None:
-        if split is not None or root is not None:
-            raise UsageError("--ground-truth and --split/--root exclude each other", hint="give one of them")
-        return Split.from_ground_truth(ground_truth, hard_negatives=hard_negatives, multi=multi)
-    if hard_negatives is not None:
-        raise UsageError("--hard-negatives goes with --ground-truth", hint="a known split has its own")
-    return find_split(split or _named_in(submission), data_root(root))
-
-
-def _named_in(submission: Path) -> str:
-    from ndec_bench.errors import UsageError
-    from ndec_bench.scoring import split_named_in
-
-    name = split_named_in(submission)
-    if name is None:
-        raise UsageError(
-            f"{submission} does not say which split it is for",
-            hint="give --split NAME, or --ground-truth GT.csv, or write the attribute split",
-        )
-    return name
-
-
-def show_result(result: Result) -> None:
-    """Print a result as tables: a row per part, the hard negatives, then signature and notes."""
-    rows = zip(MEASURES, *(_part_column(part) for part in result.parts.values()), strict=True)
-    title = f"{result.name} on {result.split}, {result.track} track"
-    console.table(title, ["", *result.parts], list(rows))
-    if result.hard_negatives is not None:
-        console.summary(_account_lines(result.hard_negatives))
-    for note in result.notes:
-        console.out(f"note: {note}")
-    console.out(result.signature)
-    console.out(f"predictions sha256 {result.predictions_sha256}")
-
-
-def _part_column(part: PartScore) -> list[str]:
-    return [
-        f"{part.micro_ap:.4f}",
-        _interval(part.micro_ap_interval),
-        _number(part.recall_at_p90),
-        _interval(part.recall_at_p90_interval),
-        "none" if part.threshold_at_p90 is None else f"{part.threshold_at_p90:.6g}",
-        f"{part.recall_at_1:.4f}",
-        f"{part.recall_at_10:.4f}",
-        f"{part.queries:,}",
-        f"{part.positives:,}",
-    ]
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "not computed" if interval is None else f"{interval[0]:.4f}–{interval[1]:.4f}"
-
-
-def _account_lines(account: HardNegativeAccount) -> dict[str, str]:
-    lines = {"cost of the hard negatives": _signed(account.cost)}
-    at = account.at_p90_isc
-    if at is None:
-        return {**lines, "hard negatives hit": "unknown: without them, precision 0.90 is never reached"}
-    return {
-        **lines,
-        "hard negatives hit": f"{at.hard_negatives_hit.hits:,} of {account.queries:,}, threshold tuned without them",
-        "precision at that threshold": _number(at.precision),
-    }
-
-
-def _number(value: float | None) -> str:
-    return "not reached" if value is None else f"{value:.4f}"
-
-
-def _signed(value: float | None) -> str:
-    return "unknown (no plain distractors)" if value is None else f"{value:+.4f} µAP"

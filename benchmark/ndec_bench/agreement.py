@@ -1,0 +1,154 @@
+"""Does a submission fit a split: every labelled query there, no id from elsewhere, which references are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndec_bench.errors import DataError, SubmissionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from ndec_bench.data.split import Split
+    from ndec_bench.descriptors import Submission
+    from ndec_bench.matches import Matches
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What is left of a submission for one split.
+
+    Attributes
+    ----------
+    labelled
+        (n,) bool over the submission's queries, or over its pairs: is the query labelled in the split.
+    missing
+        Number of references that are missing; for a split that does not know its references, of true ones.
+    recall_ceiling
+        Share of the true pairs whose reference is there.
+    notes
+        What a reader should know, in sentences.
+    """
+
+    labelled: NDArray[np.bool_]
+    missing: int
+    recall_ceiling: float
+    notes: list[str]
+
+
+def check_submission(submission: Submission, split: Split, where: str) -> list[str]:
+    """Return notes on ``submission``, if it can be scored against ``split``.
+
+    Raises
+    ------
+    SubmissionError
+        If a labelled query has no row, an id does not belong to the split, or the file is for another split.
+    DataError
+        If the ground truth lists matches only and the submission has further queries.
+    """
+    return fit_descriptors(submission, [split], where)[0].notes
+
+
+def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str) -> list[Fit]:
+    """Return how ``submission`` fits each of ``splits``, which share its references; errors as `check_submission`."""
+    queries = submission.queries.ids
+    known = [frozenset(split.query_ids) for split in splits]
+    everywhere = frozenset().union(*known)
+    foreign = [query for query in queries if query not in everywhere]
+    references = frozenset(submission.references.ids)
+    fits = []
+    for split, labelled in zip(splits, known, strict=True):
+        _check_named_split(where, submission, splits)
+        notes = _check_unlabelled(where, foreign, split)
+        notes += _check_absent(where, submission, split)
+        _check_reference_ids(where, references, split)
+        missing, ceiling = _missing(references | frozenset(submission.invalid_ids), split)
+        if missing:
+            notes.append(
+                f"partial: {missing:,} references are missing; recall can reach {ceiling:.4f}; it never ranks. "
+                "Figures on hard negatives would be invalid, for the look-alikes are missing too: they are left out"
+            )
+        mask = np.fromiter((query in labelled for query in queries), dtype=bool, count=len(queries))
+        fits.append(Fit(mask, missing, ceiling, notes))
+    return fits
+
+
+def fit_matches(matches: Matches, split: Split, where: str) -> Fit:
+    """Return how scored pairs fit ``split``; errors as `check_submission`, and if no pair names a labelled query."""
+    names, inverse = np.unique(matches.query_ids, return_inverse=True)
+    known = frozenset(split.query_ids)
+    labelled = np.fromiter((query in known for query in names.tolist()), dtype=bool, count=len(names))
+    notes = _check_unlabelled(where, names[~labelled].tolist(), split)
+    if not labelled.any():
+        raise SubmissionError(f"{where}: no pair names a labelled query", hint="check the form of the query ids")
+    _check_reference_ids(where, frozenset(np.unique(matches.reference_ids).tolist()), split)
+    return Fit(labelled[inverse], 0, 1.0, notes)
+
+
+def _check_named_split(where: str, submission: Submission, splits: Sequence[Split]) -> None:
+    # A user's own ground truth may well be that of the split the file names.
+    names = {split.name for split in splits}
+    if any(split.reference_ids is None for split in splits) or submission.split in (None, *names):
+        return
+    raise SubmissionError(
+        f"{where}: says it is for split {submission.split!r}, scored against {', '.join(sorted(names))!r}",
+        hint="choose the matching split, or correct the file's attribute split",
+    )
+
+
+def _check_unlabelled(where: str, foreign: Iterable[str], split: Split) -> list[str]:
+    names = sorted(set(foreign))
+    if not names:
+        return []
+    if split.reference_ids is not None:
+        raise SubmissionError(
+            f"{where}: {len(names):,} query ids are not in split {split.name}, first {names[0]}",
+            hint=f"its queries look like {split.query_ids[0]}",
+        )
+    if split.truth.matches_only:
+        raise DataError(
+            f"the ground truth lists matches only: {len(names):,} queries of {where} are not in it, first {names[0]}; "
+            "dropping them would drop the queries without a match",
+            hint="give --queries IDS.txt with the ids of all labelled queries",
+        )
+    return [f"{len(names):,} queries that the ground truth does not label were dropped, first {names[0]}"]
+
+
+def _check_absent(where: str, submission: Submission, split: Split) -> list[str]:
+    invalid = frozenset(submission.invalid_ids)
+    present = frozenset(submission.queries.ids)
+    absent = [query for query in split.query_ids if query not in present and query not in invalid]
+    if absent:
+        raise SubmissionError(
+            f"{where}: {len(absent):,} of {len(split.query_ids):,} labelled queries have no row, first {absent[0]}",
+            hint="describe every query; list images that could not be decoded in the dataset invalid_ids",
+        )
+    broken = sum(query in invalid for query in split.query_ids)
+    return [f"{broken:,} labelled queries are listed in invalid_ids and have no predictions"] if broken else []
+
+
+def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> None:
+    """Raise SubmissionError for references outside a split that knows its references."""
+    if split.reference_ids is None:
+        return
+    foreign = ids.difference(split.reference_ids)
+    if foreign:
+        raise SubmissionError(
+            f"{where}: {len(foreign):,} reference ids are not in split {split.name}, first {min(foreign)}",
+            hint=f"its references look like {split.reference_ids[0]}",
+        )
+
+
+def _missing(present: frozenset[str], split: Split) -> tuple[int, float]:
+    pairs = split.truth.pairs
+    reachable = sum(reference in present for _, reference in pairs)
+    if split.reference_ids is None:
+        missing = len({reference for _, reference in pairs} - present)
+    else:
+        missing = sum(reference not in present for reference in split.reference_ids)
+    return missing, reachable / len(pairs) if pairs else 1.0

@@ -1,0 +1,176 @@
+"""``ndec-bench cite``: how to cite a result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ndec_bench.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    from ndec_bench.citation import Citation
+    from ndec_bench.published import Apart, Beside, PublishedRow
+
+_WIDTH = 96
+_METHOD_WIDTH = 36
+MEASURES = {"micro_ap": "µAP", "recall_at_p90": "R@P90", "recall_at_1": "R@1", "recall_at_10": "R@10"}
+_Row = TypeVar("_Row")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(cite)
+
+
+def cite(
+    result: Annotated[Path, typer.Argument(help="A result.", metavar="RESULT.json", show_default=False)],
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            help="The card of the submission: adds its method.", metavar="submission.toml", show_default=False
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Cite a result: a sentence for the methods section, BibTeX, and the published results that compare with it."""
+    from ndec_bench.citation import cite as cite_result
+    from ndec_bench.report import read_result
+    from ndec_bench.submission import read_card
+
+    found = read_result(result)
+    citation = cite_result(found, None if card is None else read_card(card))
+    if json:
+        content = {"name": found.name, "signature": found.signature, "predictions_sha256": found.predictions_sha256}
+        console.out_json(content | _content(citation))
+    else:
+        _show(citation, partial=found.partial)
+
+
+def _content(citation: Citation) -> dict[str, Any]:
+    return {
+        "sentence": citation.sentence,
+        "sentence_tex": citation.sentence_tex,
+        "bibtex": citation.bibtex,
+        "beside": [
+            own.row.record() | {"yours": asdict(own.figures), "caveats": list(own.caveats)}
+            for own in citation.company.beside
+        ],
+        "not_comparable": [other.row.record() | {"reasons": list(other.reasons)} for other in citation.company.apart],
+        "notes": list(citation.notes),
+    }
+
+
+def _show(citation: Citation, *, partial: bool) -> None:
+    console.out("For the methods section\n")
+    console.out(_filled(citation.sentence))
+    console.out(f"\nBibTeX\n\n{citation.bibtex}\n\nPublished results that may stand beside it\n")
+    beside, apart = citation.company.beside, citation.company.apart
+    if beside:
+        _show_beside(beside)
+    elif partial:
+        console.out("None: the result is partial.")
+    else:
+        console.out("None under the same rules." if apart else "None: no results on this split are known here.")
+    if apart:
+        _show_apart(apart)
+    for note in citation.notes:
+        console.out(_filled(f"note: {note}", indent=2))
+
+
+def _show_beside(beside: Sequence[Beside]) -> None:
+    sources = _numbered(own.row.source for own in beside)
+    remarks = _numbered(text for own in beside for text in _remarks(own))
+    for group in _grouped(beside, lambda own: (own.figures.part, own.figures.entry)):
+        rows = [
+            [
+                _short(own.row.method),
+                *(_shown(own.row, measure) for measure in MEASURES),
+                _labels(own.row),
+                f"[{sources[own.row.source]}]",
+                " ".join(_letter(remarks[text]) for text in _remarks(own)),
+            ]
+            for own in group
+        ]
+        figures = group[0].figures
+        yours = ["yours", *(_number(getattr(figures, measure)) for measure in MEASURES), "", "", ""]
+        title = f"{figures.entry}, part {figures.part}: list {figures.candidates}, normalisation {figures.score_norm}"
+        console.table(title, ["method", *MEASURES.values(), "labels", "from", "see"], [yours, *rows])
+    for text, number in sources.items():
+        console.out(_filled(f"[{number}] {text}", indent=4))
+    for text, number in remarks.items():
+        console.out(_filled(f"{_letter(number)}: {text}", indent=3))
+
+
+def _show_apart(apart: Sequence[Apart]) -> None:
+    reasons = _numbered(", ".join(other.reasons) for other in apart)
+    shown = list(MEASURES)[:2]
+    console.out("\nPublished results that are not comparable with it\n")
+    for group in _grouped(apart, lambda other: other.row.split):
+        rows = [
+            [
+                _short(other.row.method),
+                other.row.score_norm,
+                *(_shown(other.row, measure) for measure in shown),
+                _labels(other.row),
+                _letter(reasons[", ".join(other.reasons)]),
+            ]
+            for other in group
+        ]
+        columns = ["method", "normalisation", *(MEASURES[measure] for measure in shown), "labels", "why not"]
+        console.table(group[0].row.split, columns, rows, left=2)
+    for text, number in reasons.items():
+        console.out(_filled(f"{_letter(number)}: {text}", indent=3))
+
+
+def _remarks(own: Beside) -> list[str]:
+    return [*own.caveats, *filter(None, [own.row.remark])]
+
+
+def _grouped(rows: Sequence[_Row], key: Callable[[_Row], Hashable]) -> list[list[_Row]]:
+    """Return ``rows`` parted by ``key``, parts and rows in the order of first sight."""
+    parts: dict[Hashable, list[_Row]] = {}
+    for row in rows:
+        parts.setdefault(key(row), []).append(row)
+    return list(parts.values())
+
+
+def _shown(row: PublishedRow, measure: str) -> str:
+    """Return a measure as a share with as many digits as were printed."""
+    printed: str | None = getattr(row, measure)
+    if printed is None:
+        return ""
+    return str(Decimal(printed).scaleb(-2)) if Decimal(printed) > 1 else printed
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _labels(row: PublishedRow) -> str:
+    return "?" if row.trained_on is None else ", ".join(row.trained_on)
+
+
+def _numbered(texts: Iterable[str]) -> dict[str, int]:
+    return {text: number for number, text in enumerate(dict.fromkeys(texts), 1)}
+
+
+def _letter(number: int) -> str:
+    """Return a, b, ... z, aa, ab, ..."""
+    head, last = divmod(number - 1, 26)
+    return (_letter(head) if head else "") + chr(ord("a") + last)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _METHOD_WIDTH else text[: _METHOD_WIDTH - 1] + "…"
+
+
+def _filled(text: str, *, indent: int = 0) -> str:
+    from textwrap import fill
+
+    return fill(text, _WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,150 @@
+"""What a command scores or checks against: the options that name splits, shared by ``score`` and ``validate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ndec_bench.data.split import Split
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        help="HDF5 of descriptors, or scored pairs as CSV or Parquet.", metavar="FILE...", show_default=False
+    ),
+]
+Query = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Queries in the isc2021 form (vectors, image_names); several files.", metavar="F...", show_default=False
+    ),
+]
+Reference = Annotated[
+    list[Path] | None, typer.Option(help="References in that form; several files.", metavar="F...", show_default=False)
+]
+Background = Annotated[
+    list[Path] | None,
+    typer.Option(help="Descriptors of background images, for normalisation.", metavar="F...", show_default=False),
+]
+GroundTruthFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Your own ground truth, CSV query_id,reference_id or JSON.", metavar="GT.csv", show_default=False
+    ),
+]
+HardNegatives = Annotated[
+    Path | None, typer.Option(help="Its hard negatives, one id per line.", metavar="IDS.txt", show_default=False)
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(
+        help="All labelled queries, one id per line, for a ground truth that lists matches only.",
+        metavar="IDS.txt",
+        show_default=False,
+    ),
+]
+Parts = Annotated[
+    list[str] | None,
+    typer.Option("--part", help="A part of your own, scored as if alone.", metavar="NAME=IDS.txt", show_default=False),
+]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option("--split", help="A known split; by default the file's own.", metavar="NAME", show_default=False),
+]
+Root = Annotated[
+    Path | None, typer.Option(help="Where splits lie (default: $NDEC_ROOT or the user's data folder).", metavar="DIR")
+]
+Multi = Annotated[bool, typer.Option("--multi", help="Queries may have several references.")]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The options that say what to score against, as given."""
+
+    ground_truth: Path | None = None
+    hard_negatives: Path | None = None
+    queries: Path | None = None
+    parts: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    root: Path | None = None
+    multi: bool = False
+
+    def splits(self, submissions: list[Path]) -> list[Split]:
+        """Return the splits named, or else the one that the files name or whose query ids they have.
+
+        Raises
+        ------
+        UsageError
+            If options exclude each other or nothing names a split.
+        DataError
+            If a split is missing or unusable.
+        """
+        from ndec_bench.data.roots import data_root, find_split
+        from ndec_bench.data.split import Split
+        from ndec_bench.errors import UsageError
+
+        if self.ground_truth is not None:
+            if self.names or self.root is not None:
+                raise UsageError("--ground-truth and --split/--root exclude each other", hint="give one of them")
+            return [
+                Split.from_ground_truth(
+                    self.ground_truth,
+                    hard_negatives=self.hard_negatives,
+                    multi=self.multi,
+                    queries=self.queries,
+                    parts=dict(_part(text) for text in self.parts),
+                )
+            ]
+        for option, value in (
+            ("--hard-negatives", self.hard_negatives),
+            ("--queries", self.queries),
+            ("--part", self.parts),
+            ("--multi", self.multi),
+        ):
+            if value:
+                raise UsageError(f"{option} goes with --ground-truth", hint="a known split has its own")
+        root = data_root(self.root)
+        names = self.names or (_recognised(submissions, root),)
+        return [find_split(name, root) for name in names]
+
+
+def spread(arguments: list[str], options: frozenset[str]) -> list[str]:
+    """Return ``arguments`` with ``--query a b`` written as ``--query a --query b``, for the options named."""
+    spread_out: list[str] = []
+    option: str | None = None
+    taken = 0
+    for argument in arguments:
+        if argument.startswith("-") and argument != "-":
+            option, taken = (argument if argument in options else None), 0
+        elif option is not None:
+            if taken:
+                spread_out.append(option)
+            taken += 1
+        spread_out.append(argument)
+    return spread_out
+
+
+def _part(text: str) -> tuple[str, Path]:
+    from ndec_bench.errors import UsageError
+
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise UsageError(f"--part {text!r}", hint="write NAME=IDS.txt")
+    return name, Path(path)
+
+
+def _recognised(submissions: list[Path], root: Path) -> str:
+    from ndec_bench.errors import UsageError
+    from ndec_bench.scoring import split_of
+
+    name = split_of(submissions, root)
+    if name is None:
+        raise UsageError(
+            f"{submissions[0]} does not say which split it is for, and its query ids are not those of one known split",
+            hint="give --split NAME, or --ground-truth GT.csv, or write the attribute split",
+        )
+    return name

@@ -1,0 +1,190 @@
+"""``ndec-bench score`` in all its forms, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import pytest
+
+from ndec_bench.cli import run
+from ndec_bench.cli.targets import spread
+from ndec_bench.data.ground_truth import write_ground_truth
+from ndec_bench.descriptors import Descriptors, write_descriptors, write_submission
+from ndec_bench.report import read_result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ndec_bench.data.split import Split
+    from ndec_bench.descriptors import Submission
+
+    Make = Callable[..., tuple[Submission, Split]]
+
+TRUTH = ["--ground-truth", "gt.csv"]
+
+
+@pytest.fixture
+def files(make_submission: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submission:
+    submission, split = make_submission()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NDEC_ROOT", str(tmp_path / "nothing"))
+    write_submission(Path("mine.h5"), submission)
+    references = submission.references
+    assert isinstance(references, Descriptors)
+    first, rest = np.arange(40), np.arange(40, len(references))
+    write_descriptors(Path("r1.h5"), references.take(first), {})
+    write_descriptors(Path("r2.h5"), references.take(rest), {})
+    write_descriptors(Path("q1.h5"), submission.queries.take(np.arange(25)), {})
+    write_descriptors(Path("q2.h5"), submission.queries.take(np.arange(25, 60)), {})
+    generator = np.random.default_rng(5)
+    background = Descriptors(tuple(f"T{i:02d}" for i in range(20)), generator.normal(size=(20, 16)).astype(np.float32))
+    write_descriptors(Path("b.h5"), background, {})
+    Path("gt.csv").write_text(write_ground_truth(split.truth))
+    Path("hard.txt").write_text("\n".join(sorted(split.hard_negatives or ())))
+    Path("first.txt").write_text("\n".join(split.query_ids[:30]))
+    return submission
+
+
+def scored(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:  # noqa: ANN401
+    code = run(["score", *arguments, "--no-bootstrap", "--json"])
+    shown = capsys.readouterr()
+    assert code == 0, shown
+    return json.loads(shown.out)
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = run(["score", *arguments, "--no-bootstrap", "--json"])
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["exit_code"] == code
+    return code, f"{error['message']}; {error['hint']}"
+
+
+def test_the_isc2021_form_scores_like_one_file(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = scored(capsys, "mine.h5", *TRUTH)
+    apart = scored(capsys, "--query", "q1.h5", "q2.h5", "--reference", "r2.h5", "r1.h5", *TRUTH)
+    repeated = scored(
+        capsys, "--query", "q1.h5", "--query", "q2.h5", "--reference", "r1.h5", "--reference", "r2.h5", *TRUTH
+    )
+    for other in (apart, repeated):
+        assert other["predictions_sha256"] == whole["predictions_sha256"]
+        assert other["parts"] == whole["parts"]
+
+
+def test_a_background_gives_the_normalised_entries(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    one = scored(capsys, "mine.h5", *TRUTH, "--protocol", "all", "--background", "b.h5")
+    apart = ["--query", "q1.h5", "q2.h5", "--reference", "r1.h5", "r2.h5", "--background", "b.h5"]
+    assert scored(capsys, *apart, *TRUTH, "--protocol", "all")["protocols"] == one["protocols"]
+    assert len(one["protocols"]) == 12
+    without = scored(capsys, "mine.h5", *TRUTH, "--protocol", "all")
+    assert set(without["protocols"]) == {"ndec-1", "isc2021", "drivendata", "sscd"}
+    assert without["signature"] == one["signature"]
+    assert scored(capsys, "mine.h5", *TRUTH)["protocols"] is None
+
+
+@pytest.mark.parametrize("backend", ["auto", "blas", "faiss", "torch"])
+def test_backends_and_threads_leave_the_digest_alone(
+    files: Submission, capsys: pytest.CaptureFixture[str], backend: str
+) -> None:
+    first = scored(capsys, "mine.h5", *TRUTH)
+    again = scored(capsys, "mine.h5", *TRUTH, "--backend", backend, "--threads", "1")
+    assert again["predictions_sha256"] == first["predictions_sha256"]
+    assert again["provenance"]["backend"] == ("blas" if backend == "auto" else backend)
+
+
+def test_saved_matches_score_to_the_same_digest(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("list.parquet", "list.csv", "list"):
+        first = scored(capsys, "mine.h5", *TRUTH, "--save-matches", name)
+        again = scored(capsys, name, *TRUTH)
+        assert again["track"] == "matching"
+        assert again["predictions_sha256"] == first["predictions_sha256"]
+        assert again["parts"]["all"]["micro_ap"] == first["parts"]["all"]["micro_ap"]
+    assert Path("list").read_bytes()[:4] == b"PAR1"
+    assert Path("list.csv").read_text().startswith("query_id,reference_id,score\n")
+
+
+def test_several_files_are_several_submissions(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    write_submission(Path("other.h5"), replace(files, metric="ip"))
+    results = scored(capsys, "mine.h5", "other.h5", *TRUTH, "--out", "results")
+    assert [result["name"] for result in results] == ["mine", "other"]
+    assert [result["metric"] for result in results] == ["l2", "ip"]
+    assert {path.name for path in Path("results").iterdir()} == {"mine.json", "other.json"}
+    assert read_result(Path("results/other.json")).metric == "ip"
+    assert failed(capsys, "mine.h5", "other.h5", *TRUTH, "--out", "gt.csv")[0] == 2
+    assert failed(capsys, "mine.h5", "other.h5", *TRUTH, "--save-matches", "m")[0] == 2
+
+
+def test_a_ground_truth_of_matches_needs_the_list_of_queries(
+    files: Submission, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = Path("gt.csv").read_text().splitlines()
+    Path("matches.csv").write_text("\n".join(row for row in rows[1:] if not row.endswith(",")))
+    code, message = failed(capsys, "mine.h5", "--ground-truth", "matches.csv")
+    assert code == 4
+    assert "40 queries of mine.h5 are not in it, first Q00020" in message
+    assert "--queries IDS.txt" in message
+    Path("ids.txt").write_text("\n".join(files.queries.ids))
+    whole = scored(capsys, "mine.h5", *TRUTH)
+    listed = scored(capsys, "mine.h5", "--ground-truth", "matches.csv", "--queries", "ids.txt")
+    assert listed["parts"] == whole["parts"]
+    truth = {row.split(",")[0]: [x for x in row.split(",")[1:] if x] for row in rows[1:]}
+    Path("gt.json").write_text(json.dumps(truth))
+    assert scored(capsys, "mine.h5", "--ground-truth", "gt.json")["parts"] == whole["parts"]
+
+
+def test_parts_of_ones_own(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    result = scored(capsys, "mine.h5", *TRUTH, "--hard-negatives", "hard.txt", "--part", "first=first.txt")
+    assert list(result["parts"]) == ["all", "isc", "first"]
+    assert result["parts"]["first"]["queries"] == 30
+    assert result["parts"]["first"]["cap"] == 300
+    assert failed(capsys, "mine.h5", *TRUTH, "--part", "first.txt")[0] == 2
+
+
+def test_precisions_and_the_own_threshold(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["mine.h5", *TRUTH, "--hard-negatives", "hard.txt", "--precision", "0.5", "0.99", "--threshold", "-9.5"]
+    result = scored(capsys, *arguments)
+    points = result["parts"]["all"]["recall_at_precision"]
+    assert list(points) == ["0.5", "0.99"]
+    assert points["0.5"]["recall"] >= (points["0.99"]["recall"] or 0.0)
+    assert result["own_threshold"] == -9.5
+    assert result["hard_negatives"]["at_own_threshold"]["threshold"] == -9.5
+    with h5py.File("mine.h5", "a") as file:
+        file.attrs["threshold"] = -9.5
+    assert scored(capsys, *arguments[:-2])["own_threshold"] == -9.5
+
+
+def test_the_ratio_rule_drops_pairs_before_the_cap(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = failed(capsys, "mine.h5", *TRUTH, "--asymmetric", "ratio")
+    assert code == 3
+    assert "needs the datasets query_norms and reference_norms" in message
+    assert failed(capsys, "mine.h5", *TRUTH, "--asymmetric", "surprise")[0] == 2
+    with h5py.File("mine.h5", "a") as file:
+        file["query_norms"] = np.where(np.arange(60) < 30, 1.0, 3.0).astype(np.float32)
+        file["reference_norms"] = np.full(90, 2.0, dtype=np.float32)
+    plain = scored(capsys, "mine.h5", *TRUTH)
+    ruled = scored(capsys, "mine.h5", *TRUTH, "--asymmetric", "ratio", "--save-matches", "m.csv")
+    assert "|asym:ratio|" in ruled["signature"]
+    assert "|asym:none|" in plain["signature"]
+    queries = {line.split(",")[0] for line in Path("m.csv").read_text().splitlines()[1:]}
+    assert queries <= {f"Q{i:05d}" for i in range(30)}
+    assert ruled["parts"]["all"]["predictions"] == 600  # the cap is that of all 60 queries, filled by the other half
+    Path("p.csv").write_text("query_id,reference_id,score\nQ00000,R000000,1\n")
+    assert failed(capsys, "p.csv", *TRUTH, "--asymmetric", "ratio")[0] == 2
+
+
+def test_forms_exclude_each_other(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "exclude each other" in failed(capsys, "mine.h5", "--query", "q1.h5", *TRUTH)[1]
+    assert "go together" in failed(capsys, "--query", "q1.h5", *TRUTH)[1]
+    assert "goes with --ground-truth" in failed(capsys, "mine.h5", "--queries", "first.txt")[1]
+    assert failed(capsys, "mine.h5", "--split", "ndec")[0] == 4
+
+
+def test_several_values_after_one_option() -> None:
+    several = frozenset({"--query", "--reference"})
+    given = ["score", "--query", "a", "b", "--reference", "c", "--json", "d", "--query", "e"]
+    expected = ["score", "--query", "a", "--query", "b", "--reference", "c", "--json", "d", "--query", "e"]
+    assert spread(given, several) == expected
