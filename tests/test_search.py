@@ -1,77 +1,278 @@
+"""The search against a plain one: every pair, one component at a time in Python floats, sorted as the protocol says."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndec_bench.descriptors import Descriptors
-from ndec_bench.protocol import Metric
-from ndec_bench.search import exact, search
+from ndec_bench.errors import UsageError
+from ndec_bench.search import Found, NormRule, Wanted, exact, search
+from ndec_bench.search.frame import Frame
+from ndec_bench.search.lists import GlobalList, QueryLists
+from ndec_bench.search.products import backend
+
+if TYPE_CHECKING:
+    from ndec_bench.protocol import Metric
+
+Line = tuple[str, str, str]
+KINDS = ["normal", "unit", "far from centred", "bits", "counts of unequal norm", "planted duplicates", "huge", "tiny"]
 
 
-def descriptors(letter: str, vectors: np.ndarray) -> Descriptors:
+def described(letter: str, vectors: np.ndarray) -> Descriptors:
     return Descriptors(tuple(f"{letter}{i:04d}" for i in range(len(vectors))), vectors.astype(np.float32))
 
 
-def plain_search(queries: Descriptors, references: Descriptors, cap: int, metric: Metric) -> list[tuple[str, str, str]]:
-    """Every pair, one component at a time in Python floats, sorted as the protocol says."""
+def make(kind: str, queries: int, references: int, dimension: int, seed: int = 7) -> tuple[Descriptors, Descriptors]:
+    generator = np.random.default_rng(seed)
+    q, r = generator.normal(size=(queries, dimension)), generator.normal(size=(references, dimension))
+    if kind == "unit":
+        q, r = q / np.linalg.norm(q, axis=1)[:, None], r / np.linalg.norm(r, axis=1)[:, None]
+    if kind == "far from centred":
+        q, r = q * 0.1 + 1000.0, r * 0.1 + 1000.0
+    if kind == "bits":
+        q, r = np.sign(q), np.sign(r)
+    if kind == "counts of unequal norm":
+        q, r = np.rint(q * 3) + 1, np.rint(r * 3) + 1
+        q[~q.any(axis=1)], r[~r.any(axis=1)] = 1, 1
+    if kind == "planted duplicates":
+        r[references // 2 :] = r[: references - references // 2]
+    if kind == "huge":
+        q, r = q * 1e37, r * 1e37
+    if kind == "tiny":
+        q, r = q * 1e-38, r * 1e-38
+    return described("Q", q), described("R", r)
+
+
+def record(q: list[float], r: list[float], metric: Metric) -> float:
+    score = 0.0
+    for a, b in zip(q, r, strict=True):
+        score += a * b if metric == "ip" else -((a - b) * (a - b))
+    return score
+
+
+def plain_search(queries: Descriptors, references: Descriptors, want: Wanted) -> list[Line]:
     pairs = []
-    for query, q in zip(queries.ids, queries.vectors.tolist(), strict=True):
-        for reference, r in zip(references.ids, references.vectors.tolist(), strict=True):
-            score = 0.0
-            for a, b in zip(q, r, strict=True):
-                score += a * b if metric == "ip" else -((a - b) * (a - b))
-            pairs.append((-score, query, reference))
-    return [(query, reference, (-score).hex()) for score, query, reference in sorted(pairs)[:cap]]
+    for row, (query, q) in enumerate(zip(queries.ids, queries.vectors.tolist(), strict=True)):
+        if want.members is not None and not want.members[row]:
+            continue
+        own = []
+        for column, (reference, r) in enumerate(zip(references.ids, references.vectors.tolist(), strict=True)):
+            if want.rule is None or want.rule.query_norms[row] <= want.rule.reference_norms[column]:
+                bias = 0.0 if want.bias is None else float(want.bias[row])
+                own.append((-(record(q, r, want.metric) - bias), query, reference))
+        pairs += sorted(own)[: want.cap] if want.per_query else own
+    return [(q, r, (-score).hex()) for score, q, r in sorted(pairs)[: None if want.per_query else want.cap]]
 
 
-def as_lines(matches: object) -> list[tuple[str, str, str]]:
-    return [
-        (str(q), str(r), s.hex())
-        for q, r, s in zip(matches.query_ids, matches.reference_ids, matches.scores.tolist(), strict=True)  # type: ignore[attr-defined]
-    ]
+def lines(queries: Descriptors, references: Descriptors, found: Found) -> list[Line]:
+    rows = zip(found.query_rows.tolist(), found.reference_rows.tolist(), found.scores.tolist(), strict=True)
+    return [(queries.ids[q], references.ids[r], score.hex()) for q, r, score in rows]
 
 
 @pytest.mark.parametrize("metric", ["l2", "ip"])
-@pytest.mark.parametrize("kind", ["normal", "far from centred", "integers with many ties", "planted duplicates"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_agrees_with_the_plain_search_to_the_bit(metric: Metric, kind: str) -> None:
-    generator = np.random.default_rng(7)
-    q, r = generator.normal(size=(12, 9)), generator.normal(size=(40, 9))
-    if kind == "far from centred":
-        q, r = q + 1000.0, r + 1000.0
-    if kind == "integers with many ties":
-        q, r = np.sign(q), np.sign(r)
-    if kind == "planted duplicates":
-        r[20:] = r[:20]
-    queries, references = descriptors("Q", q), descriptors("R", r)
+    queries, references = make(kind, 12, 40, 9)
     for cap in (1, 17, 120, 480, 10_000):
-        assert as_lines(search(queries, references, cap, metric=metric)) == plain_search(
-            queries, references, cap, metric
-        )
+        want = Wanted(cap, metric)
+        found = search(queries, references, {"a": want}, query_rows=5, reference_rows=7)["a"]
+        assert lines(queries, references, found) == plain_search(queries, references, want)
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), cap=st.integers(1, 200), levels=st.integers(1, 4))
-def test_row_order_and_block_size_change_nothing(seed: int, cap: int, levels: int) -> None:
+@pytest.mark.parametrize("library", ["auto", "blas", "faiss", "torch"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_backend_gives_the_same_lists_in_one_pass(library: str, kind: str) -> None:
+    queries, references = make(kind, 30, 160, 16)
+    generator = np.random.default_rng(1)
+    members = generator.random(30) < 0.5
+    norms = NormRule(generator.random(30).astype(np.float32), generator.random(160).astype(np.float32))
+    bias = generator.normal(size=30)
+    wanted = {
+        "all": Wanted(300),
+        "some": Wanted(150, members=members),
+        "own": Wanted(3, per_query=True),
+        "own of some": Wanted(3, "ip", per_query=True, members=members),
+        "shifted": Wanted(200, "ip", bias=bias),
+        "ruled": Wanted(200, rule=norms),
+    }
+    found = search(queries, references, wanted, backend=library, threads=2, query_rows=8, reference_rows=50)
+    for name, want in wanted.items():
+        assert lines(queries, references, found[name]) == plain_search(queries, references, want), name
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    cap=st.integers(1, 260),
+    levels=st.integers(1, 4),
+    offset=st.sampled_from([0.0, 0.1, 100.0]),
+    metric=st.sampled_from(["l2", "ip"]),
+    per_query=st.booleans(),
+    threads=st.integers(1, 2),
+    block=st.integers(1, 40),
+)
+def test_rows_blocks_and_threads_change_nothing(
+    seed: int, cap: int, levels: int, offset: float, metric: Metric, per_query: bool, threads: int, block: int
+) -> None:
     generator = np.random.default_rng(seed)
-    q = generator.integers(-levels, levels + 1, (8, 5)) + 0.1
-    r = generator.integers(-levels, levels + 1, (30, 5)) + 0.1
-    queries, references = descriptors("Q", q), descriptors("R", r)
-    order = generator.permutation(30)
-    shuffled = Descriptors(tuple(references.ids[i] for i in order), references.vectors[order])
-    whole = search(queries, references, cap)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exact, "_BLOCK_BYTES", 8 * 8 * 7)
-        in_blocks = search(queries, shuffled, cap)
-    assert whole.sha256 == in_blocks.sha256
+    q = generator.integers(-levels, levels + 1, (8, 5)) + offset
+    r = generator.integers(-levels, levels + 1, (30, 5)) + offset
+    q[~q.any(axis=1)], r[~r.any(axis=1)] = 1, 1
+    q[0], r[0] = 2, 3  # never all equal
+    queries, references = described("Q", q), described("R", r)
+    want = Wanted(cap, metric, per_query=per_query)
+    mixed_queries, mixed = (side.take(generator.permutation(len(side))) for side in (queries, references))
+    found = search(mixed_queries, mixed, {"a": want}, threads=threads, query_rows=1 + block // 3, reference_rows=block)[
+        "a"
+    ]
+    assert lines(mixed_queries, mixed, found) == plain_search(queries, references, want)
+
+
+def test_a_sample_that_misleads_costs_a_second_pass_and_changes_nothing() -> None:
+    """The sample sees only references that equal queries; without the second look all others would be lost."""
+    generator = np.random.default_rng(2)
+    q = generator.normal(size=(40, 8))
+    r = generator.normal(size=(3200, 8)) + 5.0
+    sampled = [block * 200 + row for block in range(16) for row in range(4)]
+    r[sampled] = q[np.arange(len(sampled)) % 40]
+    queries, references = described("Q", q), described("R", r)
+    stages = []
+    want = Wanted(4000)
+    found = search(queries, references, {"a": want}, progress=lambda stage, *_: stages.append(stage))["a"]
+    assert any(stage.endswith("again") for stage in stages)
+    assert lines(queries, references, found) == plain_search(queries, references, want)
+
+
+def test_a_good_sample_needs_one_pass() -> None:
+    queries, references = make("unit", 40, 3200, 8)
+    stages = []
+    want = Wanted(400)
+    found = search(queries, references, {"a": want}, progress=lambda stage, *_: stages.append(stage))["a"]
+    assert set(stages) == {"searching references"}
+    assert lines(queries, references, found) == plain_search(queries, references, want)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+def test_the_bound_holds_for_any_order_of_additions(kind: str, metric: Metric) -> None:
+    """The estimate of each pair, from products added in three orders, lies within its bound of the exact score."""
+    queries, references = make(kind, 6, 9, 40)
+    frame = Frame(queries, references, metric)
+    q = frame.queries(queries.vectors, queries.survey.squared_norms)
+    r = frame.references(references.vectors, references.survey.squared_norms)
+    rows, columns = np.divmod(np.arange(54), 9)
+    bound = frame.error(
+        metric, (q.norms[rows], q.slack[metric][rows]), (r.norms[columns], r.slack[metric][columns], r.riding[columns])
+    )
+    terms = q.vectors[rows] * r.vectors[columns]
+    orders = [np.cumsum(terms, axis=1)[:, -1], np.cumsum(terms[:, ::-1], axis=1)[:, -1], terms.sum(axis=1)]
+    for products in orders:
+        estimates = frame.unit[metric] * products.astype(np.float64) + q.own[metric][rows] + r.own[metric][columns]
+        for pair, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+            x = [Fraction(v) for v in queries.vectors[row].tolist()]
+            y = [Fraction(v) for v in references.vectors[column].tolist()]
+            true = sum((a * b if metric == "ip" else -((a - b) ** 2) for a, b in zip(x, y, strict=True)), Fraction(0))
+            of_record = record(queries.vectors[row].tolist(), references.vectors[column].tolist(), metric)
+            assert abs(Fraction(float(estimates[pair])) - true) <= Fraction(float(bound[pair]))
+            assert abs(float(estimates[pair]) - of_record) <= bound[pair]
+    assert frame.exact == (kind in ("bits", "counts of unequal norm"))
+    assert frame.exact == (not bound.any())
+
+
+def test_the_bound_is_tight_enough_to_be_of_use() -> None:
+    """On centred unit vectors it is some 1e-5, and centring keeps it small on features far from the origin."""
+    for kind, most in (("unit", 1e-4), ("far from centred", 1e-2)):
+        queries, references = make(kind, 20, 30, 256)
+        frame = Frame(queries, references, "l2")
+        q = frame.queries(queries.vectors, queries.survey.squared_norms)
+        r = frame.references(references.vectors, references.survey.squared_norms)
+        bound = frame.error("l2", (q.norms[:20], q.slack["l2"]), (r.norms[:20], r.slack["l2"][:20], r.riding[:20]))
+        assert bound.max() < most
 
 
 def test_a_plain_float32_product_would_choose_other_pairs() -> None:
     """The reason for the fixed order: uncentred float32 features, where a float32 matrix product errs visibly."""
-    generator = np.random.default_rng(3)
-    q = (generator.normal(size=(20, 64)) + 300.0).astype(np.float32)
-    r = (generator.normal(size=(400, 64)) + 300.0).astype(np.float32)
+    queries, references = make("far from centred", 20, 400, 64)
+    q, r = queries.vectors, references.vectors
     naive = 2 * (q @ r.T) - (q * q).sum(1)[:, None] - (r * r).sum(1)[None, :]
     top = np.argsort(-naive, axis=None, kind="stable")[:200]
-    ours = search(descriptors("Q", q), descriptors("R", r), 200)
-    chosen = {(f"Q{i // 400:04d}", f"R{i % 400:04d}") for i in top.tolist()}
-    assert chosen != set(zip(ours.query_ids.tolist(), ours.reference_ids.tolist(), strict=True))
+    ours = search(queries, references, {"a": Wanted(200)})["a"]
+    assert {divmod(i, 400) for i in top.tolist()} != set(
+        zip(ours.query_rows.tolist(), ours.reference_rows.tolist(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("per_query", [False, True])
+def test_memory_is_bounded_under_any_number_of_ties(per_query: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair ties, in data without an exact product: the lists re-score and cut, and never hold it all."""
+    monkeypatch.setattr("ndec_bench.search.lists._SPARE", 100)
+    monkeypatch.setattr(exact, "_FIRST_PAIRS", 1000)
+    held = []
+    kind = QueryLists if per_query else GlobalList
+    shrink = kind.shrink
+    monkeypatch.setattr(kind, "shrink", lambda self: (shrink(self), held.append(len(self)))[0])
+    generator = np.random.default_rng(0)
+    vector = generator.normal(size=16)
+    q, r = np.tile(vector, (50, 1)), np.tile(vector, (1000, 1))
+    q[0], r[0] = vector * 0.9, vector * 1.1
+    queries, references = described("Q", q), described("R", r)
+    mixed = references.take(generator.permutation(1000))
+    want = Wanted(2 if per_query else 100, per_query=per_query)
+    found = search(queries, mixed, {"a": want}, reference_rows=20)["a"]
+    assert max(held) <= 3 * 100 + 100
+    if per_query:
+        assert lines(queries, mixed, found) == plain_search(queries, references, want)
+    else:
+        assert lines(queries, mixed, found) == [("Q0001", f"R{i:04d}", "0x0.0p+0") for i in range(1, 101)]
+
+
+def test_a_score_of_zero_has_no_sign() -> None:
+    queries = described("Q", np.array([[1.0, 0.0], [2.0, 5.0]]))
+    references = described("R", np.array([[-0.0, 1.0], [1.0, 0.0]]))
+    for metric in ("l2", "ip"):
+        found = search(queries, references, {"a": Wanted(4, metric)})["a"]
+        assert not any(score.hex().startswith("-0x0.0") for score in found.scores.tolist())
+
+
+def test_unknown_backends_and_counts_are_refused() -> None:
+    queries, references = make("normal", 3, 4, 2)
+    with pytest.raises(UsageError, match="backend 'gpu' is unknown; known: auto, blas, faiss, torch"):
+        search(queries, references, {"a": Wanted(2)}, backend="gpu")
+    with pytest.raises(UsageError, match="0 threads"):
+        search(queries, references, {"a": Wanted(2)}, threads=0)
+
+
+def test_a_backend_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    with pytest.raises(UsageError, match=r"faiss is not installed; .*pip install faiss-cpu"), backend("faiss"):
+        pass
+
+
+def test_a_library_that_multiplies_in_less_than_float32_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, references = make("normal", 30, 40, 32)
+    true_matmul = np.matmul
+
+    def as_bfloat16(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        a, b = ((np.ascontiguousarray(x).view(np.uint32) & 0xFFFF0000).view(np.float32) for x in (a, b))
+        true_matmul(a, b, out=out)
+
+    monkeypatch.setattr(np, "matmul", as_bfloat16)
+    with pytest.raises(UsageError, match="backend blas does not multiply in float32 precision"):
+        search(queries, references, {"a": Wanted(10)})
+
+
+def test_an_interrupt_stops_the_workers() -> None:
+    def interrupt(stage: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    queries, references = make("normal", 30, 400, 8)
+    with pytest.raises(KeyboardInterrupt):
+        search(queries, references, {"a": Wanted(10)}, progress=interrupt, reference_rows=10)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("search")]
