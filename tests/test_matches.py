@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.matches import Matches, coded, csv_text, read_pairs, write_pairs
+from ndec_bench.matches.lines import text_of
 
 HEADER = "query_id,reference_id,score\n"
 
@@ -378,3 +379,21 @@ def test_ids_that_cannot_fit_into_memory_are_refused(tmp_path: Path) -> None:
 def test_json_is_no_list_of_pairs(tmp_path: Path) -> None:
     with pytest.raises(SubmissionError, match="expected query_id,reference_id,score"):
         read_pairs(written(tmp_path, json.dumps({"Q1": ["R1"]})))
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["Q1", "Q00002", "é", "Q\x00x", "a b"]) | st.text("QR019_-", min_size=1, max_size=9),
+            st.sampled_from(["R1", "R000002"]),
+            st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, -0.0, 5e-324, -2.2e-308, 1.0]),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_the_digest_is_that_of_the_lines_one_by_one(pairs: list[tuple[str, str, float]]) -> None:
+    queries, references, scores = (np.array(column) for column in zip(*pairs, strict=True))
+    lines = "".join(f"{q}\t{r}\t{float(s).hex()}\n" for q, r, s in zip(queries, references, scores, strict=True))
+    assert text_of(queries, references, scores.astype(np.float64)) == lines.encode()

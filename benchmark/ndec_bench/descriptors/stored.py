@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ndec_bench.descriptors.vectors import VectorSource
     from ndec_bench.progress import Progress
 
-KEPT_BYTES = 1 << 28
+KEPT_BYTES = 64 << 20
 _PAGE_BYTES = 1 << 31
 _FLOAT32_BYTES = 4
 

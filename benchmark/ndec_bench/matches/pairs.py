@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndec_bench.matches.lines import text_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = ("query_id", "reference_id", "score")
-_ROWS_PER_STEP = 1 << 16
+_ROWS_PER_STEP = 1 << 14
 _MAX_KEYS = 4
 
 
@@ -60,9 +62,7 @@ class Matches:
         digest = hashlib.sha256()
         for start in range(0, len(self), _ROWS_PER_STEP):
             part = slice(start, start + _ROWS_PER_STEP)
-            columns = (self.query_ids[part].tolist(), self.reference_ids[part].tolist(), self.scores[part].tolist())
-            lines = [f"{query}\t{reference}\t{score.hex()}\n" for query, reference, score in zip(*columns, strict=True)]
-            digest.update("".join(lines).encode())
+            digest.update(text_of(self.query_ids[part], self.reference_ids[part], self.scores[part]))
         return digest.hexdigest()
 
 

@@ -101,7 +101,7 @@ class _Room(threading.local):
             some = np.flatnonzero(products.max(axis=1) >= thresholds)
             rows, columns, values = self._reaching(products[some], thresholds[some])
             rows = some[rows]
-        self.crowded = 4 * len(values) > len(products)
+        self.crowded = 8 * len(values) > len(products)
         return rows, columns, values
 
     def _reaching(self, products: NDArray[np.float32], thresholds: NDArray[np.float32]) -> Hits:
