@@ -84,6 +84,8 @@ def test_a_background_gives_the_normalised_entries(files: Submission, capsys: py
     assert set(without["protocols"]) == {"ndec-1", "isc2021", "drivendata", "sscd"}
     assert without["signature"] == one["signature"]
     assert scored(capsys, "mine.h5", *TRUTH)["protocols"] is None
+    unused = scored(capsys, "mine.h5", *TRUTH, "--background", "b.h5")
+    assert unused["notes"] == ["the background was not used: only the protocol card normalises (--protocol all)"]
 
 
 @pytest.mark.parametrize("backend", ["auto", "blas", "faiss", "torch"])

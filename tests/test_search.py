@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -157,6 +157,24 @@ def test_a_good_sample_needs_one_pass() -> None:
     found = search(queries, references, {"a": want}, progress=lambda stage, *_: stages.append(stage))["a"]
     assert set(stages) == {"searching references"}
     assert lines(queries, references, found) == plain_search(queries, references, want)
+
+
+@pytest.mark.parametrize("kind", ["unit", "far from centred", "counts of unequal norm"])
+def test_the_guess_from_the_sample_is_near_the_cut(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guess far below the cut would be safe and useless: most pairs would have to be looked at again."""
+    queries, references = make(kind, 300, 8000, 16)
+    floors: dict[str, float] = {}
+    guess = exact._guessed
+
+    def spied(*arguments: Any) -> dict[str, float]:  # noqa: ANN401
+        floors.update(guess(*arguments))
+        return floors
+
+    monkeypatch.setattr(exact, "_guessed", spied)
+    wanted = {"list": Wanted(30_000), "longer": Wanted(120_000)}
+    found = search(queries, references, wanted)
+    assert found["list"].scores[-1] >= floors["list"]
+    assert int((found["longer"].scores >= floors["list"]).sum()) < 90_000
 
 
 @pytest.mark.parametrize("kind", KINDS)

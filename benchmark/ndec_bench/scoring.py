@@ -192,6 +192,9 @@ def score_splits(
         queries, submission.references, plan.wanted, backend=options.backend, threads=options.threads, progress=progress
     )
     facts = _facts(submission, plan, options)
+    if options.background is not None and not options.card:
+        for fit in fits:
+            fit.notes.append("the background was not used: only the protocol card normalises (--protocol all)")
     results = []
     for split, fit, truth in zip(splits, fits, truths, strict=True):
         lists = SearchedLists(found, plan, split, truth, submission.references)

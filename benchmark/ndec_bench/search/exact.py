@@ -206,7 +206,10 @@ class _Sample:
         self.ids = tuple(source.ids[row] for row in at.tolist())
         self.dimension = source.dimension
         self._vectors = np.concatenate([source.read(start, start + each) for start in starts])
-        self.survey = replace(source.survey, squared_norms=source.survey.squared_norms[at])
+        whole = source.survey
+        self.survey = replace(
+            whole, squared_norms=whole.squared_norms[at], total=whole.total * (len(at) / len(whole.squared_norms))
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
