@@ -154,7 +154,7 @@ def test_bad_data_gets_exit_code_4(files: Path, capsys: pytest.CaptureFixture[st
         (["score", "theirs.h5", "--ground-truth", "gt.csv", "--split", "ndec"], "exclude each other"),
         (["score", "theirs.h5", "--hard-negatives", "hard.txt"], "goes with --ground-truth"),
         (["score", "theirs.h5", "--ground-truth", "gt.csv", "--protocol", "x"], "protocol 'x' is unknown"),
-        (["score"], "nothing to score"),
+        (["score"], "no submission is given"),
         (["score", "theirs.h5", "--surprise"], "No such option"),
         (["surprise"], "No such command"),
     ],

@@ -9,13 +9,14 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from ndec_bench import metrics
+from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, write_submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.report import Signature, result_json
-from ndec_bench.scoring import Options, score_descriptors, score_file, score_matches, split_of
+from ndec_bench.scoring import Options, score_descriptors, score_file, score_matches, score_splits, split_of
 from ndec_bench.search import Wanted, search
 
 Make = Callable[..., tuple[Submission, Split]]
@@ -257,3 +258,30 @@ def test_results_are_reproducible_text(make_submission: Make) -> None:
 
 def test_ranking_uses_the_protocols_tie_rule() -> None:
     assert metrics.rank(np.ones(2), np.array([True, False]), 1).correct.tolist() == [False, True]
+
+
+def test_several_splits_share_one_search(make_submission: Make) -> None:
+    """Queries of two splits in one file: each result is that of its own queries alone, and references are read once."""
+    submission, whole = make_submission()
+    ids = whole.query_ids
+    splits = []
+    for name, own in (("first", ids[:25]), ("second", ids[20:])):
+        pairs = tuple(pair for pair in whole.truth.pairs if pair[0] in own)
+        hard = frozenset(own) & (whole.hard_negatives or frozenset())
+        splits.append(Split(name, GroundTruth(own, pairs), hard or None, whole.reference_ids))
+    stages: list[str] = []
+    together = score_splits(
+        submission, splits, options=NO_BOOTSTRAP, progress=lambda stage, done, total: stages.append(f"{stage} {done}")
+    )
+    assert stages.count("searching references 90") == 1
+    for split, result in zip(splits, together, strict=True):
+        rows = np.array([row for row, query in enumerate(submission.queries.ids) if query in split.query_ids])
+        alone = score_descriptors(
+            replace(submission, queries=submission.queries.take(rows)), split, options=NO_BOOTSTRAP
+        )
+        assert result.split == split.name
+        assert result.parts == alone.parts
+        assert result.hard_negatives == alone.hard_negatives
+        assert result.predictions_sha256 == alone.predictions_sha256
+    with pytest.raises(SubmissionError, match="35 query ids are not in split first"):
+        score_descriptors(submission, splits[0])

@@ -95,7 +95,7 @@ def test_without_a_split_the_file_alone_is_checked_and_a_note_says_so(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["validate"], 2, "nothing to check; give a submission file"),
+        (["validate"], 2, "no submission is given; give a submission file"),
         (["validate", "mine.h5", "--query", "q1.h5", "--reference", "r.h5"], 2, "FILE and --query exclude each other"),
         (["validate", "--query", "q1.h5"], 2, "--query and --reference go together"),
         (["validate", "mine.h5", "--multi"], 2, "--multi goes with --ground-truth"),

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import betaincinv
 
 from ndec_bench.bootstrap import interval
 from ndec_bench.metrics import Ranking, micro_ap, rank, recall_at_precision
@@ -37,7 +37,7 @@ from ndec_bench.report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -176,10 +176,23 @@ def share(hits: int, queries: int, *, level: float = 0.95) -> Share:
     """
     if queries == 0:
         return Share(hits=0, queries=0, rate=None, interval=None)
+    betaincinv = _betaincinv()
     tail = (1.0 - level) / 2.0
     low = 0.0 if hits == 0 else float(betaincinv(hits, queries - hits + 1, tail))
     high = 1.0 if hits == queries else float(betaincinv(hits + 1, queries - hits, 1.0 - tail))
     return Share(hits=hits, queries=queries, rate=hits / queries, interval=(low, high))
+
+
+@cache
+def _betaincinv() -> Callable[[float, float, float], float]:
+    from scipy.special import betaincinv
+
+    return betaincinv  # type: ignore[no-any-return]
+
+
+def load() -> None:
+    """Load what the account needs, which takes longer than the account: something to do while a search runs."""
+    _betaincinv()
 
 
 def half_of(query_ids: Sequence[str]) -> NDArray[np.int64]:

@@ -7,12 +7,13 @@ own queries, its own cap of ten pairs per query, its own list. All lists come fr
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ndec_bench import __version__, bootstrap, candidates, provenance
+from ndec_bench import __version__, account, bootstrap, candidates, provenance
 from ndec_bench.agreement import fit_descriptors, fit_matches
 from ndec_bench.candidates import GivenLists, SearchedLists, SearchPlan
 from ndec_bench.card import entries, protocol_card
@@ -188,9 +189,16 @@ def score_splits(
     queries = submission.queries if len(rows) == len(submission.queries) else submission.queries.take(rows)
     truths = truths or [TruthTable(split) for split in splits]
     plan = _plan(submission, queries, rows, splits, options, progress, where)
-    found = search(
-        queries, submission.references, plan.wanted, backend=options.backend, threads=options.threads, progress=progress
-    )
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(account.load)
+        found = search(
+            queries,
+            submission.references,
+            plan.wanted,
+            backend=options.backend,
+            threads=options.threads,
+            progress=progress,
+        )
     facts = _facts(submission, plan, options)
     if options.background is not None and not options.card:
         for fit in fits:
@@ -362,7 +370,7 @@ def _result(
     listed = lists.matches("all", protocol)
     if options.save_matches is not None:
         write_pairs(options.save_matches, listed)
-    parts, account = score_parts(
+    parts, hard_negatives = score_parts(
         {part: lists.pairs(part, protocol) for part in split.parts},
         truth,
         protocol,
@@ -407,7 +415,7 @@ def _result(
         stored_dtype=facts.stored_dtype,
         references=facts.references,
         parts=parts,
-        hard_negatives=account,
+        hard_negatives=hard_negatives,
         protocols=card,
         asymmetric=options.asymmetric,
         own_threshold=facts.threshold,

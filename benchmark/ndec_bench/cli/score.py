@@ -86,7 +86,7 @@ def score(
     from ndec_bench.protocol import NDEC_1, get_protocol
     from ndec_bench.scoring import Options
 
-    _check_forms(files, query, reference)
+    targets.check_forms(files, query, reference)
     target = targets.Target(ground_truth, hard_negatives, queries, tuple(part or ()), tuple(split or ()), root, multi)
     given = [*(files or []), *(query or [])]
     several = len(files or ()) > 1 or len(target.names) > 1
@@ -115,18 +115,6 @@ def score(
         ]
     _write(results, out, several=several)
     _show(results, out, as_json=json, several=several)
-
-
-def _check_forms(files: list[Path] | None, query: list[Path] | None, reference: list[Path] | None) -> None:
-    from ndec_bench.errors import UsageError
-
-    if bool(files) == bool(query):
-        raise UsageError(
-            "nothing to score" if not files else "FILE and --query exclude each other",
-            hint="give a submission file, or --query F... --reference F...",
-        )
-    if bool(query) != bool(reference):
-        raise UsageError("--query and --reference go together", hint="give the files of both sides")
 
 
 def _check_outputs(out: Path | None, save_matches: Path | None, *, several: bool) -> None:

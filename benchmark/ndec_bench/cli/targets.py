@@ -112,6 +112,19 @@ class Target:
         return [find_split(name, root) for name in names]
 
 
+def check_forms(files: list[Path] | None, query: list[Path] | None, reference: list[Path] | None) -> None:
+    """Raise UsageError unless one form of submission is given: files, or queries and references."""
+    from ndec_bench.errors import UsageError
+
+    if bool(files) == bool(query):
+        raise UsageError(
+            "no submission is given" if not files else "FILE and --query exclude each other",
+            hint="give a submission file, or --query F... --reference F...",
+        )
+    if bool(query) != bool(reference):
+        raise UsageError("--query and --reference go together", hint="give the files of both sides")
+
+
 def spread(arguments: list[str], options: frozenset[str]) -> list[str]:
     """Return ``arguments`` with ``--query a b`` written as ``--query a --query b``, for the options named."""
     spread_out: list[str] = []

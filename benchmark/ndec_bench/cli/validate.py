@@ -64,7 +64,7 @@ def validate(
     Where no split is named and none can be told, or its ground truth is not at hand, the file alone is checked, and
     a note says so.
     """
-    _check_forms(files, query, reference)
+    targets.check_forms(files, query, reference)
     target = targets.Target(ground_truth, hard_negatives, queries, tuple(part or ()), tuple(split or ()), root, multi)
     checked = []
     with console.progress() as progress:
@@ -77,18 +77,6 @@ def validate(
         return
     for one in checked:
         _show(one)
-
-
-def _check_forms(files: list[Path] | None, query: list[Path] | None, reference: list[Path] | None) -> None:
-    from ndec_bench.errors import UsageError
-
-    if bool(files) == bool(query):
-        raise UsageError(
-            "nothing to check" if not files else "FILE and --query exclude each other",
-            hint="give a submission file, or --query F... --reference F...",
-        )
-    if bool(query) != bool(reference):
-        raise UsageError("--query and --reference go together", hint="give the files of both sides")
 
 
 def _check_file(

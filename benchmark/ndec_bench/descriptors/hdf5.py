@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import h5py
 import numpy as np
 
 from ndec_bench.errors import SubmissionError
+from ndec_bench.memory import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,7 @@ _IDS_PER_READ = 65_536
 _FEWEST_IDS_PER_READ = 64
 _TEXT_MEMORY = 1 << 31
 # Real descriptors hardly compress; a file of hundreds of gigabytes in a few kilobytes is a trap.
+LARGER = "check the file, or score on a larger machine"
 _TRUSTED_BYTES = 1 << 31
 _MAX_RATIO = 256
 
@@ -141,7 +142,7 @@ def vectors_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
             hint="write one row per image",
         )
     if dataset.chunks is not None:
-        check_memory(f"{where}, one chunk of it,", math.prod(dataset.chunks) * dtype.itemsize)
+        check_memory(f"{where}, one chunk of it,", math.prod(dataset.chunks) * dtype.itemsize, hint=LARGER)
     return dataset
 
 
@@ -153,20 +154,6 @@ def check_claim(where: str, dataset: h5py.Dataset) -> None:
         raise SubmissionError(
             f"{where} has shape {dataset.shape}, {claimed / 2**30:,.1f} GiB, but the file holds {stored:,} bytes of it",
             hint="write the descriptors, not their shape alone",
-        )
-
-
-def check_memory(where: str, needed: int) -> None:
-    """Raise SubmissionError if ``needed`` bytes are more than this machine's memory."""
-    # A few kilobytes of HDF5 can claim terabytes of repeated values; the machine must not be driven into swapping.
-    try:
-        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # no such figure on this system
-        return
-    if needed > installed:
-        raise SubmissionError(
-            f"{where} needs {needed / 2**30:,.1f} GiB of memory, this machine has {installed / 2**30:,.1f} GiB",
-            hint="check the file, or score on a larger machine",
         )
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndec_bench.descriptors.hdf5 import check_claim, check_memory, reading
+from ndec_bench.descriptors.hdf5 import LARGER, check_claim, reading
 from ndec_bench.descriptors.vectors import GRID_BITS, ROWS_PER_READ, Survey, check_unique, survey
 from ndec_bench.errors import SubmissionError
+from ndec_bench.memory import check_memory
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class StoredVectors:
         self._ids = ids
         size = self._shape[0] * self._shape[1] * _FLOAT32_BYTES
         if size <= keep:
-            check_memory(where, size)
+            check_memory(where, size, hint=LARGER)
         check_claim(where, dataset)
         if size <= keep:
             with reading(where):

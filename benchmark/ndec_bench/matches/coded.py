@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ndec_bench.errors import SubmissionError
 from ndec_bench.matches.pairs import COLUMNS, Matches
+from ndec_bench.memory import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_ID = 256
+FEWER = "keep the best pairs only: ten per labelled query make the list"
 
 
 @dataclass(frozen=True)
@@ -86,22 +87,8 @@ def checked(path: Path, coded: Coded, place: Callable[[int], str]) -> Matches:
     _check_scores(path, coded, place)
     _check_repeats(path, coded, place)
     width = sum(max(map(len, ids.names)) for ids in (coded.queries, coded.references))
-    check_memory(path, len(coded.scores) * (4 * width + 8))
+    check_memory(f"{path}:", len(coded.scores) * (4 * width + 8), hint=FEWER)
     return Matches(coded.queries.array(), coded.references.array(), coded.scores)
-
-
-def check_memory(path: Path, needed: int) -> None:
-    """Raise SubmissionError if ``needed`` bytes are more than the machine has."""
-    # A few kilobytes of Parquet can claim billions of rows; the machine must not be driven into swapping.
-    try:
-        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # no such figure on this system
-        return
-    if needed > installed:
-        raise SubmissionError(
-            f"{path}: needs {needed / 2**30:,.1f} GiB of memory, this machine has {installed / 2**30:,.1f} GiB",
-            hint="keep the best pairs only: ten per labelled query make the list",
-        )
 
 
 def _check_ids(path: Path, ids: Ids, place: Callable[[int], str]) -> None:

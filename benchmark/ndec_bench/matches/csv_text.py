@@ -17,8 +17,9 @@ from pyarrow import csv as arrow_csv
 
 from ndec_bench.errors import SubmissionError
 from ndec_bench.matches.arrow import coded_of
-from ndec_bench.matches.coded import Coded, Ids, check_memory, checked
+from ndec_bench.matches.coded import FEWER, Coded, Ids, checked
 from ndec_bench.matches.pairs import COLUMNS, Matches
+from ndec_bench.memory import check_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def read_csv(path: Path, progress: Progress) -> Matches:
         If the header is another, a score is no number, or a check of `ndec_bench.matches.coded.checked` fails.
     """
     size = path.stat().st_size
-    check_memory(path, size)
+    check_memory(f"{path}:", size, hint=FEWER)
     progress(STAGE, 0, size)
     try:
         with path.open("rb") as file:

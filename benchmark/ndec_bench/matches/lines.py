@@ -27,7 +27,8 @@ def text_of(query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_], scores
         return "".join(f"{query}\t{reference}\t{score.hex()}\n" for query, reference, score in rows).encode()
     tab, end = (np.full((len(scores), 1), ord(sign), dtype=np.uint8) for sign in "\t\n")
     lines = np.concatenate([columns[0], tab, columns[1], tab, *_hex(scores), end], axis=1)
-    return lines[lines != 0].tobytes()
+    text: bytes = lines[lines != 0].tobytes()
+    return text
 
 
 def _ascii(ids: NDArray[np.str_]) -> NDArray[np.uint8] | None:

@@ -15,8 +15,9 @@ from pyarrow import parquet
 
 from ndec_bench.errors import SubmissionError
 from ndec_bench.matches.arrow import coded_of
-from ndec_bench.matches.coded import check_memory, checked
+from ndec_bench.matches.coded import FEWER, checked
 from ndec_bench.matches.pairs import COLUMNS, Matches, sort_keys
+from ndec_bench.memory import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +52,7 @@ def read_parquet(path: Path, progress: Progress) -> Matches:
     with path.open("rb") as file, _as_submission_error(path):
         source = _open(file)
         _check_columns(path, source)
-        check_memory(path, source.metadata.num_rows * _BYTES_PER_ROW)
+        check_memory(f"{path}:", source.metadata.num_rows * _BYTES_PER_ROW, hint=FEWER)
         coded = coded_of(_as_codes_or_text(path, file, progress))
     return checked(path, coded, lambda row: f"row {row}")
 

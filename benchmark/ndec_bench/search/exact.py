@@ -281,9 +281,11 @@ class _Search:
             if start == 0:
                 self._check_precision(side)
             block = self._product.block(side.vectors)
+            # A block of few references goes with more queries: a task must be worth its overhead.
+            rows = max(query_rows, min(query_rows * reference_rows // (stop - start), len(self._queries) // 4))
             jobs = [
-                self._executor.submit(self._tile, low, min(low + query_rows, len(self._queries)), block, side, start)
-                for low in range(0, len(self._queries), query_rows)
+                self._executor.submit(self._tile, low, min(low + rows, len(self._queries)), block, side, start)
+                for low in range(0, len(self._queries), rows)
             ]
             running.append((stop, jobs))
             # While thresholds still rise fast each block waits for the last; later, one block is always in the works.
