@@ -16,12 +16,14 @@ from threadpoolctl import threadpool_limits
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
 BACKENDS = ("auto", "blas", "faiss", "torch")
 _FAISS_ROWS = 256
+# 8 MiB: products that are still in the cache are looked through at twice the speed.
+_PRODUCTS_PER_STEP = 1 << 21
 
 Hits = tuple["NDArray[np.int64]", "NDArray[np.int64]", "NDArray[np.float32]"]
 
@@ -122,9 +124,20 @@ class _Blas:
         return references
 
     def hits(self, queries: NDArray[np.float32], block: NDArray[np.float32], thresholds: NDArray[np.float32]) -> Hits:
-        products = self._room.of(len(queries), len(block))
+        rows = max(1, _PRODUCTS_PER_STEP // len(block))
+        found = []
+        for start in range(0, len(queries), rows):
+            part = slice(start, start + rows)
+            products = self._room.of(len(queries[part]), len(block))
+            self._multiply(queries[part], block, products)
+            at, columns, values = self._room.hits(products, thresholds[part])
+            found.append((at + start, columns, values))
+        return _joined(found)
+
+    def _multiply(
+        self, queries: NDArray[np.float32], block: NDArray[np.float32], products: NDArray[np.float32]
+    ) -> None:
         np.matmul(queries, block.T, out=products)
-        return self._room.hits(products, thresholds)
 
 
 class _Torch(_Blas):
@@ -134,12 +147,12 @@ class _Torch(_Blas):
         super().__init__()
         self._torch = torch
 
-    def hits(self, queries: NDArray[np.float32], block: NDArray[np.float32], thresholds: NDArray[np.float32]) -> Hits:
-        products = self._room.of(len(queries), len(block))
+    def _multiply(
+        self, queries: NDArray[np.float32], block: NDArray[np.float32], products: NDArray[np.float32]
+    ) -> None:
         wrap = self._torch.from_numpy
         with self._torch.inference_mode():
             self._torch.mm(wrap(queries), wrap(block).T, out=wrap(products))
-        return self._room.hits(products, thresholds)
 
 
 class _Faiss:
@@ -162,10 +175,7 @@ class _Faiss:
             self._group(queries, block, thresholds, order[start : start + _FAISS_ROWS])
             for start in range(0, len(order), _FAISS_ROWS)
         ]
-        if not found:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-        rows, columns, products = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return rows, columns, products
+        return _joined(found)
 
     def _group(
         self,
@@ -181,6 +191,13 @@ class _Faiss:
         found = np.repeat(rows, np.diff(limits.astype(np.int64)))
         keep = products >= thresholds[found]
         return found[keep], columns[keep].astype(np.int64), products[keep]
+
+
+def _joined(found: Sequence[Hits]) -> Hits:
+    if not found:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    rows, columns, products = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, columns, products
 
 
 def _imported(name: str, install: str) -> Any:  # noqa: ANN401
