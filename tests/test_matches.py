@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from ndec_bench.errors import DataError, SubmissionError
-from ndec_bench.matches import Matches, coded, csv_text, read_pairs, write_pairs
+from ndec_bench.matches import Matches, csv_text, read_pairs, write_pairs
 from ndec_bench.matches.lines import text_of
 
 HEADER = "query_id,reference_id,score\n"
@@ -365,7 +365,7 @@ def test_rows_that_cannot_fit_into_memory_are_refused_before_reading(tmp_path: P
 
 def small_machine(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coded.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 262_144}.__getitem__)
+        patch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 262_144}.__getitem__)
         read_pairs(path)
 
 
