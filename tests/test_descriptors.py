@@ -1,6 +1,5 @@
 """Reading what strangers write: what is accepted, and one clear refusal for each kind of bad file."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,20 +10,16 @@ import pytest
 from ndec_bench.descriptors import (
     Descriptors,
     Submission,
-    Survey,
     VectorSource,
     form_of,
     read_attributes,
-    read_background,
     read_descriptors,
-    read_query_ids,
     read_submission,
-    read_submission_parts,
     sha256_of_file,
     write_descriptors,
     write_submission,
 )
-from ndec_bench.errors import SubmissionError, UsageError
+from ndec_bench.errors import SubmissionError
 
 QUERY = np.array([[1, 0], [0, 1]], dtype=np.float32)
 REFERENCE = np.array([[1, 0], [0, 2], [3, 3]], dtype=np.float32)
@@ -420,76 +415,6 @@ def test_a_written_submission_reads_back(tmp_path: Path) -> None:
         assert back.reference_norms.tolist() == [3, 4, 5]
 
 
-# ------------------------------------------------------------------------------------------------- block by block
-
-LAYOUTS: list[dict[str, object]] = [
-    {},
-    {"chunks": (7, 5)},
-    {"chunks": (1000, 3), "compression": "gzip"},
-    {"chunks": (4096, 16)},
-    {"chunks": (5000, 16), "compression": "lzf", "shuffle": True},
-    {"chunks": (9001, 16), "maxshape": (None, 16)},
-]
-
-
-def big_file(tmp_path: Path, dtype: str, layout: dict[str, object], invalid: list[str] | None = None) -> np.ndarray:
-    vectors = np.random.default_rng(3).normal(size=(9001, 16)).astype(dtype)
-    with h5py.File(tmp_path / "big.h5", "w") as file:
-        file["query"], file["query_ids"] = QUERY.repeat(8, axis=1).astype(dtype), ["Q1", "Q2"]
-        file.create_dataset("reference", data=vectors, **layout)
-        file["reference_ids"] = [f"R{row}" for row in range(9001)]
-        if invalid is not None:
-            file["invalid_ids"] = invalid
-    return vectors.astype(np.float32)
-
-
-def same_survey(one: Survey, other: Survey) -> None:
-    assert one.squared_norms.tolist() == other.squared_norms.tolist()
-    np.testing.assert_allclose(one.total, other.total, rtol=1e-12, atol=1e-9)
-    assert (one.largest, one.grid) == (other.largest, other.grid)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4"])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_streaming_equals_memory(tmp_path: Path, dtype: str, layout: dict[str, object]) -> None:
-    expected = big_file(tmp_path, dtype, layout)
-    seen = []
-    kept = read_submission(tmp_path / "big.h5", progress=lambda *told: seen.append(told))
-    streamed = read_submission(tmp_path / "big.h5", keep=0)
-    assert [told for told in seen if told[0] == "checking references"] == [
-        ("checking references", done, 9001) for done in (4096, 8192, 9001)
-    ]
-    same_survey(kept.references.survey, streamed.references.survey)
-    same_survey(streamed.references.survey, Descriptors(kept.references.ids, expected).survey)
-    for start, stop in [(0, 9001), (5, 6), (0, 0), (9001, 9001), (4090, 8200), (8999, 9999), (1, 4097), (0, 3)]:
-        for source in (kept.references, streamed.references):
-            block = source.read(start, stop)
-            assert block.dtype == np.float32
-            assert block.dtype.isnative
-            assert block.flags.c_contiguous
-            assert np.array_equal(block, expected[start:stop])
-    assert kept.sha256 == streamed.sha256 == sha256_of_file(tmp_path / "big.h5")
-    assert kept.stored_dtype == np.dtype(dtype).name
-
-
-@pytest.mark.parametrize("keep", [0, 1 << 30])
-@pytest.mark.parametrize("layout", LAYOUTS[:3])
-def test_rows_of_invalid_images_are_left_out(tmp_path: Path, keep: int, layout: dict[str, object]) -> None:
-    out = {0, 5, 4095, 4096, 9000, *range(5000, 8999)}
-    vectors = big_file(tmp_path, "float32", layout, [f"R{row}" for row in out])
-    with h5py.File(tmp_path / "big.h5", "r+") as file:
-        file["reference"][5] = 0
-    rows = [row for row in range(9001) if row not in out]
-    submission = read_submission(tmp_path / "big.h5", keep=keep)
-    references = submission.references
-    assert references.ids == tuple(f"R{row}" for row in rows)
-    assert len(references) == len(rows)
-    for start, stop in [(0, len(rows)), (0, 5), (4090, 4100), (len(rows) - 3, len(rows)), (7, 7)]:
-        assert np.array_equal(references.read(start, stop), vectors[rows[start:stop]])
-    same_survey(references.survey, Descriptors(references.ids, vectors[rows]).survey)
-    assert len(submission.invalid_ids) == len(out)
-
-
 def test_norms_follow_the_rows_that_are_kept(tmp_path: Path) -> None:
     def change(file: h5py.File) -> None:
         file["query_norms"], file["reference_norms"] = np.array([0.0, 2.0]), np.array([3, np.nan, 5], "f2")
@@ -500,35 +425,6 @@ def test_norms_follow_the_rows_that_are_kept(tmp_path: Path) -> None:
     assert submission.reference_norms is not None
     assert submission.query_norms.tolist() == [0, 2]
     assert (submission.reference_norms.tolist(), submission.reference_norms.dtype) == ([3, 5], np.float32)
-
-
-def test_each_chunk_is_unpacked_once_in_a_pass(tmp_path: Path) -> None:
-    expected = big_file(tmp_path, "float32", {"chunks": (2000, 2), "compression": "gzip"})
-    with read_submission(tmp_path / "big.h5", keep=0) as submission:
-        source = submission.references
-        reads = []
-        with pytest.MonkeyPatch.context() as patch:
-            get = h5py.Dataset.__getitem__
-            patch.setattr(h5py.Dataset, "__getitem__", lambda self, at, **kw: reads.append(at) or get(self, at, **kw))
-            found = np.concatenate([source.read(start, start + 500) for start in range(0, 9001, 500)])
-    assert np.array_equal(found, expected)
-    # Pages of 6,000 rows, three rows of chunks.
-    assert len(reads) == 2
-
-
-@pytest.mark.parametrize("keep", [0, 1 << 30])
-def test_a_damaged_chunk_is_refused(tmp_path: Path, keep: int) -> None:
-    big_file(tmp_path, "float32", {"chunks": (1000, 16), "fletcher32": True})
-    path = tmp_path / "big.h5"
-    with h5py.File(path, "r") as file:
-        where = file["reference"].id.get_chunk_info_by_coord((8000, 0)).byte_offset
-    content = bytearray(path.read_bytes())
-    content[where + 100] ^= 0xFF
-    path.write_bytes(content)
-    with pytest.raises(
-        SubmissionError, match=r"big.h5: reference cannot be read \(.*filter returned failure.*the file is damaged"
-    ):
-        read_submission(path, keep=keep)
 
 
 def test_a_file_damaged_while_it_is_open_is_refused_on_reading(tmp_path: Path) -> None:
@@ -557,170 +453,10 @@ def test_a_file_that_the_program_has_open_is_named_as_such(tmp_path: Path) -> No
         read_submission(path)
 
 
-def test_nothing_is_read_after_close(tmp_path: Path) -> None:
-    big_file(tmp_path, "float32", {})
-    for keep in (0, 1 << 30):
-        with read_submission(tmp_path / "big.h5", keep=keep) as submission:
-            assert submission.references.read(0, 1).shape == (1, 16)
-        with pytest.raises(ValueError, match="read after close"):
-            submission.references.read(0, 1)
-        submission.close()
-    streamed = read_submission(tmp_path / "big.h5", keep=0)
-    streamed.close()
-    with h5py.File(tmp_path / "big.h5", "r+"):
-        pass
-
-
 def test_blocks_cannot_be_written_to(tmp_path: Path) -> None:
     source = read_submission(submission_file(tmp_path)).references
     with pytest.raises(ValueError, match="read-only"):
         source.read(0, 1)[0, 0] = 1
-
-
-# ------------------------------------------------------------------------------------------------- the isc2021 form
-
-
-def vectors_file(
-    path: Path, ids: list[str], vectors: np.ndarray, attributes: dict[str, object] | None = None, **more: object
-) -> Path:
-    with h5py.File(path, "w") as file:
-        file["vectors"], file["image_names"] = vectors, ids
-        for name, value in more.items():
-            file[name] = value
-        for name, value in (attributes or {}).items():
-            file.attrs[name] = value
-    return path
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> dict[str, Path]:
-    """Two query files, three reference files, a background."""
-    return {
-        "q1": vectors_file(tmp_path / "q1.h5", ["Q1.jpg", "Q2"], QUERY, {"split": "disc21-dev2", "metric": "ip"}),
-        "q2": vectors_file(tmp_path / "q2.h5", ["Q3.png"], QUERY[:1], {"split": "disc21-final"}),
-        "r1": vectors_file(tmp_path / "r1.h5", ["R1.jpeg", "R2.JPG"], REFERENCE[:2]),
-        "r2": vectors_file(tmp_path / "r2.h5", ["R3"], REFERENCE[2:], {"metric": "ip", "threshold": 0.5}),
-        "r3": vectors_file(
-            tmp_path / "r3.h5", ["x/R4.jpg", "R5"], np.array([[0, 0], [5, 5]], "f4"), invalid_ids=["R6"]
-        ),
-        "b": vectors_file(tmp_path / "b.h5", ["B1.jpg", "B2"], QUERY),
-    }
-
-
-@pytest.mark.parametrize("keep", [0, 1 << 30])
-def test_several_files_per_side_are_one_submission(tmp_path: Path, parts: dict[str, Path], keep: int) -> None:
-    with h5py.File(parts["r3"], "r+") as file:
-        replace("invalid_ids", ["x/R4.jpg"])(file)
-    seen: list[object] = []
-    submission = read_submission_parts(
-        [parts["q1"], parts["q2"]],
-        [parts["r1"], parts["r2"], parts["r3"]],
-        [parts["b"]],
-        keep=keep,
-        progress=lambda *told: seen.append(told),
-    )
-    with submission:
-        assert submission.queries.ids == ("Q1", "Q2", "Q3")
-        assert submission.queries.vectors.tolist() == [[1, 0], [0, 1], [1, 0]]
-        # Only .jpg, .jpeg and .png go; R2.JPG keeps its name, and so would a folder.
-        assert submission.references.ids == ("R1", "R2.JPG", "R3", "R5")
-        expected = np.array([[1, 0], [0, 2], [3, 3], [5, 5]], dtype=np.float32)
-        for start in range(5):
-            for stop in range(start, 6):
-                block = submission.references.read(start, stop)
-                assert block.shape == (max(0, min(stop, 4) - start), 2)
-                assert np.array_equal(block, expected[start:stop])
-        same_survey(submission.references.survey, Descriptors(submission.references.ids, expected).survey)
-        assert submission.background is not None
-        assert submission.background.ids == ("B1", "B2")
-        assert (submission.metric, submission.split, submission.threshold) == ("ip", None, 0.5)
-        assert submission.invalid_ids == ("x/R4",)
-        sides = [("background", "b"), ("query", "q1"), ("query", "q2")]
-        sides += [("reference", "r1"), ("reference", "r2"), ("reference", "r3")]
-        lines = sorted(f"{side}\t{hashlib.sha256(parts[name].read_bytes()).hexdigest()}\n" for side, name in sides)
-        assert submission.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert seen == []
-
-
-def test_progress_over_several_files_counts_all_rows(tmp_path: Path, parts: dict[str, Path]) -> None:
-    for number in range(2):
-        names = [f"R{number}{row}" for row in range(3000)]
-        vectors_file(tmp_path / f"m{number}.h5", names, np.arange(1, 6001, dtype="f4").reshape(-1, 2))
-    seen = []
-    files = [tmp_path / "m0.h5", tmp_path / "m1.h5"]
-    read_submission_parts([parts["q1"]], files, progress=lambda *told: seen.append(told))
-    assert seen == [("checking references", 3000, 6000), ("checking references", 6000, 6000)]
-
-
-def test_one_split_is_kept_if_no_other_is_named(parts: dict[str, Path]) -> None:
-    submission = read_submission_parts([parts["q1"]], [parts["r1"]])
-    assert (submission.split, submission.metric, submission.background) == ("disc21-dev2", "ip", None)
-    assert submission.queries.ids == ("Q1", "Q2")
-
-
-PARTS: list[tuple[dict[str, object], str]] = [
-    ({"ids": ["R3", "R1"]}, r"new.h5: id R1 stands in .*r1.h5 too \(1 such ids\)"),
-    ({"ids": ["R8.jpg", "R8.png"]}, r"new.h5: vectors: id R8 stands in row 0 and in row 1"),
-    ({"vectors": np.ones((2, 3), "f4")}, r"new.h5: vectors has 3 dimensions, .*q1.h5 has 2"),
-    ({"vectors": QUERY.astype("f2")}, r"new.h5: vectors holds float16, .*q1.h5 holds float32"),
-    ({"attributes": {"metric": "l2"}}, r"new.h5: attribute metric is 'l2', but 'ip' in .*q1.h5"),
-    ({"attributes": {"metric": "cos"}}, r"new.h5: attribute metric is 'cos'"),
-    ({"ids": ["R8"]}, r"new.h5: vectors has 2 rows but image_names has 1 ids"),
-    ({"vectors": np.zeros((2, 2), "f4")}, r"new.h5: vectors: row 0 \(R8\) is all zeros"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), PARTS)
-def test_files_that_do_not_belong_together(
-    tmp_path: Path, parts: dict[str, Path], change: dict[str, object], message: str
-) -> None:
-    new = vectors_file(tmp_path / "new.h5", **({"ids": ["R8", "R9"], "vectors": QUERY} | change))
-    with pytest.raises(SubmissionError, match=message):
-        read_submission_parts([parts["q1"]], [parts["r1"], new])
-
-
-def test_a_side_without_files_or_with_one_twice(parts: dict[str, Path]) -> None:
-    with pytest.raises(UsageError, match="no reference file; give at least one, --reference FILE"):
-        read_submission_parts([parts["q1"]], [])
-    with pytest.raises(UsageError, match=r"r1.h5 stands twice among the reference files"):
-        read_submission_parts([parts["q1"]], [parts["r1"], parts["r2"], parts["r1"]])
-    with pytest.raises(SubmissionError, match=r"submission.h5: no dataset 'vectors', 'image_names'; found"):
-        read_submission_parts([submission_file(parts["q1"].parent)], [parts["r1"]])
-
-
-def test_background_is_read_from_both_forms(tmp_path: Path, parts: dict[str, Path]) -> None:
-    assert read_background(parts["b"]).ids == ("B1", "B2")
-    path = submission_file(tmp_path, with_background(QUERY, ["B7.jpg", "B8"]))
-    assert read_background(path).ids == ("B7.jpg", "B8")
-    assert rows_of(read_background(path)) == QUERY.tolist()
-    with pytest.raises(SubmissionError, match=r"no dataset 'vectors', 'image_names'; found .*expected vectors"):
-        read_background(submission_file(tmp_path))
-
-
-def test_the_form_is_told_by_content(tmp_path: Path, parts: dict[str, Path]) -> None:
-    assert form_of(parts["b"]) == "vectors"
-    assert form_of(submission_file(tmp_path)) == "submission"
-    (tmp_path / "pairs.h5").write_text("query_id,reference_id,score\n")
-    assert form_of(tmp_path / "pairs.h5") == "other"
-    with h5py.File(tmp_path / "none.h5", "w") as file:
-        file["x"] = 1
-    assert form_of(tmp_path / "none.h5") == "other"
-    with pytest.raises(SubmissionError, match="cannot be read"):
-        form_of(tmp_path / "absent.h5")
-
-
-def test_query_ids_alone(tmp_path: Path, parts: dict[str, Path]) -> None:
-    assert read_query_ids(submission_file(tmp_path)) == ("Q1", "Q2")
-    assert read_query_ids(parts["q1"]) == ("Q1", "Q2")
-    with h5py.File(tmp_path / "none.h5", "w") as file:
-        file["x"] = 1
-    with pytest.raises(SubmissionError, match="no dataset 'image_names'; found 'x'; expected query_ids"):
-        read_query_ids(tmp_path / "none.h5")
-
-
-def test_a_file_of_one_side_says_how_to_go_on(parts: dict[str, Path]) -> None:
-    with pytest.raises(SubmissionError, match=r"no dataset 'query'.*give it as --query or --reference, or pack"):
-        read_submission(parts["q1"])
 
 
 def test_records_check_themselves() -> None:
