@@ -167,6 +167,22 @@ def test_norms_that_tell_the_labels() -> None:
         assert "as labels folded into it would" in report.warnings[0].sentence
 
 
+def test_references_carry_labels_too() -> None:
+    generator = np.random.default_rng(4)
+    base = made(1)
+    references = base.references.read(0, REFERENCES)
+    matched = generator.random(REFERENCES) < 0.3
+    positives = frozenset(identifier for identifier, yes in zip(base.references.ids, matched, strict=True) if yes)
+    vectors = references * np.where(matched, 1.0, 3.0)[:, None]
+    report = audit(submission(base.queries.vectors, vectors), positives=positives)
+    assert kinds(report) == {("norms_tell_labels", "reference")}
+    assert "reference: length of the reference tells matched from unmatched references" in report.warnings[0].sentence
+    norms = np.where(matched, 1.0, 3.0).astype(np.float32)
+    ruled = Submission(base.queries, base.references, query_norms=np.ones(QUERIES, "f4"), reference_norms=norms)
+    assert ("norms_tell_labels", "reference") in kinds(audit(ruled, positives=positives))
+    assert ("norms_in_two_groups", "reference") in kinds(audit(ruled))
+
+
 def test_auc_by_hand_with_ties_and_unlabelled_queries() -> None:
     # Matched 3, 2; unmatched 2, 1: of four pairs 3 > 2, 3 > 1, 2 = 2, 2 > 1, so 3.5 / 4. Q4 is not labelled.
     query = np.array([[3, 0], [0, 2], [2, 0], [1, 0], [50, 0]])

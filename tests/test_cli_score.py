@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,8 +186,72 @@ def test_forms_exclude_each_other(files: Submission, capsys: pytest.CaptureFixtu
     assert failed(capsys, "mine.h5", "--split", "ndec")[0] == 4
 
 
-def test_several_values_after_one_option() -> None:
-    several = frozenset({"--query", "--reference"})
+def test_several_values_after_one_option(files: Submission) -> None:
     given = ["score", "--query", "a", "b", "--reference", "c", "--json", "d", "--query", "e"]
     expected = ["score", "--query", "a", "--query", "b", "--reference", "c", "--json", "d", "--query", "e"]
-    assert spread(given, several) == expected
+    assert spread(given) == expected
+    assert spread(["--background", "a", "b", "--reference", "c"])[2:4] == ["--background", "b"]
+    # What cannot be a further value is the submission.
+    assert spread(["score", "--background", "b.h5", "mine.h5"]) == ["score", "--background", "b.h5", "mine.h5"]
+    given = ["--precision", "0.5", ".9", "mine.h5", "--part", "x=a", "y=b", "mine.h5", "--split", "n", "m", "mine.h5"]
+    assert spread(given) == [
+        *("--precision", "0.5", "--precision", ".9", "mine.h5"),
+        *("--part", "x=a", "--part", "y=b", "mine.h5"),
+        *("--split", "n", "--split", "m", "mine.h5"),
+    ]
+    assert spread(["--split", "n", "--", "m"]) == ["--split", "n", "--", "m"]
+
+
+def test_nothing_is_overwritten_unasked(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("there").mkdir()
+    write_submission(Path("there/mine.h5"), replace(files, metric="ip"))
+    code, message = failed(capsys, "mine.h5", "there/mine.h5", *TRUTH, "--out", "results")
+    assert (code, "mine.h5 and there/mine.h5 would both be the result mine" in message) == (2, True)
+    assert failed(capsys, "mine.h5", "b.h5", *TRUTH, "--name", "x", "--out", "results")[0] == 2
+    before = Path("mine.h5").read_bytes()
+    for option in ("--out", "--save-matches"):
+        for path in ("mine.h5", "there/../mine.h5", "gt.csv"):
+            code, message = failed(capsys, "mine.h5", *TRUTH, option, path)
+            assert (code, f"{path} is an input of this command" in message) == (2, True)
+    assert Path("mine.h5").read_bytes() == before
+
+
+@pytest.mark.parametrize("threshold", ["nan", "inf", "-inf"])
+def test_a_threshold_is_a_number(files: Submission, capsys: pytest.CaptureFixture[str], threshold: str) -> None:
+    code, message = failed(capsys, "mine.h5", *TRUTH, f"--threshold={threshold}")
+    assert (code, f"--threshold {threshold}; give a finite number" in message) == (2, True)
+
+
+def test_pairs_are_told_by_content_whatever_their_name(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    first = scored(capsys, "mine.h5", *TRUTH, "--save-matches", "list.csv")
+    Path("list.csv").rename("list.h5")
+    assert scored(capsys, "list.h5", *TRUTH)["predictions_sha256"] == first["predictions_sha256"]
+    os.mkfifo("pipe.h5")
+    code, message = failed(capsys, "pipe.h5", *TRUTH)
+    assert (code, "pipe.h5: no regular file" in message) == (3, True)
+
+
+def test_pairs_alone_do_not_tell_how_many_were_compared(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = [*TRUTH, "--hard-negatives", "hard.txt"]
+    whole = scored(capsys, "mine.h5", *truth, "--save-matches", "list.csv")["hard_negatives"]["at_p90_all"]
+    result = scored(capsys, "list.csv", *truth)
+    pairs = result["hard_negatives"]["at_p90_all"]
+    assert pairs["pair_rates"] is None
+    assert pairs | {"pair_rates": whole["pair_rates"]} == whole
+    assert "pair false-positive rates are left out" in " ".join(result["notes"])
+    assert run(["score", "list.csv", *truth, "--json"]) == 0  # with bootstrap
+    account = json.loads(capsys.readouterr().out)["hard_negatives"]["at_p90_all"]
+    assert account["pair_rates"] is None
+    assert account["alerts_per_true_match_interval"] is not None
+
+
+def test_too_many_dimensions_for_a_protocol_are_noted(
+    make_submission: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    submission, split = make_submission(dimension=300)
+    write_submission(tmp_path / "wide.h5", submission)
+    (tmp_path / "gt.csv").write_text(write_ground_truth(split.truth))
+    arguments = [str(tmp_path / "wide.h5"), "--ground-truth", str(tmp_path / "gt.csv")]
+    assert scored(capsys, *arguments)["notes"] == []
+    notes = scored(capsys, *arguments, "--protocol", "isc2021")["notes"]
+    assert notes == ["isc2021 admits 256 dimensions, these descriptors have 300"]

@@ -36,6 +36,7 @@ def test_dialects_read_the_same(tmp_path: Path, text: str) -> None:
         ("Q1,R1\nQ1,R2\n", r"row 2 gives Q1 a second row \(first in row 1\).*--multi"),
         ("Q1,R1,0.5\n", "row 1 has 3 fields"),
         (",R1\n", "row 1 has 2 fields"),
+        ("Q1;R1\nQ2;\n", "row 1 is parted by a semicolon .*expected commas"),
         ("query,ref\nQ1,R1\n", "row 1 looks like a header with other names"),
         ("query_id,reference_id\n", "no query found"),
         ("", "no query found"),

@@ -33,15 +33,16 @@ def plain_scores(submission: Submission, score_norm: str) -> list[Pair]:
     for query, q in zip(submission.queries.ids, submission.queries.vectors.tolist(), strict=True):
         bias = plain_bias(submission, q, score_norm)
         for reference, r in zip(submission.references.ids, references, strict=True):
-            scored.append((plain_score(q, r, ip=ip) - bias, query, reference))
+            score = plain_score(q, r, ip=ip)
+            scored.append((score if score_norm == "none" else score - bias, query, reference))
     return scored
 
 
 def plain_score(q: list[float], r: list[float], *, ip: bool) -> float:
     total = 0.0
     for a, b in zip(q, r, strict=True):
-        total = total + a * b if ip else total - (a - b) * (a - b)
-    return total
+        total += a * b if ip else (a - b) * (a - b)
+    return total if ip else -total
 
 
 def plain_bias(submission: Submission, q: list[float], score_norm: str) -> float:

@@ -172,6 +172,31 @@ def test_missing_references_make_a_partial_result(make_submission: Make) -> None
     assert (result.partial, result.missing_references, result.recall_ceiling) == (True, 5, 0.75)
     assert result.hard_negatives is None
     assert "look-alikes are missing" in result.notes[0]
+    assert "5 references are missing (R000000 to R000004)" in result.notes[0]
+    assert result.missing_reference_runs == ["R000000 to R000004"]
+
+
+def test_missing_references_are_named_in_runs(make_submission: Make) -> None:
+    submission, split = make_submission()
+    rows = [row for row in range(90) if row not in {3, 7, 8, 9, 50, 89}]
+    part = replace(submission, references=submission.references.take(np.array(rows)))
+    runs = ["R000003", "R000007 to R000009", "R000050", "R000089"]
+    result = score_descriptors(part, split, options=NO_BOOTSTRAP)
+    assert (result.missing_references, result.missing_reference_runs) == (6, runs)
+    assert "(R000003, R000007 to R000009, R000050 and others)" in result.notes[0]
+    # A split that does not know its references can miss true ones alone.
+    result = score_descriptors(part, replace(split, reference_ids=None), options=NO_BOOTSTRAP)
+    assert (result.missing_references, result.missing_reference_runs) == (4, ["R000003", "R000007 to R000009"])
+
+
+def test_invalid_ids_belong_to_a_known_split(make_submission: Make) -> None:
+    submission, split = make_submission()
+    strange = replace(submission, invalid_ids=("R000001", "ZZ"))
+    with pytest.raises(SubmissionError, match=r"invalid_ids names ZZ, not in split random \(1 such ids\)"):
+        score_descriptors(strange, split, options=NO_BOOTSTRAP)
+    assert score_descriptors(strange, replace(split, reference_ids=None), options=NO_BOOTSTRAP).parts
+    background = Descriptors(("B1",), np.ones((1, 16), dtype=np.float32))
+    assert score_descriptors(replace(strange, background=background), split, options=NO_BOOTSTRAP).parts
 
 
 def test_invalid_images_stay_labelled(make_submission: Make) -> None:

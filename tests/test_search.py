@@ -51,10 +51,10 @@ def make(kind: str, queries: int, references: int, dimension: int, seed: int = 7
 
 
 def record(q: list[float], r: list[float], metric: Metric) -> float:
-    score = 0.0
+    total = 0.0
     for a, b in zip(q, r, strict=True):
-        score += a * b if metric == "ip" else -((a - b) * (a - b))
-    return score
+        total += a * b if metric == "ip" else (a - b) * (a - b)
+    return total if metric == "ip" else -total
 
 
 def plain_search(queries: Descriptors, references: Descriptors, want: Wanted) -> list[Line]:
@@ -66,7 +66,8 @@ def plain_search(queries: Descriptors, references: Descriptors, want: Wanted) ->
         for column, (reference, r) in enumerate(zip(references.ids, references.vectors.tolist(), strict=True)):
             if want.rule is None or want.rule.query_norms[row] <= want.rule.reference_norms[column]:
                 bias = 0.0 if want.bias is None else float(want.bias[row])
-                own.append((-(record(q, r, want.metric) - bias), query, reference))
+                score = record(q, r, want.metric)
+                own.append((-(score if want.bias is None else score - bias), query, reference))
         pairs += sorted(own)[: want.cap] if want.per_query else own
     return [(q, r, (-score).hex()) for score, q, r in sorted(pairs)[: None if want.per_query else want.cap]]
 
@@ -248,15 +249,19 @@ def test_memory_is_bounded_under_any_number_of_ties(per_query: bool, monkeypatch
     if per_query:
         assert lines(queries, mixed, found) == plain_search(queries, references, want)
     else:
-        assert lines(queries, mixed, found) == [("Q0001", f"R{i:04d}", "0x0.0p+0") for i in range(1, 101)]
+        assert lines(queries, mixed, found) == [("Q0001", f"R{i:04d}", "-0x0.0p+0") for i in range(1, 101)]
 
 
-def test_a_score_of_zero_has_no_sign() -> None:
-    queries = described("Q", np.array([[1.0, 0.0], [2.0, 5.0]]))
-    references = described("R", np.array([[-0.0, 1.0], [1.0, 0.0]]))
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_a_distance_of_zero_is_negated_and_a_product_of_zero_is_not(scale: float) -> None:
+    """As the formulas say, where the float32 product is exact (whole numbers) and where pairs are re-scored."""
+    queries = described("Q", scale * np.array([[1.0, 0.0], [2.0, 5.0]]))
+    references = described("R", scale * np.array([[-0.0, 1.0], [1.0, 0.0]]))
+    zeros = {}
     for metric in ("l2", "ip"):
         found = search(queries, references, {"a": Wanted(4, metric)})["a"]
-        assert not any(score.hex().startswith("-0x0.0") for score in found.scores.tolist())
+        zeros[metric] = [score.hex() for score in found.scores.tolist() if score == 0.0]
+    assert zeros == {"l2": ["-0x0.0p+0"], "ip": ["0x0.0p+0"]}
 
 
 def test_unknown_backends_and_counts_are_refused() -> None:

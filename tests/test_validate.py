@@ -80,7 +80,7 @@ def test_the_form_of_isc2021(files: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_without_a_split_the_file_alone_is_checked_and_a_note_says_so(
-    files: Path, capsys: pytest.CaptureFixture[str]
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(["validate", "mine.h5"]) == 0
     shown = out(capsys)
@@ -90,6 +90,11 @@ def test_without_a_split_the_file_alone_is_checked_and_a_note_says_so(
     assert run(["validate", "mine.h5"]) == 0
     assert "float32, l2, split ndec: valid, checked against no split" in out(capsys)
     assert run(["validate", "mine.h5", "--split", "ndec"]) == 4
+    # A ground truth that is there and wrong is no reason to pass.
+    monkeypatch.setenv("NDEC_ROOT", str(files))
+    Path("public_ground_truth_h5.csv").write_text("query_id,reference_id\nQ25000,R352148\nQ25001,\n")
+    assert run(["validate", "mine.h5"]) == 4
+    assert "2 queries, NDEC has 49,252" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def test_without_a_split_the_file_alone_is_checked_and_a_note_says_so(
         (["validate", "mine.h5", "--ground-truth", "absent.csv"], 4, "absent.csv"),
         (["validate", "gt.csv", "--ground-truth", "gt.csv"], 3, "gt.csv"),
         (["validate", "q1.h5", "--ground-truth", "gt.csv"], 3, "give it as --query or --reference, or pack both"),
-        (["validate", "mine.h5", "--background", "b.h5", "wide.h5"], 3, "wide.h5: background has 17 dimensions"),
+        (["validate", "--background", "wide.h5", "mine.h5"], 3, "wide.h5: background has 17 dimensions"),
     ],
 )
 def test_what_is_wrong_ends_with_the_documented_code(

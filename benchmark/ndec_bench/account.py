@@ -81,7 +81,7 @@ class Judged:
     positives
         (queries,) number of true pairs of each query.
     references
-        Number of references searched, all true ones among them.
+        Number of references searched, all true ones among them; None if unknown.
     """
 
     everything: PairList
@@ -89,7 +89,7 @@ class Judged:
     kinds: NDArray[np.int64]
     query_ids: Sequence[str]
     positives: NDArray[np.int64]
-    references: int
+    references: int | None
 
 
 def hard_negative_account(
@@ -131,7 +131,8 @@ def rate_counts(account: HardNegativeAccount, judged: Judged) -> NDArray[np.int6
     by group, all pairs above it, true pairs above it.
     """
     groups = _groups(judged.kinds)
-    counts = [(judged.references - judged.positives) * group for group in groups.values()]
+    candidates = np.zeros_like(judged.positives) if judged.references is None else judged.references - judged.positives
+    counts = [candidates * group for group in groups.values()]
     pairs, size = judged.everything, len(judged.kinds)
     for at in _thresholds(account):
         above = pairs.scores >= at.threshold
@@ -159,13 +160,14 @@ def with_intervals(account: HardNegativeAccount, sums: NDArray[np.int64]) -> Har
         wrong = sums[:, column : column + len(names)]
         above, true = sums[:, column + len(names)], sums[:, column + len(names) + 1]
         column += len(names) + 2
-        rates = {
-            name: getattr(at.pair_rates, name).model_copy(update={"interval": _ratio(wrong[:, i], pairs[:, i])})
-            for i, name in enumerate(names)
-        }
-        changed[field] = at.model_copy(
-            update={"pair_rates": PairRates(**rates), "alerts_per_true_match_interval": _ratio(above, true)}
-        )
+        update: dict[str, object] = {"alerts_per_true_match_interval": _ratio(above, true)}
+        if at.pair_rates is not None:
+            rates = {
+                name: getattr(at.pair_rates, name).model_copy(update={"interval": _ratio(wrong[:, i], pairs[:, i])})
+                for i, name in enumerate(names)
+            }
+            update["pair_rates"] = PairRates(**rates)
+        changed[field] = at.model_copy(update=update)
     return account.model_copy(update=changed)
 
 
@@ -242,7 +244,9 @@ def _cut_above(threshold: float, pairs: PairList, queries: int, protocol: Protoc
     return len(above) >= protocol.cap(queries) and bool(above.all())
 
 
-def _pair_rates(wrong: NDArray[np.int64], judged: Judged) -> PairRates:
+def _pair_rates(wrong: NDArray[np.int64], judged: Judged) -> PairRates | None:
+    if judged.references is None:
+        return None
     candidates = judged.references - judged.positives
     rates = {}
     for name, group in _groups(judged.kinds).items():

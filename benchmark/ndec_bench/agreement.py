@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Submission
     from ndec_bench.matches import Matches
+
+_SHOWN = 3
+_MOST_RUNS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +37,15 @@ class Fit:
         Share of the true pairs whose reference is there.
     notes
         What a reader should know, in sentences.
+    missing_runs
+        Which they are, neighbours in the split as ``first to last``; of many runs the first 100.
     """
 
     labelled: NDArray[np.bool_]
     missing: int
     recall_ceiling: float
     notes: list[str]
+    missing_runs: tuple[str, ...] = ()
 
 
 def check_submission(submission: Submission, split: Split, where: str) -> list[str]:
@@ -67,14 +74,18 @@ def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str)
         notes = _check_unlabelled(where, foreign, split)
         notes += _check_absent(where, submission, split)
         _check_reference_ids(where, references, split)
-        missing, ceiling = _missing(references | frozenset(submission.invalid_ids), split)
+        _check_invalid_ids(where, submission, everywhere, split)
+        present = references | frozenset(submission.invalid_ids)
+        missing, runs = _missing(present, split)
+        ceiling = _recall_ceiling(present, split)
         if missing:
+            named = ", ".join(runs[:_SHOWN]) + (" and others" if len(runs) > _SHOWN else "")
             notes.append(
-                f"partial: {missing:,} references are missing; recall can reach {ceiling:.4f}; it never ranks. "
-                "Figures on hard negatives would be invalid, for the look-alikes are missing too: they are left out"
+                f"partial: {missing:,} references are missing ({named}); recall can reach {ceiling:.4f}; it never "
+                "ranks. Figures on hard negatives would be invalid, for look-alikes are missing too: they are left out"
             )
         mask = np.fromiter((query in labelled for query in queries), dtype=bool, count=len(queries))
-        fits.append(Fit(mask, missing, ceiling, notes))
+        fits.append(Fit(mask, missing, ceiling, notes, tuple(runs[:_MOST_RUNS])))
     return fits
 
 
@@ -144,11 +155,30 @@ def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> None:
         )
 
 
-def _missing(present: frozenset[str], split: Split) -> tuple[int, float]:
+def _check_invalid_ids(where: str, submission: Submission, queries: frozenset[str], split: Split) -> None:
+    # Broken background images stand in the same list, and no split knows their ids.
+    if split.reference_ids is None or not submission.invalid_ids or submission.background is not None:
+        return
+    foreign = set(submission.invalid_ids).difference(queries, split.reference_ids)
+    if foreign:
+        raise SubmissionError(
+            f"{where}: invalid_ids names {min(foreign)}, not in split {split.name} ({len(foreign):,} such ids)",
+            hint="list queries and references of the split only",
+        )
+
+
+def _missing(present: frozenset[str], split: Split) -> tuple[int, list[str]]:
+    """Return how many references are missing and which, runs of neighbours as ``first to last``."""
+    known = split.reference_ids or sorted({reference for _, reference in split.truth.pairs})
+    missing, runs = 0, []
+    for absent, group in groupby(known, key=lambda reference: reference not in present):
+        if absent:
+            run = list(group)
+            missing += len(run)
+            runs.append(run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}")
+    return missing, runs
+
+
+def _recall_ceiling(present: frozenset[str], split: Split) -> float:
     pairs = split.truth.pairs
-    reachable = sum(reference in present for _, reference in pairs)
-    if split.reference_ids is None:
-        missing = len({reference for _, reference in pairs} - present)
-    else:
-        missing = sum(reference not in present for reference in split.reference_ids)
-    return missing, reachable / len(pairs) if pairs else 1.0
+    return sum(reference in present for _, reference in pairs) / len(pairs) if pairs else 1.0

@@ -40,6 +40,7 @@ FEWEST_IN_GROUP = 5
 SMALLEST_GAP = 0.05
 GAP_TO_NEXT = 5.0
 _FEWEST_SHARED = 3
+_PLURAL = {"query": "queries", "reference": "references"}
 _EXAMPLES = 5
 _BUCKET_BYTES = 1 << 28
 
@@ -101,9 +102,9 @@ def audit(
     other
         Another submission of the same images; None to leave the comparison out. It may have another dimension.
     positives
-        Queries with a true reference; None if unknown.
+        Queries with a true reference and the references of true pairs; None if unknown.
     labelled
-        All labelled queries; None for all queries of the submission.
+        All labelled queries, and the references to look at; None for all ids of the submission.
     """
     sides = [("query", submission.queries), ("reference", submission.references)]
     findings: list[Finding] = []
@@ -273,21 +274,27 @@ def _severity(share: float) -> Severity:
 
 
 def _norms(submission: Submission, positives: frozenset[str] | None, labelled: frozenset[str] | None) -> list[Finding]:
-    ids = submission.queries.ids
-    measures = {"length of the query": np.sqrt(submission.queries.survey.squared_norms)}
-    if submission.query_norms is not None:
-        measures["query_norms"] = submission.query_norms.astype(np.float64)
-    if positives is None:
-        return [finding for name, values in measures.items() for finding in _two_groups(name, values)]
-    known = np.array([labelled is None or identifier in labelled for identifier in ids])
-    matched = np.array([identifier in positives for identifier in ids])[known]
-    if matched.all() or not matched.any():
-        return []
-    return [_telling(name, values[known], matched) for name, values in measures.items()]
+    sides: list[tuple[str, VectorSource, NDArray[np.float32] | None]] = [
+        ("query", submission.queries, submission.query_norms),
+        ("reference", submission.references, submission.reference_norms),
+    ]
+    findings: list[Finding] = []
+    for side, source, norms in sides:
+        measures = {f"length of the {side}": np.sqrt(source.survey.squared_norms)}
+        if norms is not None:
+            measures[f"{side}_norms"] = norms.astype(np.float64)
+        if positives is None:
+            findings += [finding for name, values in measures.items() for finding in _two_groups(side, name, values)]
+            continue
+        known = np.array([labelled is None or identifier in labelled for identifier in source.ids])
+        matched = np.array([identifier in positives for identifier in source.ids])[known]
+        if matched.any() and not matched.all():
+            findings += [_telling(side, name, values[known], matched) for name, values in measures.items()]
+    return findings
 
 
-def _telling(name: str, values: NDArray[np.float64], matched: NDArray[np.bool_]) -> Finding:
-    """Return how well ``values`` tell matched from unmatched queries: the area under the ROC curve, ties half."""
+def _telling(side: str, name: str, values: NDArray[np.float64], matched: NDArray[np.bool_]) -> Finding:
+    """Return how well ``values`` tell matched from unmatched images: the area under the ROC curve, ties half."""
     ranks, positives = rankdata(values), int(matched.sum())
     negatives = len(matched) - positives
     above = float(ranks[matched].sum()) - positives * (positives + 1) / 2
@@ -299,17 +306,17 @@ def _telling(name: str, values: NDArray[np.float64], matched: NDArray[np.bool_])
         "unmatched": negatives,
     }
     severity: Severity = "warning" if max(area, 1 - area) >= TELLING_AUC else "note"
-    sentence = f"query: {name} tells matched from unmatched queries with an AUC of {area:.4f}"
+    sentence = f"{side}: {name} tells matched from unmatched {_PLURAL[side]} with an AUC of {area:.4f}"
     if severity == "warning":
         sentence += ", as labels folded into it would"
-    return Finding("norms_tell_labels", severity, "query", numbers, sentence)
+    return Finding("norms_tell_labels", severity, side, numbers, sentence)
 
 
-def _two_groups(name: str, values: NDArray[np.float64]) -> list[Finding]:
+def _two_groups(side: str, name: str, values: NDArray[np.float64]) -> list[Finding]:
     """Return a finding if one gap parts the sorted ``values`` in two.
 
     The gap, relative to its upper end, is at least 5 % and five times the next widest, with at least 1 % of the
-    queries, and five of them, on each side. Fewer than 100 queries are not judged.
+    images, and five of them, on each side. Fewer than 100 images are not judged.
     """
     margin = max(FEWEST_IN_GROUP, int(np.ceil(SMALLEST_GROUP * len(values))))
     if len(values) < FEWEST_QUERIES:
@@ -330,7 +337,7 @@ def _two_groups(name: str, values: NDArray[np.float64]) -> list[Finding]:
         "to": float(above[at]),
     }
     sentence = (
-        f"query: {name} falls into two groups, {lower:,} queries up to {below[at]:.6g} and {len(values) - lower:,} "
-        f"from {above[at]:.6g}, with nothing between, as labels folded into it would"
+        f"{side}: {name} falls into two groups, {lower:,} {_PLURAL[side]} up to {below[at]:.6g} and "
+        f"{len(values) - lower:,} from {above[at]:.6g}, with nothing between, as labels folded into it would"
     )
-    return [Finding("norms_in_two_groups", "warning", "query", numbers, sentence)]
+    return [Finding("norms_in_two_groups", "warning", side, numbers, sentence)]

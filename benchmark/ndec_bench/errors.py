@@ -6,6 +6,7 @@
     ├── UsageError            2  options that contradict each other or name something unknown
     ├── SubmissionError       3  descriptors, pairs or submission.toml that cannot be scored
     ├── DataError             4  data that is missing, incomplete or not what its digest says
+    │   └── MissingDataError  4  data that is not there at all
     ├── NetworkError          5  a source that does not answer or answers with something else
     └── InterruptedRun        6  stopped by the user; what was finished is kept
 
@@ -60,6 +61,10 @@ class DataError(NdecBenchError):
 
     exit_code = 4
     kind = "bad or missing data"
+
+
+class MissingDataError(DataError):
+    """Data that is not there at all, where a caller may go on without."""
 
 
 class NetworkError(NdecBenchError):

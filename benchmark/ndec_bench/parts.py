@@ -121,7 +121,7 @@ def score_parts(
     protocol: Protocol,
     *,
     replicates: int,
-    references: int,
+    references: int | None,
     precisions: Sequence[float] = (),
     own_threshold: float | None = None,
     complete: Mapping[str, bool] | None = None,
@@ -139,7 +139,7 @@ def score_parts(
     replicates
         Bootstrap replicates; 0 for no intervals. All parts and rates share the weights of a replicate.
     references
-        Number of references searched, all true ones among them.
+        Number of references searched, all true ones among them; None if unknown: then no pair rates are given.
     precisions
         Further precisions at which the highest recall is reported, under their text, such as ``0.95``.
     own_threshold

@@ -130,7 +130,9 @@ class ThresholdAccount(_Record):
         default=None,
         description="95 %, resampling queries; null without bootstrap or where a replicate has no true match",
     )
-    pair_rates: PairRates | None = Field(default=None, description="null in results of version 0.1")
+    pair_rates: PairRates | None = Field(
+        default=None, description="null where the number of references is not known, and in results of version 0.1"
+    )
     complete: bool = Field(
         default=True, description="false where the list was full before this threshold: pairs above it may lack"
     )
@@ -240,6 +242,9 @@ class Result(_Record):
     partial: bool = Field(description="References are missing; never ranked")
     truncated: bool = Field(default=False, description="A pair list was longer than the cap and was cut")
     missing_references: int = 0
+    missing_reference_runs: list[str] = Field(
+        default_factory=list, description="Which they are, neighbours as 'first to last'; of many runs the first 100"
+    )
     recall_ceiling: Rate = 1.0
     dimensions: int | None = None
     bytes_per_reference: int | None = None

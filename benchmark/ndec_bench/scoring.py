@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ndec_bench.progress import Progress
 
 RULES = ("none", "ratio")
+_HEAD = 256
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
@@ -93,13 +94,17 @@ UNNAMED = "unnamed"
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the submission brings to the result, beside its pairs."""
+    """What the submission brings to the result, beside its pairs.
+
+    ``references`` are those that are known of; ``searched`` is how many each query was compared with, None if unknown.
+    """
 
     name: str
     track: Literal["descriptor", "matching"]
     metric: Literal["l2", "ip", "score"]
     sha256: str
     references: int
+    searched: int | None
     norms: Sequence[str] = (candidates.PLAIN,)
     dimensions: int | None = None
     bytes_per_reference: int | None = None
@@ -203,6 +208,10 @@ def score_splits(
     if options.background is not None and not options.card:
         for fit in fits:
             fit.notes.append("the background was not used: only the protocol card normalises (--protocol all)")
+    most, dimension = options.protocol.max_dimension, queries.dimension
+    if most and dimension > most:
+        for fit in fits:
+            fit.notes.append(f"{options.protocol.name} admits {most} dimensions, these descriptors have {dimension}")
     results = []
     for split, fit, truth in zip(splits, fits, truths, strict=True):
         lists = SearchedLists(found, plan, split, truth, submission.references)
@@ -247,6 +256,8 @@ def score_matches(
                 f"the list of pairs is full, so pairs of part {part} may lack: its figures are marked incomplete, and "
                 "what is compared with them (cost of the hard negatives) lacks the same tail"
             )
+    if split.reference_ids is None and split.hard_negatives is not None:
+        fit.notes.append("pair false-positive rates are left out: a list of pairs does not tell how many were compared")
     facts = _Facts(
         name=options.name or UNNAMED,
         track="matching",
@@ -254,6 +265,7 @@ def score_matches(
         sha256=submission_sha256 or matches.sorted().sha256,
         # Without a list of references, those that are named anywhere.
         references=len(split.reference_ids or {*kept.reference_ids.tolist(), *(pair[1] for pair in split.truth.pairs)}),
+        searched=None if split.reference_ids is None else len(split.reference_ids),
         truncated=len(kept) > cap,
         threshold=options.threshold,
     )
@@ -278,18 +290,28 @@ def split_of(paths: Sequence[Path], root: Path) -> str | None:
 
 
 def is_descriptors(path: Path) -> bool:
-    """Return whether ``path`` is to be read as HDF5 descriptors, by content; otherwise it holds scored pairs."""
+    """Return whether ``path`` is to be read as HDF5 descriptors, by content; otherwise it holds scored pairs.
+
+    Raises
+    ------
+    SubmissionError
+        If it cannot be read, or is no file that can be read twice.
+    """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise SubmissionError(f"{path}: no regular file", hint="write the submission to a file first")
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(_HEAD)
     except OSError as error:
         raise SubmissionError(
             f"{path}: cannot be read ({error.strerror or error})", hint="check the path and its permissions"
         ) from error
-    # A text file is taken for pairs; anything else is left to the HDF5 reader, which names what it is.
-    if head == b"\x89HDF\r\n\x1a\n":
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return True
-    return not head.startswith(b"PAR1") and (path.suffix.lower() in (".h5", ".hdf5") or b"\0" in head)
+    if head.startswith(b"PAR1") or b"query_id" in head.partition(b"\n")[0]:
+        return False
+    # Other text is taken for pairs unless it claims to be HDF5: each reader says what is wrong with its kind of file.
+    return path.suffix.lower() in (".h5", ".hdf5") or b"\0" in head
 
 
 def _plan(
@@ -348,6 +370,7 @@ def _facts(submission: Submission, plan: SearchPlan, options: Options) -> _Facts
         metric=submission.metric,
         sha256=submission.sha256,
         references=len(submission.references),
+        searched=len(submission.references),
         norms=plan.norms,
         dimensions=dimension,
         bytes_per_reference=dimension * _BYTES.get(submission.stored_dtype, 4),
@@ -377,7 +400,7 @@ def _result(
         replicates=options.replicates,
         precisions=options.precisions,
         own_threshold=facts.threshold,
-        references=facts.references,
+        references=facts.searched,
         complete={part: lists.complete(part, protocol) for part in split.parts},
         # Without all references the look-alikes are missing too, and the account would flatter.
         account=not fit.missing,
@@ -409,6 +432,7 @@ def _result(
         partial=fit.missing > 0,
         truncated=facts.truncated,
         missing_references=fit.missing,
+        missing_reference_runs=list(fit.missing_runs),
         recall_ceiling=fit.recall_ceiling,
         dimensions=facts.dimensions,
         bytes_per_reference=facts.bytes_per_reference,

@@ -34,9 +34,6 @@ _WrongUse = cast("type[Any]", typer.BadParameter.__bases__[0])
 # What Typer makes of Ctrl-C inside a command; ours is documented as 6.
 _TYPER_INTERRUPTED = 130
 
-# Options that take any number of values after one name.
-_SEVERAL = frozenset({"--query", "--reference", "--background", "--precision", "--part", "--split"})
-
 app = typer.Typer(
     name="ndec-bench",
     help="Benchmark harness and leaderboard for practical image copy detection (NDEC).",
@@ -85,7 +82,7 @@ def run(arguments: list[str]) -> int:
     """Return the exit code of the command line given as ``arguments``; print results and errors as documented."""
     as_json = "--json" in arguments
     if arguments[:1] in (["score"], ["validate"]):
-        arguments = targets.spread(arguments, _SEVERAL)
+        arguments = targets.spread(arguments)
     try:
         code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
     except NdecBenchError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -91,6 +92,11 @@ def score(
     given = [*(files or []), *(query or [])]
     several = len(files or ()) > 1 or len(target.names) > 1
     _check_outputs(out, save_matches, several=several)
+    _check_inputs_stay((out, save_matches), [*given, *(reference or []), *(background or []), *target.files])
+    if out is not None:
+        _check_names(files or [], name)
+    if threshold is not None and not math.isfinite(threshold):
+        raise UsageError(f"--threshold {threshold}", hint="give a finite number on the scale of your scores")
     options = Options(
         name=name,
         protocol=NDEC_1 if protocol == "all" else get_protocol(protocol),
@@ -128,6 +134,28 @@ def _check_outputs(out: Path | None, save_matches: Path | None, *, several: bool
             check_writable(path)
     if several and out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file, but there are several results", hint="give a folder")
+
+
+def _check_inputs_stay(outputs: tuple[Path | None, ...], inputs: list[Path]) -> None:
+    from ndec_bench.errors import UsageError
+
+    for path in outputs:
+        if path is not None and path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
+            raise UsageError(f"{path} is an input of this command", hint="write to another file")
+
+
+def _check_names(files: list[Path], name: str | None) -> None:
+    from ndec_bench.errors import UsageError
+
+    seen: dict[str, Path] = {}
+    for file in files:
+        called = name or file.stem
+        if called in seen:
+            raise UsageError(
+                f"{seen[called]} and {file} would both be the result {called}",
+                hint="results are named by their files: rename one, or score them one by one with --name",
+            )
+        seen[called] = file
 
 
 def _score_file(file: Path, background: list[Path], splits: list[Split], options: Options) -> list[Result]:

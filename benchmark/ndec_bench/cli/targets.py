@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ndec_bench.data.split import Split
 
 Files = Annotated[
@@ -73,6 +75,12 @@ class Target:
     root: Path | None = None
     multi: bool = False
 
+    @property
+    def files(self) -> list[Path]:
+        """Return the files that are read for the split."""
+        named = [path for path in (self.ground_truth, self.hard_negatives, self.queries) if path is not None]
+        return named + [_part(text)[1] for text in self.parts]
+
     def splits(self, submissions: list[Path]) -> list[Split]:
         """Return the splits named, or else the one that the files name or whose query ids they have.
 
@@ -125,20 +133,46 @@ def check_forms(files: list[Path] | None, query: list[Path] | None, reference: l
         raise UsageError("--query and --reference go together", hint="give the files of both sides")
 
 
-def spread(arguments: list[str], options: frozenset[str]) -> list[str]:
-    """Return ``arguments`` with ``--query a b`` written as ``--query a --query b``, for the options named."""
+def spread(arguments: list[str]) -> list[str]:
+    """Return ``arguments`` with ``--query a b`` written as ``--query a --query b``, for options of several values.
+
+    Where a submission is a FILE, what cannot be a further value of the option is one: ``--background b.h5 mine.h5``.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    in_parts = any(argument in ("--query", "--reference") for argument in arguments[:end])
     spread_out: list[str] = []
     option: str | None = None
     taken = 0
-    for argument in arguments:
+    for argument in arguments[:end]:
         if argument.startswith("-") and argument != "-":
-            option, taken = (argument if argument in options else None), 0
+            option, taken = (argument if argument in _SEVERAL else None), 0
         elif option is not None:
-            if taken:
+            if taken and not (in_parts or _SEVERAL[option](argument)):
+                option = None
+            elif taken:
                 spread_out.append(option)
             taken += 1
         spread_out.append(argument)
-    return spread_out
+    return spread_out + arguments[end:]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+# Options that take any number of values after one name, and what can be a further value beside a FILE.
+_SEVERAL: Mapping[str, Callable[[str], bool]] = {
+    "--query": lambda _: True,
+    "--reference": lambda _: True,
+    "--background": lambda _: False,
+    "--precision": _is_number,
+    "--part": lambda text: "=" in text,
+    "--split": lambda text: not Path(text).is_file(),
+}
 
 
 def _part(text: str) -> tuple[str, Path]:

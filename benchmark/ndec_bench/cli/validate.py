@@ -175,11 +175,11 @@ def _check_pairs(file: Path, target: targets.Target, other: Path | None, progres
 
 def _splits(target: targets.Target, files: list[Path]) -> tuple[list[Split], list[str]]:
     """Return what to check against; without any, if none was asked for, a note that says why."""
-    from ndec_bench.errors import DataError, UsageError
+    from ndec_bench.errors import MissingDataError, UsageError
 
     try:
         return target.splits(files), []
-    except (DataError, UsageError) as error:
+    except (MissingDataError, UsageError) as error:
         if target != targets.Target(root=target.root):
             raise
         return [], [f"not checked against a split: {error}"]
@@ -191,8 +191,8 @@ def _audited(submission: Submission, other: Path, splits: list[Split], progress:
 
     positives = labelled = None
     if splits:
-        positives = frozenset(query for split in splits for query, _ in split.truth.pairs)
-        labelled = frozenset(query for split in splits for query in split.query_ids)
+        positives = frozenset(name for split in splits for pair in split.truth.pairs for name in pair)
+        labelled = frozenset(query for split in splits for query in split.query_ids).union(submission.references.ids)
     with read_submission(other, progress=progress) as theirs:
         return audit(submission, theirs, positives, labelled)
 

@@ -199,6 +199,11 @@ def _csv_entries(path: Path, text: str) -> list[_Entry]:
             f"{path}: row {rows[0][0]} looks like a header with other names ({','.join(rows[0][1])[:80]!r})",
             hint="name the columns query_id,reference_id or leave the header out",
         )
+    if rows and len(rows[0][1]) == 1 and ";" in rows[0][1][0]:
+        raise DataError(
+            f"{path}: row {rows[0][0]} is parted by a semicolon ({rows[0][1][0][:80]!r})",
+            hint="expected commas: query_id,reference_id",
+        )
     return [_entry(path, f"row {number}", [cell.strip() for cell in row]) for number, row in rows]
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth
 from ndec_bench.data.split import GROUND_TRUTH_FILE, Split
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, MissingDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -149,14 +149,14 @@ def load(name: str, root: Path) -> Split:
     ------
     DataError
         If ``name`` is not known, no ground truth is there, or it is not the published one: the message says what was
-        found and what expected.
+        found and what expected. MissingDataError if nothing was found.
     """
     if name not in KNOWN:
         raise DataError(f"no known split is called {name!r}", hint=f"known: {', '.join(KNOWN)}")
     known = KNOWN[name]
     found = _find(known, root)
     if found is None:
-        raise DataError(f"the ground truth of {known.title} is not under {root}", hint=_how_to_get(known, root))
+        raise MissingDataError(f"the ground truth of {known.title} is not under {root}", hint=_how_to_get(known, root))
     truth, source = found
     hard = frozenset(query for query in truth.query_ids if not _is_isc(query)) if known.hard_negatives else None
     return Split(

@@ -9,7 +9,7 @@ from platformdirs import user_data_path
 
 from ndec_bench.data import known
 from ndec_bench.data.split import SPLIT_FILE, Split
-from ndec_bench.errors import DataError
+from ndec_bench.errors import MissingDataError
 
 ROOT_VARIABLE = "NDEC_ROOT"
 
@@ -30,7 +30,7 @@ def find_split(name: str, root: Path) -> Split:
 
     Raises
     ------
-    DataError
+    MissingDataError, DataError
         If it is in neither place, or not what is published; the message says how to make or get it.
     """
     if name in known.KNOWN:
@@ -40,7 +40,7 @@ def find_split(name: str, root: Path) -> Split:
             split = Split.from_folder(folder)
             if split.name == name:
                 return split
-    raise DataError(f"split {name!r} is not under {root}", hint=_how_to_get(name, root))
+    raise MissingDataError(f"split {name!r} is not under {root}", hint=_how_to_get(name, root))
 
 
 def _how_to_get(name: str, root: Path) -> str:

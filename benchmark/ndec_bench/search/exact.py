@@ -303,8 +303,13 @@ class _Search:
         found = {}
         for name, candidates in self._lists.items():
             candidates.cut_by_record()
-            found[name] = Found(candidates.query_rows, candidates.reference_rows, candidates.estimates)
+            found[name] = Found(candidates.query_rows, candidates.reference_rows, self._signed(name))
         return found
+
+    def _signed(self, name: str) -> NDArray[np.float64]:
+        """Return the scores of a finished list; a distance of zero, negated, is minus zero however it was found."""
+        scores, want = self._lists[name].estimates, self._wanted[name]
+        return np.where(scores == 0.0, -0.0, scores) if want.metric == "l2" and want.bias is None else scores
 
     def _open_lists(self) -> dict[str, CandidateList]:
         query_ranks, reference_ranks = _ranks(self._queries.ids), _ranks(self._references.ids)

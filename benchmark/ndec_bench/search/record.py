@@ -79,5 +79,5 @@ def _scores(
         terms -= references[reference_rows]
         np.multiply(terms, terms, out=terms)
     total = np.cumsum(terms, axis=1, out=terms)[:, -1]
-    # Zero minus or plus the sum, not its negation: a score of zero has no sign.
-    return 0.0 + total if metric == "ip" else 0.0 - total
+    # Zero plus the sum: products that are all minus zero add up to zero.
+    return 0.0 + total if metric == "ip" else -total
