@@ -135,6 +135,12 @@ def test_agrees_with_scikit_learn_without_ties(scores: list[float], seed: int, m
     assert metrics.micro_ap(ranking(scores, correct.tolist(), positives)) == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_threshold_of_zero_has_no_sign() -> None:
+    point = metrics.recall_at_precision(metrics.rank(np.array([-0.0, -1.0]), np.array([True, False]), 1), 0.9)
+    assert point is not None
+    assert point.threshold.hex() == "0x0.0p+0"
+
+
 def test_thinning_keeps_the_area_and_the_ends() -> None:
     generator = np.random.default_rng(1)
     correct = generator.random(50_000) < np.linspace(0.9, 0.05, 50_000)

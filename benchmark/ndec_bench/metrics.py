@@ -75,7 +75,8 @@ def rank(
     pairs. Weights multiply how often a pair counts in precision; they are for groups of queries without matches.
     """
     order = rank_order(scores, correct)
-    return Ranking(correct[order], scores[order], positives, None if weights is None else weights[order])
+    # A threshold of zero has no sign; the sign of a zero score matters to the digest of the list alone.
+    return Ranking(correct[order], scores[order] + 0.0, positives, None if weights is None else weights[order])
 
 
 def rank_order(scores: NDArray[np.float64], correct: NDArray[np.bool_]) -> NDArray[np.intp]:
