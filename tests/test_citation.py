@@ -250,7 +250,7 @@ def test_a_card_of_something_else_is_noticed() -> None:
         "wrong pairs before true ones at equal score",
         "µAP 0.3702 (95 per cent interval 0.3487 to 0.3902, 1,000 Poisson bootstrap replicates over queries)",
         "a recall of 0.3355 at precision 0.90 (0.3111 to 0.3553)",
-        "18da6bdb4d2dda04",
+        "1d243ae007ba439a",
     ],
 )
 def test_the_sentence_holds_the_facts_of_the_result(fact: str) -> None:
