@@ -28,6 +28,13 @@ _REFERENCE = re.compile(r"R[0-9]{6}")
 _QUERY = re.compile(r"Q([0-9]{5,18})")
 _ISC = range(25_000, 50_000)
 
+DERIVED_FILE = "derived_ground_truth.csv"
+"""Ground truth of NDEC made from that of DISC21 dev, in the folder of NDEC."""
+
+DISC21_FOLDER = "disc21"
+
+_SHARED_IMAGES = {"references": ("disc21", "references"), "train": ("disc21", "training")}
+
 DEV_1_PAIRS = "12ded59f36d10bae884a91915914f6e2d93a4118396febec5d65db1861b26689"
 DEV_2_PAIRS = "f9542e3f7dba905711c7138c8c43da4951b3327630e3e4e5b217011ef696ad83"
 DEV_PAIRS = "ba7e7d987fa7c3fa67ae453984865a8b98b7b833173a5787ce502583dedd6eb5"
@@ -58,6 +65,8 @@ class KnownSplit:
         Known splits that make it up.
     hard_negatives
         Number of queries beyond ``numbers``; 0 where the ids of all queries are known.
+    images
+        Image set that holds its queries: (data set, part).
     """
 
     name: str
@@ -70,6 +79,7 @@ class KnownSplit:
     within: tuple[str, ...] = ()
     halves: tuple[str, ...] = ()
     hard_negatives: int = 0
+    images: tuple[str, str] = ("disc21", "dev-queries")
 
     @property
     def queries(self) -> int:
@@ -94,6 +104,7 @@ KNOWN: Mapping[str, KnownSplit] = {
             test=True,
             files=("public_ground_truth_h5.csv",),
             hard_negatives=24_252,
+            images=("ndec", "queries"),
         ),
         KnownSplit(
             name="disc21-dev1",
@@ -133,17 +144,26 @@ KNOWN: Mapping[str, KnownSplit] = {
             pairs_sha256=FINAL_PAIRS,
             test=True,
             files=("final_ground_truth.csv", "test_queries_groundtruth.csv", "isc_matching_test_set_gt.json"),
+            images=("disc21", "final-queries"),
         ),
     )
 }
 
 
-def load(name: str, root: Path) -> Split:
+def load(name: str, root: Path, *, without: str | None = None) -> Split:
     """Return the known split ``name`` with its ground truth from the data root ``root``.
 
-    The ground truth is ``NAME/ground_truth.csv``, or a published file (`KnownSplit.files`) in ``root`` or
-    ``root/NAME``, or that of a split which holds this one, or both halves. Whichever it is, it is checked as what it
-    is before anything is taken from it. ``Split.source`` names it.
+    The ground truth is ``NAME/ground_truth.csv``, or a published file (`KnownSplit.files`) in ``root``, ``root/NAME``
+    or ``root/disc21``, or, of NDEC, the one that was derived (`ndec_bench.data.truth`), or that of a split which holds
+    this one, or both halves. Whichever it is, it is checked as what it is before anything is taken from it.
+    ``Split.source`` names it.
+
+    Parameters
+    ----------
+    name, root
+        The split, and where to look.
+    without
+        A known split whose files are not asked, for a second opinion on them.
 
     Raises
     ------
@@ -154,11 +174,11 @@ def load(name: str, root: Path) -> Split:
     if name not in KNOWN:
         raise DataError(f"no known split is called {name!r}", hint=f"known: {', '.join(KNOWN)}")
     known = KNOWN[name]
-    found = _find(known, root)
+    found = _find(known, root, without)
     if found is None:
         raise MissingDataError(f"the ground truth of {known.title} is not under {root}", hint=_how_to_get(known, root))
     truth, source = found
-    hard = frozenset(query for query in truth.query_ids if not _is_isc(query)) if known.hard_negatives else None
+    hard = frozenset(query for query in truth.query_ids if not is_isc(query)) if known.hard_negatives else None
     return Split(
         name=name,
         truth=truth,
@@ -166,6 +186,8 @@ def load(name: str, root: Path) -> Split:
         reference_ids=reference_ids(),
         test=known.test,
         source=source,
+        images_root=root,
+        image_sets={"queries": known.images, **_SHARED_IMAGES},
     )
 
 
@@ -194,6 +216,17 @@ def recognise(query_ids: Iterable[str], reference_sample: Iterable[str] = (), ro
     return names.pop() if len(names) == 1 else None
 
 
+def read(name: str, path: Path) -> GroundTruth:
+    """Return the ground truth of the known split ``name`` from the file ``path``, with all its queries.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read or is not the published ground truth of that split, in one of its forms.
+    """
+    return _checked(KNOWN[name], path, read_ground_truth(path))
+
+
 @cache
 def reference_ids() -> tuple[str, ...]:
     """Return the reference ids of NDEC and all of DISC21, R000000 to R999999, sorted."""
@@ -207,8 +240,11 @@ def _number(query: str) -> int | None:
     return number if number is not None and f"Q{number:05d}" == query else None
 
 
-def _is_isc(query: str) -> bool:
-    # The rule that tells NDEC's ISC queries from its hard negatives. No file of NDEC does.
+def is_isc(query: str) -> bool:
+    """Return whether a query of NDEC is one of its 25,000 from DISC21; the others are hard negatives.
+
+    No file of NDEC says which is which: the rule is the number in the id, from 25000 to 49999.
+    """
     number = _number(query)
     return number is not None and number in _ISC
 
@@ -239,9 +275,9 @@ def _in_folders(ids: frozenset[str], references: tuple[str, ...], root: Path) ->
                 yield split.name
 
 
-def _find(known: KnownSplit, root: Path) -> tuple[GroundTruth, str] | None:
+def _find(known: KnownSplit, root: Path, without: str | None = None) -> tuple[GroundTruth, str] | None:
     """Return the checked ground truth of ``known`` and where it came from; None if there is none."""
-    for holder in (known, *(KNOWN[name] for name in known.within)):
+    for holder in (known, *(KNOWN[name] for name in known.within if name != without)):
         for path in _places(holder, known, root):
             if path.is_file():
                 truth = _checked(holder, path, read_ground_truth(path))
@@ -257,7 +293,10 @@ def _find(known: KnownSplit, root: Path) -> tuple[GroundTruth, str] | None:
 def _places(holder: KnownSplit, known: KnownSplit, root: Path) -> Iterator[Path]:
     yield root / holder.name / GROUND_TRUTH_FILE
     for name in holder.files:
-        yield from dict.fromkeys((root / name, root / holder.name / name, root / known.name / name))
+        folders = (root, root / holder.name, root / known.name, root / DISC21_FOLDER)
+        yield from dict.fromkeys(folder / name for folder in folders)
+    if holder.hard_negatives:
+        yield root / holder.name / DERIVED_FILE
 
 
 def _part_of(truth: GroundTruth, known: KnownSplit) -> GroundTruth:
@@ -293,11 +332,11 @@ def _checked(known: KnownSplit, path: Path, truth: GroundTruth) -> GroundTruth:
 
 
 def _check_ndec(known: KnownSplit, path: Path, truth: GroundTruth) -> None:
-    isc = [query for query in truth.query_ids if _is_isc(query)]
+    isc = [query for query in truth.query_ids if is_isc(query)]
     _expect(path, known, "queries", len(truth.query_ids), known.queries)
     _expect(path, known, "ISC queries (Q25000 to Q49999)", len(isc), len(known.numbers))
     _expect(path, known, "hard negatives", len(truth.query_ids) - len(isc), known.hard_negatives)
-    matched = (query for query, _ in truth.pairs if not _is_isc(query))
+    matched = (query for query, _ in truth.pairs if not is_isc(query))
     _refuse(path, known, "hard negative {} has a reference, which none can have", matched)
 
 
@@ -320,7 +359,8 @@ def _refuse(path: Path, known: KnownSplit, message: str, bad: Iterable[str]) -> 
 
 def _how_to_get(known: KnownSplit, root: Path) -> str:
     names = [name for split in (known, *map(KNOWN.__getitem__, known.within)) for name in split.files]
+    dataset = "ndec" if known.hard_negatives else "disc21"
     return (
-        f"put it at {root / known.name / GROUND_TRUTH_FILE}, or the published {' or '.join(names)} into {root}, "
-        "or give --ground-truth GT.csv"
+        f'get it with "ndec-bench download {dataset} ground-truth", or put the published {" or ".join(names)} into '
+        f"{root}, or give --ground-truth GT.csv"
     )
