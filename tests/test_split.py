@@ -14,6 +14,8 @@ from ndec_bench.errors import DataError
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "toy"
     (root / "images" / "queries").mkdir(parents=True)
+    for query in ("Q1", "Q2", "Q3"):
+        (root / "images" / "queries" / f"{query}.jpg").touch()
     (root / "split.json").write_text(json.dumps({"name": "toy-1"}))
     (root / "ground_truth.csv").write_text("query_id,reference_id\nQ1,R1\nQ2,\nQ3,\n")
     (root / "hard_negatives.txt").write_text("Q3\n")
@@ -27,7 +29,7 @@ def test_a_folder_holds_the_whole_split(folder: Path) -> None:
     assert (split.name, split.query_ids, split.reference_ids) == ("toy-1", ("Q1", "Q2", "Q3"), ("R1", "R2"))
     assert split.parts == {"all": {"Q1", "Q2", "Q3"}, "isc": {"Q1", "Q2"}}
     assert split.edits == {"Q1": ("crop", "text")}
-    assert split.images("queries") == folder / "images" / "queries"
+    assert tuple(split.open_images("queries").ids) == split.query_ids
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,9 @@ def test_contradictions_are_refused(folder: Path, file: str, content: str, messa
 
 def test_missing_images_are_named(folder: Path) -> None:
     with pytest.raises(DataError, match="references: missing"):
-        Split.from_folder(folder).images("references")
+        Split.from_folder(folder).open_images("references")
     with pytest.raises(DataError, match="'thumbnails'"):
-        Split.from_folder(folder).images("thumbnails")
+        Split.from_folder(folder).open_images("thumbnails")
 
 
 def test_a_ground_truth_alone_has_the_part_all_only(folder: Path) -> None:

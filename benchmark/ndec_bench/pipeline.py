@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ndec_bench.data.images import ImageSource
     from ndec_bench.progress import Progress
     from ndec_bench.protocol import Metric
 
@@ -39,10 +40,10 @@ OF_THE_IMAGES = frozenset({"images_sha256"})
 
 
 class Describe(Protocol):
-    """Describes the images under a folder into a descriptor file and tells what it took."""
+    """Describes images into a descriptor file and tells what it took."""
 
     def __call__(
-        self, images: Path, out: Path, *, attributes: Mapping[str, str], stage: str, progress: Progress
+        self, images: ImageSource, out: Path, *, attributes: Mapping[str, str], stage: str, progress: Progress
     ) -> Describing:
         """Write ``out`` with the method's recipe and ``attributes``, unless it is there; return what it took."""
 
@@ -86,7 +87,7 @@ def run(
     files = {side: out / "descriptors" / name / f"{side}.h5" for side in SIDES}
     took = [
         method.describe(
-            split.images(side),
+            split.open_images(side),
             file,
             attributes=image_attributes(split),
             stage=f"{name}: describing {side}",

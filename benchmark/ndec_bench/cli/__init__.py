@@ -12,7 +12,9 @@ from ndec_bench.cli import (
     cite,
     compare,
     console,
+    data,
     demo,
+    download,
     mini,
     pack,
     run_baseline,
@@ -62,6 +64,8 @@ def _options(
 
 
 demo.register(app)
+download.register(app)
+data.register(app)
 mini.register(app)
 baselines.register(app)
 pack.register(app)

@@ -41,6 +41,7 @@ def table(
     *,
     left: int = 1,
     caption: str | None = None,
+    to_stderr: bool = False,
 ) -> None:
     """Print a table to stdout: the first ``left`` columns to the left, the others, numbers, to the right."""
     from rich import box
@@ -54,7 +55,8 @@ def table(
     for row in rows:
         view.add_row(*(Text(cell, no_wrap=True) for cell in row))
     # A pipe or a log has no width; a table must not be cut there.
-    console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    shown = sys.stderr if to_stderr else sys.stdout
+    console = Console(file=shown, width=None if shown.isatty() else _LOG_WIDTH)
     # Title and caption stand outside the table: inside they would wrap at its width.
     console.print(Text(title, style="bold"))
     console.print(view)

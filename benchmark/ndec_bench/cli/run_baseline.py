@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ndec_baselines.base import Card
     from ndec_baselines.extract import DescribeReport
+    from ndec_bench.data.images import ImageSource
     from ndec_bench.pipeline import Method
     from ndec_bench.progress import Progress
     from ndec_bench.report import Describing
@@ -64,7 +65,6 @@ def method_of(
     import ndec_baselines
     from ndec_baselines import extract
     from ndec_baselines.base import recipe
-    from ndec_bench.data.images import open_images
     from ndec_bench.descriptors import read_attributes
     from ndec_bench.errors import UsageError
     from ndec_bench.pipeline import Method
@@ -78,13 +78,11 @@ def method_of(
     loaded = ndec_baselines.load(baseline, weights=weights, device=device)
 
     def describe(
-        images: Path, out: Path, *, attributes: Mapping[str, str], stage: str, progress: Progress
+        images: ImageSource, out: Path, *, attributes: Mapping[str, str], stage: str, progress: Progress
     ) -> Describing:
         report = extract.read_report(out) if attributes and out.is_file() else None
         if report is None or read_attributes(out) != {**recipe(loaded), **attributes}:
-            report = extract.describe_images(
-                loaded, open_images(images), out, attributes=attributes, stage=stage, progress=progress
-            )
+            report = extract.describe_images(loaded, images, out, attributes=attributes, stage=stage, progress=progress)
         return _describing(report)
 
     return Method(card=_card(loaded.card, name or baseline, split), describe=describe)

@@ -1,31 +1,44 @@
 """Image sources: named images that are read one at a time, in RGB.
 
-A source has sorted ``ids`` and ``read(id)``; whoever describes images needs nothing else. Images come from strangers:
-only the listed formats are decoded, headers are checked against a pixel limit before any pixel is, and whatever a
-decoder raises becomes a DataError that names the file.
+A source has sorted ``ids``, ``read(id)`` and ``read_bytes(id)``; whoever describes images needs nothing else. It is a
+folder, or a zip or tar archive that is read in place. Images come from strangers: only the listed formats are decoded,
+headers are checked against a pixel limit before any pixel is, and whatever a decoder raises becomes a DataError that
+names the file.
 """
 
 from __future__ import annotations
 
+import io
+import operator
 import os
+from bisect import bisect_left
+from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from PIL import Image
 
+from ndec_bench.archives import safe
+from ndec_bench.archives.archive import Archive, pieces
 from ndec_bench.errors import DataError
+from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import re
+    from collections.abc import Iterable, Iterator, Sequence
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = safe.IMAGE_SUFFIXES
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 80_000_000
 """Larger images are refused; below the size at which Pillow itself warns of decompression bombs (89 megapixels)."""
 
+IdRule = Literal["stem", "folder/stem"]
+"""What an image is called: its file name without the suffix (``T613143``), or its folder's name and that
+(``00001/T613143``), where the same file name stands in several folders, as in NDEC's negative pairs."""
+
 
 class ImageSource(Protocol):
-    """Named images, read at random. ``read`` may be called from several threads at once."""
+    """Named images, read at random. Both methods may be called from several threads at once."""
 
     @property
     def ids(self) -> Sequence[str]:
@@ -34,9 +47,12 @@ class ImageSource(Protocol):
     def read(self, image_id: str) -> Image.Image:
         """Return the image of that id, decoded, in mode RGB. Raises DataError naming the file if it is unusable."""
 
+    def read_bytes(self, image_id: str) -> bytes:
+        """Return the image file of that id as it is stored. Raises DataError naming the file if it is unusable."""
+
 
 class FolderSource:
-    """The images under a folder, searched recursively; the id of an image is its file name without the suffix.
+    """The images under a folder, searched recursively; ``id_rule`` says what they are called.
 
     Files and folders whose name begins with a dot are passed over, as are files without an image suffix (`SUFFIXES`,
     in any case). Folders behind symbolic links are not entered.
@@ -47,9 +63,11 @@ class FolderSource:
         If the folder is missing, holds no image, or two images share an id.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._paths = _index(folder)
-        self._ids = tuple(sorted(self._paths))
+    def __init__(self, folder: Path, *, id_rule: IdRule = "stem") -> None:
+        self._folder = folder
+        names = list(_image_files(folder))
+        self._ids, order = _named(str(folder), names, id_rule)
+        self._names = [names[row] for row in order]
 
     @property
     def ids(self) -> Sequence[str]:
@@ -58,22 +76,92 @@ class FolderSource:
 
     def read(self, image_id: str) -> Image.Image:
         """Return the image of that id as `read_image` decodes it. Raises DataError also for an unknown id."""
-        if image_id not in self._paths:
-            raise DataError(f"image {image_id!r} is not in this source", hint="take an id from its list")
-        return read_image(self._paths[image_id])
+        return read_image(self._path(image_id))
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """Return the file of that id. Raises DataError if it is unknown, missing, or larger than archives may hold."""
+        path = self._path(image_id)
+        try:
+            with path.open("rb") as file:
+                content = file.read(safe.MAX_BYTES + 1)
+        except FileNotFoundError as error:
+            raise _gone(path) from error
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint="check the disk") from error
+        if len(content) > safe.MAX_BYTES:
+            raise DataError(f"{path}: more than {safe.MAX_BYTES:,} bytes", hint="scale the image down")
+        return content
+
+    def _path(self, image_id: str) -> Path:
+        return self._folder / self._names[_position(self._ids, image_id)]
+
+
+class ArchiveSource:
+    """The images in a zip, a tar, or the raw pieces of a tar, at any depth, read in place; ``id_rule`` names them.
+
+    The files that a `FolderSource` passes over are passed over. Nothing is unpacked and no lock is held; a pickled
+    source opens the files again.
+
+    Parameters
+    ----------
+    paths
+        The archive, or its pieces in order.
+    partial
+        Whether a tar may be cut short at its end; then the images that are whole are there.
+    progress
+        Called while the index is built, in bytes; that is once per archive, see `ndec_bench.archives.index`.
+
+    Raises
+    ------
+    DataError
+        If the archive is damaged or refused (`ndec_bench.archives.safe`), holds no image, or two images share an id.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], *, id_rule: IdRule = "stem", partial: bool = False, progress: Progress = silent
+    ) -> None:
+        self._archive = Archive(paths, partial=partial, progress=progress)
+        names = self._archive.members.names
+        rows = self._archive.members.images()
+        self._ids, order = _named(self._archive.file.name, [names[row] for row in rows], id_rule)
+        self._rows = [rows[place] for place in order]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Return all image ids, sorted by code point."""
+        return self._ids
+
+    def read(self, image_id: str) -> Image.Image:
+        """Return the image of that id, decoded as by `read_image`. Raises DataError naming archive and member."""
+        row = self._row(image_id)
+        return decode_image(self._archive.read(row), self._archive.label(row))
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """Return the image file of that id, unpacked. Raises DataError naming archive and member."""
+        return self._archive.read(self._row(image_id))
+
+    def in_stream_order(self) -> Sequence[str]:
+        """Return all image ids in the order in which the images lie in the archive."""
+        offsets = self._archive.members.offsets[self._rows].tolist()
+        return [image_id for _, image_id in sorted(zip(offsets, self._ids, strict=True))]
+
+    def close(self) -> None:
+        """Close the archive; what is no longer used is closed anyway."""
+        self._archive.close()
+
+    def _row(self, image_id: str) -> int:
+        return self._rows[_position(self._ids, image_id)]
 
 
 class JoinedSource:
     """Several sources as one. Raises DataError if an id stands in two of them."""
 
     def __init__(self, sources: Sequence[ImageSource]) -> None:
-        self._owner: dict[str, ImageSource] = {}
-        for source in sources:
-            for image_id in source.ids:
-                if image_id in self._owner:
-                    raise DataError(f"image {image_id} stands in two sources", hint="give each image once")
-                self._owner[image_id] = source
-        self._ids = tuple(sorted(self._owner))
+        self._sources = tuple(sources)
+        self._ids = tuple(sorted(chain.from_iterable(source.ids for source in sources)))
+        if not all(map(operator.lt, self._ids, islice(self._ids, 1, None))):  # of millions, so no loop in Python
+            twice = next(first for first, second in pairwise(self._ids) if first == second)
+            raise DataError(f"image {twice} stands in two sources", hint="give each image once")
 
     @property
     def ids(self) -> Sequence[str]:
@@ -82,20 +170,112 @@ class JoinedSource:
 
     def read(self, image_id: str) -> Image.Image:
         """Return the image of that id from the source that has it. Raises DataError as that source does."""
-        if image_id not in self._owner:
-            raise DataError(f"image {image_id!r} is in none of the sources", hint="take an id from their list")
-        return self._owner[image_id].read(image_id)
+        return self._source(image_id).read(image_id)
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """Return the image file of that id from the source that has it. Raises DataError as that source does."""
+        return self._source(image_id).read_bytes(image_id)
+
+    def _source(self, image_id: str) -> ImageSource:
+        for source in self._sources:  # shards are runs of ids, so that few are searched
+            if source.ids and source.ids[0] <= image_id <= source.ids[-1] and _place(source.ids, image_id) is not None:
+                return source
+        raise DataError(f"image {image_id!r} is in none of the sources", hint="take an id from their list")
 
 
-def open_images(first: Path, *more: Path) -> ImageSource:
-    """Return the images under ``first`` and ``more`` as one source.
+class SelectedSource:
+    """The images ``ids`` of a source, and no others.
 
     Raises
     ------
     DataError
-        If a path is no folder, holds no image, or two images share an id.
+        If the source lacks one of them.
     """
-    sources = [_open_one(path) for path in (first, *more)]
+
+    def __init__(self, source: ImageSource, ids: Iterable[str]) -> None:
+        wanted = set(ids)
+        missing = sorted(wanted.difference(source.ids))
+        if missing:
+            more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+            raise DataError(
+                f"{len(missing):,} of {len(wanted):,} images are missing: {', '.join(missing[:3])}{more}",
+                hint="add the folder or archive that holds them",
+            )
+        self._source = source
+        self._ids = tuple(sorted(wanted))
+
+    @classmethod
+    def matching(cls, source: ImageSource, pattern: re.Pattern[str], numbers: range | None = None) -> SelectedSource:
+        """Return the images whose whole id matches ``pattern`` and, if given, whose number is in ``numbers``.
+
+        The number of an id are the digits at its end: 25000 in Q25000. Two sets in one folder are told apart by it.
+
+        Raises
+        ------
+        DataError
+            If there is no such image.
+        """
+        ids = [i for i in source.ids if pattern.fullmatch(i) and (numbers is None or _number(i) in numbers)]
+        if not ids:
+            between = "" if numbers is None else f" with a number from {numbers.start} to {numbers.stop - 1}"
+            example = f", for example {source.ids[0]}" if source.ids else ""
+            raise DataError(
+                f"none of {len(source.ids):,} images is called {pattern.pattern}{between}",
+                hint=f"give the folder or archive of that set, not one of other images{example}",
+            )
+        return cls(source, ids)
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Return the ids selected, sorted by code point."""
+        return self._ids
+
+    def read(self, image_id: str) -> Image.Image:
+        """Return the image of that id from the source. Raises DataError also for an id that is not selected."""
+        _position(self._ids, image_id)
+        return self._source.read(image_id)
+
+    def read_bytes(self, image_id: str) -> bytes:
+        """Return the image file of that id from the source. Raises DataError also for an id that is not selected."""
+        _position(self._ids, image_id)
+        return self._source.read_bytes(image_id)
+
+
+def open_images(
+    first: Path, *more: Path, id_rule: IdRule = "stem", partial: bool = False, progress: Progress = silent
+) -> ImageSource:
+    """Return the images under ``first`` and ``more`` as one source.
+
+    Each is a folder, a zip, a tar, or the first piece of a split one (``.aa``), whose other pieces lie beside it; they
+    may be named too. What a file is, is told by its content.
+
+    Parameters
+    ----------
+    id_rule, partial, progress
+        As `ArchiveSource` takes them.
+
+    Raises
+    ------
+    DataError
+        If a path is none of these, holds no image, or two images share an id.
+    """
+    sources: list[ImageSource] = []
+    opened: set[Path] = set()
+    for path in (first, *more):
+        if path.is_file():
+            if path in opened:  # a later piece of an archive that is open
+                continue
+            parts = pieces(path)
+            opened.update(parts[1:])
+            sources.append(ArchiveSource(parts, id_rule=id_rule, partial=partial, progress=progress))
+        elif path.is_dir():
+            sources.append(FolderSource(path, id_rule=id_rule))
+        else:
+            found = "neither a file nor a folder" if path.exists() else "missing"
+            raise DataError(
+                f"{path}: {found}, expected a folder of images or a zip or tar archive",
+                hint="give the folder or archive that holds the images",
+            )
     return sources[0] if len(sources) == 1 else JoinedSource(sources)
 
 
@@ -110,57 +290,90 @@ def read_image(path: Path) -> Image.Image:
     DataError
         If the file is missing, no image of the accepted formats, truncated, or larger than `MAX_PIXELS` pixels.
     """
+    return _decoded(path, str(path))
+
+
+def decode_image(content: bytes, name: str) -> Image.Image:
+    """Return the image in ``content``, as `read_image` does. Raises DataError, which calls it ``name``."""
+    return _decoded(io.BytesIO(content), name)
+
+
+def _decoded(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            _check_size(path, image.size)
+        with Image.open(file, formats=FORMATS) as image:
+            _check_size(name, image.size)
             return image.convert("RGB")
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path}: more than {MAX_PIXELS:,} pixels ({error})", hint="scale the image down") from error
+        raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels ({error})", hint="scale the image down") from error
     except FileNotFoundError as error:
-        raise DataError(f"{path}: missing", hint="the folder changed while it was read; start again") from error
+        raise _gone(name) from error
     except Exception as error:
         # Decoders of hostile files raise anything: OSError, SyntaxError, ValueError, struct.error, MemoryError.
         reason = str(error) or type(error).__name__
-        raise DataError(f"{path}: no readable image ({reason})", hint="replace or remove the file") from error
+        raise DataError(f"{name}: no readable image ({reason})", hint="replace or remove the file") from error
 
 
-def _open_one(path: Path) -> ImageSource:
-    if not path.is_dir():
-        found = "a file" if path.exists() else "missing"
-        raise DataError(f"{path}: {found}, expected a folder of images", hint="give the folder that holds the images")
-    return FolderSource(path)
-
-
-def _index(folder: Path) -> dict[str, Path]:
-    paths: dict[str, Path] = {}
-    for path in _image_files(folder):
-        if path.stem in paths:
+def _named(where: str, names: Sequence[str], id_rule: IdRule) -> tuple[tuple[str, ...], list[int]]:
+    """Return the ids of the image files ``names``, sorted, and for each the place of its name."""
+    starts = _starts(names, id_rule)
+    ids = [name[start : name.rfind(".")] for name, start in zip(names, starts, strict=True)]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    for first, second in pairwise(order):
+        if ids[first] == ids[second]:
             raise DataError(
-                f"{folder}: two images have the id {path.stem}: {paths[path.stem].relative_to(folder)} and "
-                f"{path.relative_to(folder)}",
+                f"{where}: two images have the id {ids[first]}: {names[first]} and {names[second]}",
                 hint="ids are file names without suffix; rename or remove one",
             )
-        paths[path.stem] = path
-    if not paths:
+    if not ids:
         raise DataError(
-            f"{folder}: no images found", hint=f"expected files ending in {', '.join(sorted(SUFFIXES))}, at any depth"
+            f"{where}: no images found", hint=f"expected files ending in {', '.join(sorted(SUFFIXES))}, at any depth"
         )
-    return paths
+    return tuple(ids[place] for place in order), order
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
+def _starts(names: Sequence[str], id_rule: IdRule) -> list[int]:
+    """Return where the id begins in each of ``names``."""
+    if id_rule == "stem":
+        return [name.rfind("/") + 1 for name in names]
+    return [name.rfind("/", 0, max(0, name.rfind("/"))) + 1 for name in names]
+
+
+def _position(ids: Sequence[str], image_id: str) -> int:
+    position = _place(ids, image_id)
+    if position is None:
+        raise DataError(f"image {image_id!r} is not in this source", hint="take an id from its list")
+    return position
+
+
+def _place(ids: Sequence[str], image_id: str) -> int | None:
+    position = bisect_left(ids, image_id)
+    return position if position < len(ids) and ids[position] == image_id else None
+
+
+def _number(image_id: str) -> int | None:
+    digits = image_id[len(image_id.rstrip("0123456789")) :]
+    return int(digits) if 0 < len(digits) < 20 else None
+
+
+def _image_files(folder: Path) -> Iterator[str]:
+    """Yield the paths of the image files under ``folder``, relative to it, with slashes."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = Path(parent).relative_to(folder).as_posix()
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122
-                yield Path(parent, name)
+            if safe.is_image(name):
+                yield name if inside == "." else f"{inside}/{name}"
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _gone(name: Path | str) -> DataError:
+    return DataError(f"{name}: missing", hint="the folder changed while it was read; start again")
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise DataError(
-            f"{path}: {width} x {height} pixels, at most {MAX_PIXELS:,} are accepted", hint="scale the image down"
+            f"{name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are accepted", hint="scale the image down"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -12,6 +13,9 @@ from ndec_bench.data.split import SPLIT_FILE, Split
 from ndec_bench.errors import MissingDataError
 
 ROOT_VARIABLE = "NDEC_ROOT"
+SUBSET_PREFIX = "ndec-subset-"
+SUBSET_FILE = "subset.json"
+"""Beside a part of NDEC's references, taken with ``ndec-bench download ndec --subset``; it is written last."""
 
 
 def data_root(given: Path | None = None) -> Path:
@@ -26,7 +30,8 @@ def find_split(name: str, root: Path) -> Split:
     """Return the split called ``name``: a known one with its ground truth under ``root``, or a split folder.
 
     A split folder is the root itself, or its folder of that name. The names of known splits are theirs alone: a
-    folder that claims one is not asked.
+    folder that claims one is not asked. A subset of NDEC's references is NDEC with fewer reference images: whatever
+    is scored on it is partial.
 
     Raises
     ------
@@ -35,6 +40,8 @@ def find_split(name: str, root: Path) -> Split:
     """
     if name in known.KNOWN:
         return known.load(name, root)
+    if name.startswith(SUBSET_PREFIX) and (root / name / SUBSET_FILE).is_file():
+        return _subset(root / name)
     for folder in (root, root / name):
         if (folder / SPLIT_FILE).is_file():
             split = Split.from_folder(folder)
@@ -43,9 +50,16 @@ def find_split(name: str, root: Path) -> Split:
     raise MissingDataError(f"split {name!r} is not under {root}", hint=_how_to_get(name, root))
 
 
+def _subset(folder: Path) -> Split:
+    split = known.load("ndec", folder.parent)
+    return replace(split, image_sets={**split.image_sets, "references": folder / "images" / "references"})
+
+
 def _how_to_get(name: str, root: Path) -> str:
     if name == "ndec-mini-1":
         return f'make it with "ndec-bench mini build --out {root / name}"'
     if name == "ndec-mini-1-small":
         return f'make it with "ndec-bench mini build --size small --out {root / name}"'
+    if name == "ndec-val-1":
+        return 'make it with "ndec-bench download ndec-val"'
     return f"name its folder with --root or ${ROOT_VARIABLE}, or give --ground-truth GT.csv"

@@ -7,16 +7,19 @@ import io
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth, read_ids, sha256_of_lines
+from ndec_bench.data.images import open_images
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from ndec_bench.data.images import ImageSource
 
 SPLIT_FILE = "split.json"
 GROUND_TRUTH_FILE = "ground_truth.csv"
@@ -70,7 +73,10 @@ class Split:
     edits
         Query id to the names of the edits that made it; empty where the split does not know them.
     folder
-        Where the images lie, if they do.
+        Where the images of a split that was built lie.
+    images_root, image_sets
+        Data root of a known split, and by part (queries, references, train) the image set there, (data set, part), or
+        a folder that stands for it.
     images_sha256
         Digest of their decoded pixels, if the split records one.
     test
@@ -87,6 +93,8 @@ class Split:
     reference_ids: tuple[str, ...] | None = None
     edits: Mapping[str, tuple[str, ...]] | None = None
     folder: Path | None = None
+    images_root: Path | None = None
+    image_sets: Mapping[str, tuple[str, str] | Path] = field(default_factory=dict)
     images_sha256: str | None = None
     test: bool = True
     own_parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -195,17 +203,31 @@ class Split:
             source=str(folder / GROUND_TRUTH_FILE),
         )
 
-    def images(self, part: str) -> Path:
-        """Return the folder of images of ``part``: queries, references, background or train.
+    def open_images(self, part: str) -> ImageSource:
+        """Return the images of ``part`` (queries, references, background or train), read where they lie.
+
+        These are the folders of a split that was built, or the archives or folders of a known split under its data
+        root. Of a known split's queries only those of the split are in it, and all must be.
 
         Raises
         ------
         DataError
-            If the split has no images on disk or no such part.
+            If the split has no such images, or some of its queries are missing. MissingDataError if none are there.
         """
-        if self.folder is None or part not in IMAGE_FOLDERS:
+        if self.folder is not None and part in IMAGE_FOLDERS:
+            return open_images(self._folder(part))
+        place = self.image_sets.get(part)
+        if self.images_root is None or place is None:
             raise DataError(f"split {self.name}: no images of {part!r} are known", hint="give --images FOLDER")
-        folder = self.folder / "images" / part
+        # Here, because what lies on disk is told with the help of the known splits, which are made of this class.
+        from ndec_bench.data.images import SelectedSource
+        from ndec_bench.data.layouts import open_set
+
+        source = open_images(place) if isinstance(place, Path) else open_set(self.images_root, *place)
+        return SelectedSource(source, self.query_ids) if part == "queries" else source
+
+    def _folder(self, part: str) -> Path:
+        folder = Path(self.folder or "", "images", part)
         if not folder.is_dir():
             raise DataError(f"{folder}: missing", hint='build the split again, e.g. "ndec-bench mini build"')
         return folder

@@ -1,0 +1,138 @@
+"""The members of a zip, from its central directory, and the header in front of each."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndec_bench.archives import safe
+from ndec_bench.archives.headers import HeaderStream
+from ndec_bench.archives.members import DEFLATED, STORED, Listing, Members
+from ndec_bench.errors import DataError
+from ndec_bench.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from ndec_bench.archives.joined import JoinedFile
+
+LOCAL_HEADER = 30
+"""Bytes of a member's header before its name."""
+_LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_MAX_DIRECTORY = 512 * 2**20
+_ENCRYPTED = 0x1 | 0x40 | 0x2000
+_PATCHED = 0x20
+_UTF8 = 0x800
+_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def index_zip(file: JoinedFile, progress: Progress = silent) -> Members:
+    """Return the members of the zip ``file``, also of a ZIP64; those stored or deflated are accepted.
+
+    Raises
+    ------
+    DataError
+        If it is no zip, damaged or cut short, or holds what `safe` refuses, an encrypted member, another compression,
+        members that overlap or lie outside, or a name that stands twice.
+    """
+    stage = f"indexing {file.paths[0].name.removesuffix('.aa')}"
+    progress(stage, 0, file.size)
+    listing = Listing(file.name)
+    try:
+        with HeaderStream(file, _MAX_DIRECTORY) as stream, zipfile.ZipFile(stream) as archive:
+            end = archive.start_dir
+            infos = archive.infolist()
+            safe.check_count(file.name, len(infos))
+            _check_places(file, infos, end)
+            for info in infos:
+                _add(file.name, info, listing)
+    except DataError:
+        raise
+    except Exception as error:
+        # Directories made up by others make the parser raise anything, struct.error and OverflowError among it.
+        raise DataError(
+            f"{file.name}: no complete zip archive ({error or type(error).__name__})", hint="fetch it again"
+        ) from error
+    members = listing.members("zip")
+    progress(stage, file.size, file.size)
+    return members
+
+
+def is_zip(start: bytes) -> bool:
+    """Return whether ``start``, the first bytes of a file, begins a zip."""
+    return start.startswith(_STARTS)
+
+
+def parse_local_header(archive: str, content: bytes) -> tuple[str, int, int]:
+    """Return name, method and length of the header at the start of ``content``, which holds it to its name's end.
+
+    The length includes the name and the extra field.
+
+    Raises
+    ------
+    DataError
+        If there is no header, or it says that the member is encrypted.
+    """
+    try:
+        magic, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack_from(content)
+        raw = content[LOCAL_HEADER : LOCAL_HEADER + name_length]
+        if magic != _STARTS[0] or len(raw) < name_length:
+            raise ValueError("no member begins here")
+        name = safe.plain_name(archive, _text(raw, flags))
+    except (struct.error, ValueError) as error:
+        raise DataError(f"{archive}: damaged header ({error})", hint="fetch the archive again") from error
+    if flags & _ENCRYPTED:
+        raise safe.refusal(archive, name, "encrypted")
+    return name, method, LOCAL_HEADER + name_length + extra_length
+
+
+def _add(archive: str, info: zipfile.ZipInfo, listing: Listing) -> None:
+    # orig_filename is the name as stored: the other one is cut at a NUL and may come from an extra field.
+    raw = info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
+    name = safe.plain_name(archive, _text(raw, info.flag_bits))
+    if info.orig_filename.endswith("/"):
+        return
+    mode = info.external_attr >> 16
+    if info.create_system == 3 and (mode & 0o170000) not in {0, 0o100000}:
+        raise safe.refusal(archive, name, "a link or a device, expected files and folders only")
+    if info.flag_bits & _ENCRYPTED:
+        raise safe.refusal(archive, name, "encrypted")
+    if info.compress_type not in {STORED, DEFLATED} or info.flag_bits & _PATCHED:
+        raise safe.refusal(archive, name, f"compressed by method {info.compress_type}, expected stored or deflated")
+    if info.compress_type == STORED and info.file_size != info.compress_size:
+        raise safe.refusal(archive, name, f"{info.compress_size:,} bytes stored, but {info.file_size:,} told")
+    if not name:
+        raise safe.refusal(archive, name, "a file without a name")
+    listing.add(
+        name,
+        info.header_offset,
+        size=info.file_size,
+        stored=info.compress_size,
+        method=info.compress_type,
+        crc=info.CRC,
+    )
+
+
+def _text(raw: bytes, flags: int) -> str:
+    """Return the name ``raw`` as text: UTF-8 where it is that, since Info-ZIP does not always say so; else cp437."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        if flags & _UTF8:
+            raise
+        return raw.decode("cp437")
+
+
+def _check_places(file: JoinedFile, infos: list[zipfile.ZipInfo], end: int) -> None:
+    """Raise DataError if two members share bytes, or one reaches past ``end``, where the directory begins."""
+    if not infos:
+        return
+    starts = np.array([info.header_offset for info in infos], dtype=np.int64)
+    lengths = np.array([LOCAL_HEADER + len(info.orig_filename) + info.compress_size for info in infos], dtype=np.int64)
+    order = np.argsort(starts, kind="stable")
+    limits = np.append(starts[order][1:], end)
+    wrong = np.flatnonzero((starts[order] < 0) | (starts[order] + lengths[order] > limits))
+    if len(wrong):
+        name = infos[order[wrong[0]]].orig_filename
+        raise safe.refusal(file.name, name, "overlaps the next member or lies outside the archive")

@@ -1,0 +1,186 @@
+"""``ndec-bench download``: the data of NDEC and DISC21, and weights of baselines."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ndec_bench.cli import console
+from ndec_bench.cli.download_view import show_plan, show_report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ndec_bench.download.links import Links
+    from ndec_bench.download.order import Order, Report
+    from ndec_bench.download.plan import Plan
+
+DEFAULT_RATE = 25.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(download)
+
+
+def download(
+    dataset: Annotated[str, typer.Argument(help="ndec, disc21, ndec-val or weights.", metavar="DATASET")],
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Parts, all by default. ndec: ground-truth, queries, references, negative-pairs, training. disc21: "
+            "ground-truth, dev-queries, final-queries, references, training. weights: names of weights.",
+            metavar="[PART]...",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show files, sizes, licences, disk and time; fetch nothing.")
+    ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data root; by default $NDEC_ROOT, else the platform's data folder.", metavar="DIR", show_default=False
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Files fetched at a time.", min=1, max=64)] = 4,
+    yes: Annotated[bool, typer.Option("--yes", help="Accept the licences that are shown, and start.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use no network: check what is there, say what is missing.")
+    ] = False,
+    links: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file with the signed links of Meta's page, copied after its licence was accepted.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    origin: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Take archives or unpacked images that are already in this folder, in any common layout, in place.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            help="Of ndec: instead of all references the matched ones and N others, out of the remote archives.",
+            metavar="matched+N",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the subset.", min=0)] = 0,
+    rate: Annotated[float, typer.Option(help="Rate in MB/s for the time that is shown.", min=0.001)] = DEFAULT_RATE,
+    json: Annotated[bool, typer.Option("--json", help="Print the plan or the outcome as JSON.")] = False,
+) -> None:
+    """Fetch data once: resumed, verified, laid out under one root.
+
+    A run that was stopped, cut or killed goes on where it was when the same command is run again. A file that has its
+    final name is whole and verified; nothing is unpacked, baselines read images out of the archives.
+    """
+    from ndec_bench.data.roots import data_root
+    from ndec_bench.download.order import order
+
+    where = data_root(root)
+    wanted = order(dataset, parts or [], subset=subset, seed=seed)
+    signed = _links(links)
+    if origin is not None:
+        _adopt(origin, where, dry_run=dry_run)
+    plan = wanted.plan(where)
+    if dry_run:
+        show_plan(plan, rate * 1e6, as_json=json)
+        return
+    if offline:
+        _refuse_missing(plan)
+    elif plan.missing:
+        show_plan(plan, rate * 1e6, to_stderr=True)
+        _consent(plan, yes=yes)
+    with _interruptible():
+        report = _carry_out(wanted, plan, signed, jobs)
+    show_report(report, as_json=json)
+
+
+def _links(path: Path | None) -> Links | None:
+    from ndec_bench.download.links import read_links
+
+    return None if path is None else read_links(path)
+
+
+def _adopt(origin: Path, root: Path, *, dry_run: bool) -> None:
+    """Take what lies under ``origin`` into the data root, in place, and say what was found."""
+    from ndec_bench.data import layouts
+
+    found = layouts.recognise(origin)
+    for warning in found.warnings:
+        console.note(f"warning: {warning}")
+    if dry_run:
+        for line in found.describe():
+            console.note(f"would take: {line}")
+        return
+    for adopted in layouts.adopt(found, root):
+        console.note(f"taken: {adopted.describe()}")
+
+
+def _refuse_missing(plan: Plan) -> None:
+    from ndec_bench.errors import MissingDataError
+
+    missing = [planned.file.name for planned in plan.missing if not planned.file.optional]
+    if missing:
+        names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} others" if len(missing) > 5 else "")
+        raise MissingDataError(
+            f"not under {plan.root}: {names}", hint="run without --offline, or take them from a folder with --from DIR"
+        )
+
+
+def _carry_out(wanted: Order, plan: Plan, links: Links | None, jobs: int) -> Report:
+    from ndec_bench.cli.transfers import transfers
+    from ndec_bench.data.trust import accept
+    from ndec_bench.download.jobs import Run, locked
+    from ndec_bench.download.order import carry_out
+
+    with locked(plan.root):
+        if plan.missing:
+            accept(plan.root, tuple(licence.key for licence in plan.to_accept))
+        with transfers({planned.file.name: planned.file.bytes for planned in plan.missing}) as progress:
+            return carry_out(wanted, plan, Run(plan.root, links=links, progress=progress), jobs=jobs)
+
+
+def _consent(plan: Plan, *, yes: bool) -> None:
+    """Ask for the licences that are not accepted yet. Raises UsageError without an answer, InterruptedRun on a no."""
+    from ndec_bench.errors import InterruptedRun, UsageError
+
+    if not plan.to_accept:
+        return
+    names = " and ".join(licence.title for licence in plan.to_accept)
+    if yes:
+        console.note(f"accepted with --yes: {names}")
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"not accepted: {names}", hint="read them, then run again with --yes")
+    sys.stderr.write(f"Do you accept {names}? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise InterruptedRun("not accepted; nothing was fetched")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end the run as Ctrl-C does: files are closed, what was received is kept."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

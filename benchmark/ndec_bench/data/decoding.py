@@ -1,0 +1,111 @@
+"""Every image of a source decoded once, in parallel, with a journal so that a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from ndec_bench.data.ground_truth import sha256_of_lines
+from ndec_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ndec_bench.data.images import ImageSource
+    from ndec_bench.data.layouts import Holding
+    from ndec_bench.progress import Progress
+
+JOURNAL = ".ndec-bench.verified.jsonl"
+_BLOCK = 1_000
+
+
+def decode_all(
+    source: ImageSource, root: Path, name: str, holding: Holding | None, *, jobs: int | None, progress: Progress
+) -> dict[str, str]:
+    """Return the images of ``source`` that do not decode, id to reason; every other one does.
+
+    Blocks of 1,000 images that were decoded before, from the same files, are not decoded again: the journal under
+    ``root`` lists them. A kill costs at most the block at work.
+
+    Parameters
+    ----------
+    source
+        Images.
+    root
+        Where the journal lies.
+    name
+        Name of the set, in the journal and for progress.
+    holding
+        The files it is read from: other ones, or changed ones, are decoded anew.
+    jobs
+        Threads; None for one per core.
+
+    Raises
+    ------
+    DataError
+        If the journal cannot be written.
+    """
+    identity = _identity(name, holding, source)
+    done = _journal(root / JOURNAL, identity)
+    failures = {image: reason for block in done.values() for image, reason in block.items()}
+    ids = source.ids
+    starts = range(0, len(ids), _BLOCK)
+    stage = f"decoding {name}"
+    progress(stage, sum(min(_BLOCK, len(ids) - at) for at in starts if at in done), len(ids))
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        count = sum(min(_BLOCK, len(ids) - at) for at in starts if at in done)
+        for at in (at for at in starts if at not in done):
+            block = ids[at : at + _BLOCK]
+            broken = {image: reason for image, reason in pool.map(lambda image: _try(source, image), block) if reason}
+            _append(root / JOURNAL, identity, at, broken)
+            failures |= broken
+            count += len(block)
+            progress(stage, count, len(ids))
+    return failures
+
+
+def _try(source: ImageSource, image: str) -> tuple[str, str]:
+    try:
+        source.read(image)
+    except DataError as error:
+        return image, error.message
+    return image, ""
+
+
+def _identity(name: str, holding: Holding | None, source: ImageSource) -> str:
+    """Return a digest that changes with the files that hold the images, and with their ids."""
+    lines = [name, str(len(source.ids)), source.ids[0], source.ids[-1]]
+    for path in holding.paths if holding is not None else ():
+        state = path.stat()
+        lines.append(f"{path} {state.st_size} {state.st_mtime_ns}")
+    return sha256_of_lines(lines)
+
+
+def _journal(path: Path, identity: str) -> dict[int, dict[str, str]]:
+    """Return the blocks of this identity that are done, by their start; a torn last line is passed over."""
+    done: dict[int, dict[str, str]] = {}
+    try:
+        lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return done
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            if entry["of"] == identity and isinstance(entry["at"], int):
+                done[entry["at"]] = {str(image): str(reason) for image, reason in entry["broken"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return done
+
+
+def _append(path: Path, identity: str, at: int, broken: dict[str, str]) -> None:
+    line = json.dumps({"of": identity, "at": at, "broken": broken}, sort_keys=True)
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            # A line feed first: after a kill the last line may be torn.
+            file.write(f"\n{line}\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})", hint="check the data root") from error

@@ -1,0 +1,1 @@
+"""From remote files to verified files under the data root: sources, ranges, jobs, trust."""

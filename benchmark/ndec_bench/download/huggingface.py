@@ -1,0 +1,110 @@
+"""Files on the Hugging Face hub: its library resolves them, our downloader fetches the bytes.
+
+The library's own download of a large file starts again from zero when the process is killed (huggingface_hub 2.4), so
+only its answer is used: address, size, and the SHA-256 under which the hub stores it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ndec_bench.download.location import Location
+from ndec_bench.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ndec_bench.data.registry import Source
+    from ndec_bench.download.ranges import Policy
+
+_ADDRESS = re.compile(r"(datasets|models)/([^/@]+/[^/@]+)@([^/]+)/(.+)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TYPES = {"datasets": "dataset", "models": "model"}
+
+
+def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, str] = os.environ) -> Location:
+    """Return where the hub keeps the file of ``source`` at its pinned revision, with size and SHA-256.
+
+    ``HF_ENDPOINT`` names another hub, ``HF_TOKEN`` or a stored token signs in. The token goes to the hub alone.
+
+    Parameters
+    ----------
+    name
+        Name of the file for messages.
+    source
+        Its ``address`` is ``datasets/OWNER/NAME@REVISION/PATH``.
+    policy
+        How long to wait for an answer.
+
+    Raises
+    ------
+    NetworkError
+        If the hub does not answer, does not know the file at that revision, or does not let this user have it.
+    """
+    # Loaded here: the library takes a quarter of a second to import.
+    from huggingface_hub import HfFileMetadata, get_hf_file_metadata, get_token, hf_hub_url
+
+    parts = _ADDRESS.fullmatch(source.address)
+    if parts is None:
+        raise ValueError(f"{source.address} is no address on the hub")
+    kind, repository, revision, path = parts.groups()
+    endpoint = environ.get("HF_ENDPOINT", "").rstrip("/") or None
+    url = hf_hub_url(repository, path, repo_type=_TYPES[kind], revision=revision, endpoint=endpoint)
+    token = get_token()
+    try:
+        found: HfFileMetadata = get_hf_file_metadata(
+            url, token=token or False, timeout=policy.connect_timeout, endpoint=endpoint, retry_on_errors=True
+        )
+    except Exception as error:
+        raise _told(name, url, error) from error
+    if found.commit_hash is not None and found.commit_hash != revision:
+        raise NetworkError(
+            f"{name}: {_host(url)} answers for revision {found.commit_hash[:40]}, asked for {revision}",
+            hint="use a hub or mirror that has the pinned revision",
+        )
+    own = _origin(found.location) == _origin(url)
+    etag = (found.etag or "").lower()
+    return Location(
+        url=found.location,
+        bytes=found.size,
+        sha256=etag if _SHA256.fullmatch(etag) else None,
+        headers={"Authorization": f"Bearer {token}"} if token and own else {},
+    )
+
+
+def _told(name: str, url: str, error: Exception) -> NetworkError:
+    from huggingface_hub import errors
+
+    host = _host(url)
+    again = "check the connection and run again: it goes on where it stopped"
+    if isinstance(error, errors.GatedRepoError):
+        return NetworkError(
+            f"{name}: {host} wants its terms accepted there first", hint="sign in there, accept them, and set HF_TOKEN"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return NetworkError(
+            f"{name}: {host} does not know the repository, or not for this user",
+            hint="check HF_ENDPOINT and HF_TOKEN, or use a mirror (docs/data.md)",
+        )
+    if isinstance(error, (errors.RevisionNotFoundError, errors.EntryNotFoundError)):
+        return NetworkError(
+            f"{name}: {host} no longer has it at the pinned revision", hint="use a mirror, see docs/data.md"
+        )
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return NetworkError(f"{name}: HF_HUB_OFFLINE forbids asking {host}", hint="unset it, or use --from DIR")
+    if isinstance(error, errors.HfHubHTTPError):
+        status = getattr(error.response, "status_code", "an error")
+        return NetworkError(f"{name}: {host} answered with status {status}", hint=again)
+    return NetworkError(f"{name}: {host} does not answer ({type(error).__name__})", hint=again)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
