@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ndec_bench.data.registry import ImageSet, RemoteFile
+    from ndec_bench.data.trust import Trusted
 
 _CONTEXT: dict[str, object] = {
     "@language": "en",
@@ -27,6 +28,7 @@ _CONTEXT: dict[str, object] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -46,6 +48,7 @@ _CONTEXT: dict[str, object] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -69,6 +72,10 @@ _ABOUT = {
     "disc21_dev_queries": "The 50,000 dev queries of DISC21.",
     "disc21_final_queries": "The 50,000 final queries of DISC21.",
 }
+_DESCRIPTION = (
+    "Benchmark for practical image copy detection. A query is an edited copy of one of 1,000,000 references, or it is "
+    "not; 24,252 of the 49,252 queries are hard negatives, which look like a reference and are copies of nothing."
+)
 _CITE = (
     "@inproceedings{wang2023benchmark, title={A Benchmark and Asymmetrical-Similarity Learning for Practical Image "
     "Copy Detection}, author={Wang, Wenhao and Sun, Yifan and Yang, Yi}, booktitle={AAAI}, year={2023}}"
@@ -76,11 +83,10 @@ _CITE = (
 
 
 def croissant(root: Path) -> dict[str, object]:
-    """Return the Croissant description of NDEC and the images it needs, as they lie under ``root``.
+    """Return the Croissant description of NDEC, with DISC21's images, as they lie under ``root``.
 
-    Described is what is there, and NDEC's own files and the references even where they are not. A digest is that of
-    the registry or of the trust file. A file that was never at hand has none, which the format demands: it is described
-    without, and its ``description`` says so, rather than with an invented one.
+    Described is what is there. A digest is that of the registry or of the trust file; the format demands one of every
+    file, so a file that was never at hand is named in the description and not described.
 
     Raises
     ------
@@ -88,25 +94,20 @@ def croissant(root: Path) -> dict[str, object]:
         If the trust file or the record of folders is damaged.
     """
     trust = read_trust(root).files
-    sets = [name for name in _NAMES if name[0] == "ndec" or name[1] == "references" or layouts.find(root, *name)]
-    parts = {*sets, ("ndec", "ground-truth"), ("disc21", "dev-ground-truth")}
-    files = [file for file in remote_files() if (file.dataset, file.part) in parts]
-    digests = {
-        file.name: file.sha256 or getattr(trust.get(f"{file.dataset}/{file.name}"), "sha256", None) for file in files
-    }
-    sizes = {file.name: getattr(trust.get(f"{file.dataset}/{file.name}"), "bytes", None) for file in files}
+    sets = [name for name in _NAMES if layouts.find(root, *name) is not None]
+    every = [file for file in remote_files() if file.dataset != "weights"]
+    files = [file for file in every if f"{file.dataset}/{file.name}" in trust and file.path(root).is_file()]
+    absent = [file.name for file in every if file not in files and file.dataset == "ndec"]
+    truth = [name for name in known.KNOWN["ndec"].files if name in {file.name for file in files}]
+    described = {_NAMES[name] for name in sets}
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "NDEC",
-        "description": (
-            "Benchmark for practical image copy detection. A query is an edited copy of one of 1,000,000 references, "
-            "or it is not; 24,252 of the 49,252 queries are hard negatives, which look like a reference and are copies "
-            "of nothing."
-        ),
+        "description": _DESCRIPTION + (f" Not at hand, and not described: {', '.join(absent)}." if absent else ""),
         "url": "https://github.com/WangWenhao0716/ASL",
-        "license": [licences()[key].url for key in sorted({file.licence for file in files})],
+        "license": [licences()[key].url for key in ("CC-BY-NC-4.0", "DISC21")],
         "citeAs": _CITE,
         "creator": [{"@type": "sc:Person", "name": name} for name in ("Wenhao Wang", "Yifan Sun", "Yi Yang")],
         "datePublished": "2023-06-26",
@@ -114,45 +115,44 @@ def croissant(root: Path) -> dict[str, object]:
         "isLiveDataset": False,
         "keywords": ["image copy detection", "hard negatives", "DISC21", "ISC2021"],
         "distribution": [
-            *(_file(file, digests[file.name], sizes[file.name]) for file in files),
+            *(_file(file, trust[f"{file.dataset}/{file.name}"]) for file in files),
             *(_images(name, files) for name in sets),
         ],
-        "recordSet": [*(_image_records(name) for name in sets), _truth_records()],
+        "recordSet": [
+            *(_image_records(name) for name in sets),
+            *([_truth_records(truth[0], described)] if truth else []),
+        ],
         "rai:personalSensitiveInformation": "Photographs, from YFCC100M and elsewhere; people may be seen in them.",
         "rai:dataUseCases": "Research on image copy detection. Nothing may be trained or selected on the queries.",
     }
 
 
-def _file(file: RemoteFile, digest: str | None, size: int | None) -> dict[str, object]:
+def _file(file: RemoteFile, trusted: Trusted) -> dict[str, object]:
     entry: dict[str, object] = {
         "@type": "cr:FileObject",
         "@id": file.name,
         "name": file.name,
         "contentUrl": file.sources[0].url,
-        "contentSize": f"{size or file.bytes} B",
+        "contentSize": f"{trusted.bytes} B",
         "encodingFormat": _FORMATS.get(file.unpack, "text/csv"),
         "license": licences()[file.licence].url,
+        "sha256": trusted.sha256,
     }
-    notes = [] if file.bytes_exact or size else ["The size is an estimate."]
-    if digest is None:
-        notes.append("No digest is published, and the file was not at hand when this was written.")
-    else:
-        entry["sha256"] = digest
     if file.unpack == "tar-chunk":
-        notes.append("A raw piece of one tar archive: aa, ab and ac are read one after the other.")
-    return entry | ({"description": " ".join(notes)} if notes else {})
+        entry["description"] = "A raw piece of one tar archive: aa, ab and ac are read one after the other."
+    return entry
 
 
 def _images(name: tuple[str, str], files: list[RemoteFile]) -> dict[str, object]:
     holders = [{"@id": file.name} for file in files if (file.dataset, file.part) == name]
-    return {
+    entry: dict[str, object] = {
         "@type": "cr:FileSet",
         "@id": f"{_NAMES[name]}_images",
         "name": f"{_NAMES[name]}_images",
-        "containedIn": holders if len(holders) > 1 else holders[0],
         "encodingFormat": "image/jpeg",
-        "includes": "**/*.jpg",
+        "includes": "**/*.jpg" if holders else f"{image_sets()[name].folder}/**/*.jpg",
     }
+    return entry | ({"containedIn": holders if len(holders) > 1 else holders[0]} if holders else {})
 
 
 def _image_records(name: tuple[str, str]) -> dict[str, object]:
@@ -193,19 +193,19 @@ def _id_pattern(images: ImageSet) -> str:
     return rf"^({images.id})\.jpg$" if images.id else r"([0-9]+/[^/]+)\.[a-zA-Z]+$"
 
 
-def _truth_records() -> dict[str, object]:
+def _truth_records(file: str, described: set[str]) -> dict[str, object]:
     """Return the true pairs: one row per query, the reference empty where the query is a copy of nothing."""
-    (name,) = known.KNOWN["ndec"].files
 
     def column(own: str, about: str, points_to: str) -> dict[str, object]:
+        target = {"references": {"field": {"@id": f"{points_to}/id"}}} if points_to in described else {}
         return {
             "@type": "cr:Field",
             "@id": f"ground_truth/{own}",
             "name": own,
             "description": about,
             "dataType": "sc:Text",
-            "source": {"fileObject": {"@id": name}, "extract": {"column": own}},
-            "references": {"field": {"@id": f"{points_to}/id"}},
+            "source": {"fileObject": {"@id": file}, "extract": {"column": own}},
+            **target,
         }
 
     return {

@@ -7,24 +7,20 @@ no answer is read without a limit, and what a source says about itself is checke
 
 from __future__ import annotations
 
-import email.utils
-import html
 import random
-import re
 import ssl
 import threading
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from http import HTTPStatus
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.exceptions import HTTPError
 
+from ndec_bench.download.answer import Answer, Failure, Gone, Transient, retry_after
+from ndec_bench.download.wording import AGAIN, OTHER, follows_from, host_of, name_of, phrase, reason
 from ndec_bench.errors import InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
@@ -35,10 +31,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _GONE = frozenset({401, 403, 404, 410})
 _TRY_AGAIN = frozenset({408, 425, 429, *range(500, 600)} - {501, 505})
-_PAGE = 1 << 16
 _MOST_BYTES_PER_READ = 1 << 20
-_AGAIN = "check the connection and run again: it goes on where it stopped"
-_OTHER = "try again later or use another source"
 
 
 @dataclass(frozen=True)
@@ -87,113 +80,6 @@ class Policy:
 
 
 DEFAULT_POLICY = Policy()
-
-
-class Failure(Exception):  # noqa: N818 -- never leaves this package
-    """One try failed in a way that another may not; ``reason`` says how, the host included."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Transient(Failure):
-    """The source or the connection has a bad moment; ``wait`` is what the server asked for, in seconds."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-class Gone(Failure):
-    """The address does not serve the file (any more): 401, 403, 404, 410."""
-
-
-@dataclass(frozen=True)
-class ContentRange:
-    """A Content-Range header: first and last byte, None in an answer 416, and the size of the file, None for ``*``."""
-
-    first: int | None
-    last: int | None
-    total: int | None
-
-
-class Answer:
-    """A response with status 200, 206 or 416, its headers read strictly and its body in small pieces."""
-
-    def __init__(self, response: requests.Response, exchange: Exchange) -> None:
-        self._response = response
-        self._exchange = exchange
-        self.status = response.status_code
-        self.host = host_of(response.url)
-        self.etag = _clean(response.headers.get("ETag"))
-        self.last_modified = _clean(response.headers.get("Last-Modified"))
-        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        self.chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-
-    @property
-    def length(self) -> int | None:
-        """Return the bytes of the body as Content-Length gives them; None if it does not."""
-        found = re.fullmatch(r"[0-9]{1,18}", self._response.headers.get("Content-Length", "").strip())
-        return int(found[0]) if found and not self.chunked else None
-
-    @property
-    def content_range(self) -> ContentRange | None:
-        """Return the Content-Range; None if there is none that can be read."""
-        text = self._response.headers.get("Content-Range", "").strip()
-        found = re.fullmatch(r"bytes\s+(?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)", text)
-        if not found:
-            return None
-        first, last = (int(found[1]), int(found[2])) if found[1] else (None, None)
-        return ContentRange(first, last, None if found[3] == "*" else int(found[3]))
-
-    def fail(self, found: str, hint: str = _OTHER) -> NetworkError:
-        """Return the error that says what this host did."""
-        return self._exchange.error(f"{self.host} {found}", hint)
-
-    def check(self) -> None:
-        """Raise NetworkError for a body that is no plain file: encoded, in several parts, or a web page."""
-        encoding = self._response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in {"", "identity"}:
-            raise self.fail(f"sent it with Content-Encoding {_shown(encoding)}, expected the file as it is")
-        if self.content_type.startswith("multipart/"):
-            raise self.fail("answered with several parts, expected one range of bytes")
-        if self.content_type in {"text/html", "application/xhtml+xml"}:
-            raise self.web_page(b"")
-
-    def web_page(self, begin: bytes) -> NetworkError:
-        """Return the error for a web page in place of the file, with its title; ``begin`` is what was read of it."""
-        page = bytearray(begin)
-        with suppress(Transient):  # the title, if it came, says enough
-            for piece in self.pieces():
-                page += piece
-                if len(page) >= _PAGE or b"</title" in page.lower():
-                    break
-        return self.fail(f"sent a web page{_title(bytes(page))}, expected the file", "open the source in a browser")
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the body as it arrives, at most ``policy.piece`` bytes at a time.
-
-        Raises
-        ------
-        Transient
-            If the connection breaks, times out or is too slow.
-        InterruptedRun
-            If the run is stopped.
-        """
-        pace = _Pace(self._exchange.policy, self.host)
-        while True:
-            try:
-                # Not read(): that waits until a piece is full, and what it holds is lost when the process is killed.
-                piece = self._response.raw.read1(self._exchange.policy.piece, decode_content=False)
-            except (HTTPError, HTTPException, OSError, ValueError) as error:
-                self._exchange.check_stop()
-                raise Transient(f"{self.host} {_phrase(error)}") from None
-            self._exchange.check_stop()
-            if not piece:
-                return
-            pace.take(len(piece))
-            yield piece
 
 
 class Exchange:
@@ -296,7 +182,7 @@ class Exchange:
                     return
                 hops += 1
                 if hops > self.policy.redirects:
-                    raise self.error(f"{host_of(url)} redirects more than {self.policy.redirects} times", _OTHER)
+                    raise self.error(f"{host_of(url)} redirects more than {self.policy.redirects} times", OTHER)
                 url = self._next(url, target)
 
     @contextmanager
@@ -310,7 +196,7 @@ class Exchange:
             raise self._refusal(url, error) from None
         except (HTTPError, HTTPException, OSError, ValueError) as error:
             self.check_stop()
-            raise Transient(f"{host_of(url)} {_phrase(error)}") from None
+            raise Transient(f"{host_of(url)} {phrase(error)}") from None
         with response, self._hang_up_on_stop(response):
             yield response
 
@@ -339,10 +225,10 @@ class Exchange:
             following = urljoin(url, target)
             downgrade = urlsplit(url).scheme == "https" and urlsplit(following).scheme == "http"
         except ValueError:
-            raise self.error(f"{host_of(url)} redirects to an address that cannot be read", _OTHER) from None
+            raise self.error(f"{host_of(url)} redirects to an address that cannot be read", OTHER) from None
         if downgrade:
             raise self.error(
-                f"{host_of(url)} redirects from https to http ({host_of(following)}), which is refused", _OTHER
+                f"{host_of(url)} redirects from https to http ({host_of(following)}), which is refused", OTHER
             )
         return following
 
@@ -350,29 +236,29 @@ class Exchange:
         status, host = response.status_code, host_of(response.url)
         if status in {200, 206, 416}:
             return
-        found = f"{host} answered {status}{_reason(status)}"
+        found = f"{host} answered {status}{reason(status)}"
         if status in _GONE:
             raise Gone(found)
         if status in _TRY_AGAIN:
             raise Transient(found, retry_after(response.headers.get("Retry-After")))
-        raise self.error(f"{found}, expected the file", _OTHER)
+        raise self.error(f"{found}, expected the file", OTHER)
 
     def _refusal(self, url: str, error: requests.RequestException) -> Exception:
-        found = f"{host_of(url)} {_phrase(error)}"
-        if _cause(error, ssl.SSLCertVerificationError):
+        found = f"{host_of(url)} {phrase(error)}"
+        if follows_from(error, ssl.SSLCertVerificationError):
             return self.error(
                 f"the certificate of {host_of(url)} is not valid here",
                 "check the clock; behind a proxy that replaces certificates, set REQUESTS_CA_BUNDLE",
             )
         if isinstance(error, ValueError):  # requests' mark of an address or header that it cannot send
-            return self.error(f"the address at {host_of(url)} cannot be asked ({type(error).__name__})", _OTHER)
+            return self.error(f"the address at {host_of(url)} cannot be asked ({type(error).__name__})", OTHER)
         return Transient(found)
 
     def _wait(self, failure: Transient) -> None:
         self._failures += 1
         policy = self.policy
         if self._failures >= policy.attempts:
-            raise self.error(f"{failure.reason}; {self._failures} tries in a row brought nothing new", _AGAIN)
+            raise self.error(f"{failure.reason}; {self._failures} tries in a row brought nothing new", AGAIN)
         if failure.wait is not None and failure.wait > policy.longest_retry_after:
             raise self.error(
                 f"{failure.reason} and asks to wait {failure.wait:,.0f} s, at most {policy.longest_retry_after:,.0f} s "
@@ -385,7 +271,7 @@ class Exchange:
 
     def _ask_again(self, found: str) -> None:
         if self._asked_again:
-            raise self.error(f"{found}, again after its address was renewed", _OTHER)
+            raise self.error(f"{found}, again after its address was renewed", OTHER)
         self._asked_again = True
         self.location = self._resolve()
 
@@ -410,79 +296,6 @@ class Exchange:
             watcher.join()
 
 
-class _Pace:
-    def __init__(self, policy: Policy, host: str) -> None:
-        self._policy = policy
-        self._host = host
-        self._since = time.monotonic()
-        self._count = 0
-
-    def take(self, count: int) -> None:
-        self._count += count
-        passed = time.monotonic() - self._since
-        if passed < self._policy.slow_for:
-            return
-        if self._count < self._policy.slowest * passed:
-            raise Transient(f"{self._host} sends less than {self._policy.slowest:,} bytes per second")
-        self._since, self._count = time.monotonic(), 0
-
-
-def retry_after(text: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for, given as seconds or as a date; None if unreadable."""
-    if text is None:
-        return None
-    if re.fullmatch(r"\s*[0-9]{1,9}\s*", text):
-        return float(text)
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except (ValueError, OverflowError, TypeError):
-        return None
-    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
-
-
-def host_of(url: str | None) -> str:
-    """Return the host of an address for messages: nothing of it that could be a secret, and no control characters."""
-    try:
-        host = urlsplit(url or "").hostname or "the source"
-    except ValueError:
-        host = "the source"
-    return _shown(host)
-
-
-def looks_like_html(begin: bytes) -> bool:
-    """Return whether a file that begins so is a web page."""
-    text = begin.removeprefix(b"\xef\xbb\xbf").lstrip()[:64].lower()
-    return text.startswith((b"<!doctype html", b"<html", b"<head", b"<script"))
-
-
-def name_of(url: str) -> str:
-    """Return the last part of an address's path for messages, where no better name is known."""
-    try:
-        name = unquote(urlsplit(url).path).rpartition("/")[2]
-    except ValueError:
-        name = ""
-    return _shown(name) or "the file"
-
-
-def _title(page: bytes) -> str:
-    found = re.search(rb"<title[^>]{0,200}>(.{0,2000}?)</title", page, re.IGNORECASE | re.DOTALL)
-    title = _shown(html.unescape(found[1].decode("utf-8", "replace"))) if found else ""
-    return f' titled "{title}"' if title else ""
-
-
-def _shown(text: str) -> str:
-    """Return text from outside for a message: printable, on one line, short."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in text)
-    words = " ".join(plain.split()).replace('"', "'")
-    return words if len(words) <= 80 else f"{words[:79]}…"
-
-
-def _clean(value: str | None) -> str | None:
-    text = (value or "").strip()
-    return text if 0 < len(text) <= 256 and text.isascii() and text.isprintable() else None
-
-
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
@@ -492,34 +305,3 @@ def _keep(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _reason(status: int) -> str:
-    try:
-        return f" {HTTPStatus(status).phrase}"
-    except ValueError:
-        return ""
-
-
-def _phrase(error: BaseException) -> str:
-    """Return what happened, in words; never the text of the error, which may hold the signed address."""
-    for kinds, words in (
-        ((NameResolutionError,), "is not known by that name"),
-        ((requests.exceptions.ProxyError,), "cannot be reached through the proxy"),
-        ((ConnectionRefusedError,), "refuses connections"),
-        ((requests.exceptions.ConnectTimeout,), "does not answer"),
-        ((TimeoutError, requests.exceptions.Timeout), "sent nothing more in time"),
-        ((ssl.SSLError,), "broke the encrypted connection"),
-    ):
-        if any(_cause(error, kind) for kind in kinds):
-            return words
-    return "broke the connection"
-
-
-def _cause(error: BaseException, kind: type[BaseException]) -> bool:
-    """Return whether ``error`` is, wraps or follows from an error of that kind."""
-    seen: list[object] = [error]
-    for item in seen:  # grows while it is read
-        if isinstance(item, kind):
-            return True
-        if isinstance(item, BaseException) and len(seen) < 64:
-            seen += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
-    return False

@@ -144,7 +144,9 @@ def planned(file: RemoteFile, root: Path) -> Planned:
     if held is not None:
         return Planned(file, path, "missing", 0, held)
     if path.is_file():
-        return Planned(file, path, "present", path.stat().st_size)
+        size = path.stat().st_size
+        known = {} if file.bytes_exact else {"bytes": max(size, 1), "bytes_exact": True}
+        return Planned(file.model_copy(update=known), path, "present", size)
     part = part_of(path)
     if part.is_file():
         return Planned(file, path, "partial", part.stat().st_size)

@@ -50,14 +50,15 @@ class SubsetRule:
 
 @dataclass(frozen=True)
 class SubsetReport:
-    """What was made: the folder, and what ``subset.json`` in it says."""
+    """What was made: the folder, what ``subset.json`` in it says, and notes for people."""
 
     folder: Path
     content: dict[str, object]
+    notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return lines for people."""
-        return (
+        return "".join(f"{note}\n" for note in self.notes) + (
             f"{self.folder.name}: {self.content['images']:,} references, ids {self.content['ids_sha256']}\n"
             f"{SUBSET_WARNING}\n"
             f"Use it as a split: ndec-bench run BASELINE --split {self.folder.name} --out DIR"
@@ -65,7 +66,7 @@ class SubsetReport:
 
     def as_json(self) -> dict[str, object]:
         """Return the content of ``subset.json`` with the place of the folder."""
-        return {"path": str(self.folder), **self.content}
+        return {"path": str(self.folder), **self.content, "notes": list(self.notes)}
 
 
 def parse_subset(text: str) -> SubsetRule:
@@ -104,7 +105,7 @@ def plan_subset(root: Path, rule: SubsetRule, seed: int) -> tuple[Planned, ...]:
     """Return what a subset would fetch, as one file of a plan: its size is an estimate."""
     url = f"{META_HOST}image_similarity_challenge/public/references_0.zip"
     file = RemoteFile(
-        name=f"{rule.images:,} pictures of references_0.zip .. references_19.zip",
+        name=f"{rule.images:,} pictures of references_*.zip",
         dataset="disc21",
         part="references",
         bytes=rule.images * MEAN_BYTES + _SHARDS * DIRECTORY_BYTES,
@@ -154,7 +155,7 @@ def fetch_subset(run: Run, rule: SubsetRule, seed: int, *, jobs: int) -> SubsetR
         "warning": SUBSET_WARNING,
     }
     atomic.write_text(folder / SUBSET_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
-    return SubsetReport(folder, content)
+    return SubsetReport(folder, content, taken.notes)
 
 
 def _present(path: Path, digest: str) -> dict[str, object]:

@@ -116,7 +116,8 @@ class ValReport:
         """Return lines for people."""
         counts = ", ".join(f"{count:,} {what}" for what, count in sorted(self.info.counts.items()))
         over = f"\npassed over: {', '.join(self.passed_over[:10])}" if self.passed_over else ""
-        return f"{NAME}: {counts}; ids {self.info.digests['ids']}: {self.folder}{over}"
+        notes = "".join(f"{note}\n" for note in self.notes)
+        return f"{notes}{NAME}: {counts}; ids {self.info.digests['ids']}: {self.folder}{over}"
 
     def as_json(self) -> dict[str, object]:
         """Return name, place, counts, digests and what was passed over."""
@@ -126,6 +127,7 @@ class ValReport:
             "counts": dict(self.info.counts),
             "digests": dict(self.info.digests),
             "passed_over": list(self.passed_over),
+            "notes": list(self.notes),
         }
 
 
@@ -282,7 +284,7 @@ def _take_pairs(run: Run, work: Path, rule: ValRule) -> tuple[list[_Pair], tuple
                 target = work / "images" / side / f"{name}{PurePosixPath(source).suffix.lower()}"
                 if not target.is_file():
                     atomic.write_bytes(target, archive.read(rows[source]))
-    size = rule.folders * _PAIR_BYTES
+    size = paths[0].stat().st_size
     run.tell(stage, size, size)
     return [pair for pair, _, _ in found], passed_over
 
