@@ -8,7 +8,7 @@ import shutil
 import threading
 from typing import TYPE_CHECKING
 
-from ndec_bench.download.exchange import looks_like_html
+from ndec_bench.download.answer import looks_like_html
 from ndec_bench.download.location import Fetched
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
 

@@ -172,7 +172,7 @@ def _from_archive(run: Run, file: RemoteFile, ids: Sequence[str], folder: Path, 
     if path.is_file():
         source = ArchiveSource([path])
         try:
-            _write_all(((each, source.read_bytes(each)) for each in _unless_stopped(run, ids)), folder, tally)
+            _write_all(((each, source.read_bytes(each)) for each in ids), folder, tally)
         finally:
             source.close()
         tally.used("local archive")
@@ -212,15 +212,14 @@ def _remote(
         yield PurePosixPath(member.name).stem, content
 
 
-def _unless_stopped(run: Run, ids: Iterable[str]) -> Iterator[str]:
-    for each in ids:
-        if run.stop.is_set():
-            raise InterruptedRun("stopped; pictures that are written are kept", hint="run the same command to go on")
-        yield each
+def _check_stop(run: Run) -> None:
+    if run.stop.is_set():
+        raise InterruptedRun("stopped; pictures that are written are kept", hint="run the same command to go on")
 
 
 def _write_all(found: Iterable[tuple[str, bytes]], folder: Path, tally: _Tally) -> None:
     for each, content in found:
+        _check_stop(tally.run)
         expected = pictures().get(each)
         digest = hashlib.sha256(content).hexdigest() if expected else None
         if digest != expected:
