@@ -1,0 +1,227 @@
+"""``ndec-bench download`` as users see it: plan, consent, outcome, errors, exit codes; against a mirror here."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from small_archives import disc21_images, ndec_queries, tar_of, zip_of
+from static_host import Fault, StaticHost
+
+from ndec_bench.cli import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+QUERIES = tar_of(ndec_queries(range(25_000, 25_010)))
+REFERENCES = {f"references_{n}.zip": zip_of(disc21_images("R", range(n * 50_000, n * 50_000 + 3))) for n in range(20)}
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[StaticHost]:
+    files = {"query_images_h5.tar": QUERIES, **REFERENCES}
+    with StaticHost({f"/{name}": content for name, content in files.items()}) as running:
+        for kind in ("HUGGINGFACE", "META", "GDRIVE"):
+            monkeypatch.setenv(f"NDEC_BENCH_BASE_URL_{kind}", running.url)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point every source to a closed port, so that no test waits for the real ones."""
+    for kind in ("HUGGINGFACE", "META", "GDRIVE", "WEB"):
+        monkeypatch.setenv(f"NDEC_BENCH_BASE_URL_{kind}", "http://127.0.0.1:9")
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = run(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def call_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    code, out, _ = call(capsys, *arguments, "--json")
+    return code, json.loads(out)
+
+
+def test_the_plan_of_everything_needs_no_network(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, plan = call_json(capsys, "download", "ndec", "--dry-run", "--root", str(tmp_path))
+    assert code == 0
+    assert len(plan["files"]) == 46
+    assert plan["bytes_total"] == sum(file["bytes"] for file in plan["files"])
+    assert plan["bytes_exact"] is False
+    assert plan["disk_free"] > 0
+    for file in plan["files"]:
+        assert {"name", "part", "sources", "bytes", "bytes_exact", "sha256", "licence"} <= file.keys()
+        assert file["sources"]
+        assert file["sources"][0]["source"] in {"huggingface", "gdrive", "meta"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_in_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, err = call(capsys, "download", "ndec", "--dry-run", "--root", str(tmp_path), "--rate", "50")
+    assert (code, err) == (0, "")
+    assert "references_0.zip .. references_19.zip (20)" in out
+    assert "negative_pair.tar.aa .. negative_pair.tar.ac (3)" in out
+    assert "about 468 GB of 468 GB" in out
+    assert "2 h 36 min at 50.0 MB/s" in out
+    assert "Licence CC-BY-NC-4.0: Creative Commons" in out
+    assert "Licence DISC21: Image Similarity Dataset License Agreement (Meta)" in out
+
+
+def test_what_fails_the_plan_is_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for arguments, message in (
+        (("imagenet",), "no data set is called 'imagenet'"),
+        (("ndec", "videos"), "ndec has no part 'videos'; known: ground-truth, queries"),
+        (("disc21", "--subset", "matched+1"), "--subset belongs to ndec"),
+        (("ndec", "--subset", "most"), r"write matched+N"),
+        (("ndec", "references", "--subset", "matched"), "--subset stands in place of the references"),
+        (("ndec-val", "queries"), "ndec-val has no parts"),
+        (("weights",), "no name given; known: "),
+    ):
+        code, _, err = call(capsys, "download", *arguments, "--dry-run", "--root", str(tmp_path))
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1
+
+
+def test_licences_are_shown_and_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("download", "ndec", "queries", "--root", str(tmp_path))
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert "CC-BY-NC-4.0: Creative Commons" in err
+    assert "not accepted: Creative Commons" in err
+    assert "--yes" in err
+    assert host.requests == []
+    for answer, expected in (("n\n", 6), ("", 6), ("y\n", 0)):
+        monkeypatch.setattr(sys, "stdin", _Terminal(answer))
+        code, _, err = call(capsys, *arguments)
+        assert "Do you accept Creative Commons" in err
+        assert code == expected
+    (tmp_path / "ndec" / "query_images_h5.tar").unlink()
+    assert "Do you accept" not in call(capsys, *arguments)[2], "what was accepted is not asked for again"
+
+
+class _Terminal:
+    def __init__(self, answer: str) -> None:
+        self._answer = answer
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        return self._answer
+
+
+def test_files_arrive_and_the_outcome_says_whence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost
+) -> None:
+    arguments = ("download", "ndec", "queries", "references", "--yes", "--root", str(tmp_path))
+    code, outcome = call_json(capsys, *arguments)
+    assert code == 0
+    assert {file["name"]: (file["state"], file["source"]) for file in outcome["files"]} == {
+        "query_images_h5.tar": ("fetched", "mirror of huggingface"),
+        **dict.fromkeys(REFERENCES, ("fetched", "mirror of meta")),
+    }
+    assert outcome["files"][0]["sha256"] == sha256(QUERIES).hexdigest()
+    assert outcome["ground_truth"]["used"] is None
+    for name, content in REFERENCES.items():
+        assert (tmp_path / "disc21" / name).read_bytes() == content
+    asked = len(host.requests)
+    code, out, _ = call(capsys, *arguments)
+    assert (code, len(host.requests)) == (0, asked)
+    assert "query_images_h5.tar: " in out
+    assert "was here (from mirror of huggingface)" in out
+    code, out, _ = call(capsys, "download", "ndec", "queries", "references", "--offline", "--root", str(tmp_path))
+    assert code == 0
+
+
+def test_offline_names_what_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = call(capsys, "download", "ndec", "references", "--offline", "--root", str(tmp_path))
+    assert code == 4
+    assert "references_0.zip, references_1.zip" in err
+    assert "and 15 others" in err
+    assert "--from DIR" in err
+
+
+def test_one_failed_file_fails_the_command_and_no_other_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost
+) -> None:
+    host.fault("/references_7.zip", Fault(status=403), always=True)
+    arguments = ("download", "disc21", "references", "--yes", "--root", str(tmp_path))
+    code, _out, err = call(capsys, *arguments)
+    assert code == 5
+    assert "references_7.zip: FAILED" in err
+    assert err.splitlines()[-1].startswith("ndec-bench: network: references_7.zip: ")
+    assert len(list((tmp_path / "disc21").glob("*.zip"))) == 19
+    code, outcome = call_json(capsys, *arguments)
+    assert code == 5
+    assert outcome["error"]["exit_code"] == 5
+    assert [file["name"] for file in outcome["files"] if file["state"] == "failed"] == ["references_7.zip"]
+
+
+def test_folders_of_users_are_taken_in_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs" / "refs_50k_0"
+    theirs.mkdir(parents=True)
+    for name, content in disc21_images("R", range(3), ""):
+        (theirs / name).write_bytes(content)
+    root = tmp_path / "root"
+    arguments = ("download", "ndec", "references", "--from", str(tmp_path / "theirs"), "--root", str(root))
+    code, _, err = call(capsys, *arguments, "--dry-run")
+    assert code == 0
+    assert "would take: disc21 references: 3 images in" in err
+    assert not root.exists()
+    code, out, err = call(capsys, *arguments, "--offline")
+    assert code == 0
+    assert "warning: disc21 references: 3 of 1,000,000 here; results on them would be partial" in err
+    assert "taken: disc21/references: recorded" in err
+    code, out, _ = call(capsys, "download", "ndec", "references", "--dry-run", "--root", str(root))
+    assert "unpacked" in out
+    assert "Everything is here." in out
+
+
+def test_a_second_run_at_the_same_time_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost
+) -> None:
+    from ndec_bench.download.jobs import locked
+
+    with locked(tmp_path):
+        code, _, err = call(capsys, "download", "ndec", "queries", "--yes", "--root", str(tmp_path))
+    assert code == 4
+    assert "another download is at work there" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_its_own_code(tmp_path: Path, host: StaticHost, number: int) -> None:
+    host.fault("/query_images_h5.tar", Fault(stall_at=2000, stall=30.0), always=True)
+    command = ("download", "ndec", "queries", "--yes", "--root", str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from ndec_bench.cli import main; main()", *command], stderr=subprocess.PIPE, text=True
+    )
+    part = tmp_path / "ndec" / "query_images_h5.tar.part"
+    while process.poll() is None and not (part.is_file() and part.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 6
+    assert err.splitlines()[-1].startswith("ndec-bench: interrupted: ")
+    assert "Traceback" not in err
+    assert part.stat().st_size > 0
+
+
+def test_weights_go_where_baselines_look(capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost) -> None:
+    host.change("/sscd_disc_mixup.torchscript.pt", b"not the published weights")
+    code, _out, err = call(capsys, "download", "weights", "sscd_disc_mixup", "--yes", "--root", str(tmp_path))
+    assert code == 4
+    assert "published 9f26bd4c848cc19b73d2ae92eea6e04886f61a7b764ceb7a13aeee62e6a6db56" in err
+    assert list((tmp_path / "weights").iterdir()) == []
