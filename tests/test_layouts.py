@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from small_archives import disc21_images, jpeg, ndec_queries, negative_pairs, split, tar_of, write_pieces, zip_of
 
 from ndec_bench.data.layouts import SOURCES_FILE, Recognised, adopt, find, open_set, recognise
+from ndec_bench.data.recognition import is_ndec
 from ndec_bench.errors import DataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -220,3 +222,156 @@ def test_the_record_is_sorted(tmp_path: Path) -> None:
 def test_what_is_missing_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match='get them with "ndec-bench download disc21 references"'):
         open_set(tmp_path, *REFERENCES)
+
+
+def test_splits_and_subsets_made_here_are_no_sets(tmp_path: Path) -> None:
+    put(tmp_path, "disc21/references/R000001.jpg", "ndec-subset-matched-seed0/images/references/R000001.jpg")
+    put(tmp_path, "ndec-val-1/images/reference/T000001.jpg", "other/images/query/Q00001.jpg")
+    (tmp_path / "other" / "split.json").write_text("{}")
+    assert recognise(tmp_path).counts == {REFERENCES: 1}
+
+
+def test_a_root_can_be_taken_into_itself(tmp_path: Path) -> None:
+    """Archives are in place; a folder lying elsewhere in the root is recorded, and a second run changes nothing."""
+    archives(tmp_path / "disc21")
+    put(tmp_path, "mine/train_images/T000001.jpg")
+    (tmp_path / "ndec").mkdir()
+    first = adopt(recognise(tmp_path), tmp_path)
+    record = (tmp_path / SOURCES_FILE).read_bytes()
+    assert {each.name: each.how for each in first}["disc21/references_3.zip"] == "in place"
+    assert tuple(open_set(tmp_path, *TRAINING).ids) == ("T000001",)
+    adopt(recognise(tmp_path), tmp_path)
+    assert (tmp_path / SOURCES_FILE).read_bytes() == record
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    put(tmp_path / "disk", "refs/R000001.jpg")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "references").symlink_to(tmp_path / "disk" / "refs")
+    (theirs / "again").symlink_to(tmp_path / "disk" / "refs")
+    (theirs / "up").symlink_to(tmp_path)
+    (theirs / "round").symlink_to(theirs)
+    found = recognise(theirs)
+    assert found.counts == {REFERENCES: 1}
+    adopt(found, tmp_path / "root")
+    assert tuple(open_set(tmp_path / "root", *REFERENCES).ids) == ("R000001",)
+
+
+@pytest.mark.parametrize(("inside", "expected"), [("query_images_h5", {}), ("query_images_phase2", {FINAL: 2})])
+def test_hard_negatives_alone_are_not_taken_for_final_queries(
+    tmp_path: Path, inside: str, expected: dict[tuple[str, str], int]
+) -> None:
+    put(tmp_path, f"{inside}/Q50000.jpg", f"{inside}/Q50001.jpg", "references/R000001.jpg")
+    found = recognise(tmp_path)
+    assert found.counts == {REFERENCES: 1, **expected}
+    assert any("by its name NDEC's" in warning for warning in found.warnings) is not bool(expected)
+
+
+def test_ndecs_images_are_never_disc21_finals(tmp_path: Path) -> None:
+    put(tmp_path, "disc21/final_queries/Q25000.jpg", "disc21/final_queries/Q50000.jpg")
+    with pytest.raises(DataError, match="by its ids NDEC's queries"):
+        open_set(tmp_path, *FINAL)
+
+
+def test_more_hard_negatives_than_ndec_has_are_disc21s() -> None:
+    isc, hard = np.arange(25_000, 50_000), np.arange(50_000, 74_252)
+    assert is_ndec(np.concatenate([isc, hard]))
+    assert not is_ndec(np.concatenate([isc, np.arange(50_000, 100_000)]))
+    assert not is_ndec(np.concatenate([[24_999], isc, hard]))
+    assert not is_ndec(isc)
+    assert not is_ndec(hard)
+
+
+def test_of_folders_that_share_ids_the_larger_is_taken(tmp_path: Path) -> None:
+    put(tmp_path, "matched/R000002.jpg", "all/R000001.jpg", "all/R000002.jpg", "all/R000003.jpg")
+    put(tmp_path, "some/R000003.jpg", "some/R000004.jpg")
+    found = recognise(tmp_path)
+    assert found.folders == {REFERENCES: (tmp_path / "all",)}
+    ids = "ids of disc21 references are in other folders too"
+    assert f"{tmp_path / 'matched'}: left out: 1 {ids}" in found.warnings
+    assert f"{tmp_path / 'some'}: left out: 1 {ids}, and with it 1 that are nowhere else" in found.warnings
+
+
+def test_traps_by_the_thousand_are_told_once(tmp_path: Path) -> None:
+    put(tmp_path, *(f"queries_h5/Q{number}/query.jpg" for number in range(25_000, 25_020)), "r/R000001.jpg")
+    told = [warning for warning in recognise(tmp_path).warnings if "queries_h5" in warning]
+    assert len(told) == 1
+    assert "images without ids (20)" in told[0]
+
+
+def test_pairs_are_whole_and_never_training_images(tmp_path: Path) -> None:
+    """A folder of one image is no pair, and a flat folder of training images called negative_pair none either."""
+    put(tmp_path / "a", "negative_pair/00001/T000001.jpg", "negative_pair/00001/x.jpg")
+    put(tmp_path / "a", "negative_pair/00002/T000002.jpg", "negative_pair/cover.jpg")
+    found = recognise(tmp_path / "a")
+    assert found.counts == {PAIRS: 1}
+    assert any("00002: left out: no pair" in warning for warning in found.warnings)
+    put(tmp_path / "b", "negative_pair/T000001.jpg", "negative_pair/T000002.jpg")
+    with pytest.raises(DataError, match="images outside folders of pairs; left out"):
+        recognise(tmp_path / "b")
+    adopt(found, tmp_path / "root")
+    pairs = open_set(tmp_path / "root", *PAIRS).ids
+    assert tuple(pairs) == ("00001/T000001", "00001/x", "00002/T000002")
+
+
+def test_several_folders_of_pairs_are_all_read(tmp_path: Path) -> None:
+    put(tmp_path / "a", "one/00001/T000001.jpg", "one/00001/x.jpg", "two/00002/T000002.jpg", "two/00002/x.jpg")
+    adopt(recognise(tmp_path / "a"), tmp_path)
+    assert len(open_set(tmp_path, *PAIRS).ids) == 4
+
+
+def test_pieces_without_the_first_are_told(tmp_path: Path) -> None:
+    (tmp_path / "ndec").mkdir()
+    (tmp_path / "ndec" / "negative_pair.tar.ab").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"negative_pair\.tar\.aa: missing, but negative_pair\.tar\.ab is there"):
+        open_set(tmp_path, *PAIRS)
+
+
+def test_ground_truths_are_linked_under_the_names_that_are_looked_for(tmp_path: Path) -> None:
+    put(tmp_path / "theirs", "dev_queries_groundtruth.csv", "gt/public_ground_truth.csv", "public_ground_truth_h5.csv")
+    put(tmp_path / "theirs", "other.csv")
+    found = recognise(tmp_path / "theirs")
+    places = {"disc21/dev_ground_truth.csv", "disc21/public_ground_truth.csv", "ndec/public_ground_truth_h5.csv"}
+    assert {place for place, _ in found.ground_truths} == places
+    root = tmp_path / "root"
+    adopt(found, root)
+    assert {path.relative_to(root).as_posix() for path in root.rglob("*.csv") if path.is_symlink()} == places
+
+
+def test_all_archives_come_before_a_folder_and_a_folder_before_some(tmp_path: Path) -> None:
+    put(tmp_path, "disc21/dev_queries/Q00001.jpg", "disc21/references/R000001.jpg")
+    archives(tmp_path / "theirs")
+    adopt(recognise(tmp_path / "theirs"), tmp_path)
+    assert [holding.kind for name in (DEV, REFERENCES) if (holding := find(tmp_path, *name))] == ["archives", "folder"]
+
+
+def test_nothing_is_taken_when_one_thing_cannot_be(tmp_path: Path) -> None:
+    archives(tmp_path / "theirs")
+    root = tmp_path / "root"
+    (root / "ndec").mkdir(parents=True)
+    (root / "ndec" / "query_images_h5.tar").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match="a link to a file that is gone; remove the link"):
+        adopt(recognise(tmp_path / "theirs"), root)
+    assert not (root / "disc21").exists()
+
+
+def test_where_links_are_refused_a_second_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(1314, "a required privilege is not held")
+
+    archives(tmp_path / "theirs")
+    monkeypatch.setattr(type(tmp_path), "symlink_to", refuse)
+    adopt(recognise(tmp_path / "theirs"), tmp_path / "root")
+    own = tmp_path / "root" / "disc21" / "dev_queries.zip"
+    assert own.samefile(tmp_path / "theirs" / "dev_queries.zip")
+    assert not own.is_symlink()
+
+
+def test_what_was_found_is_told_in_lines(tmp_path: Path) -> None:
+    archives(tmp_path)
+    put(tmp_path, "a/T000001.jpg", "b/T000002.jpg", "negative_pair/1/T000003.jpg", "negative_pair/1/x.jpg")
+    lines = recognise(tmp_path).describe()
+    assert f"disc21/references_3.zip from {tmp_path / 'references_3.zip'}" in lines
+    assert f"disc21 training: 2 images in {tmp_path / 'a'} and 1 more" in lines
+    assert f"ndec negative-pairs: 1 pairs in {tmp_path / 'negative_pair'}" in lines

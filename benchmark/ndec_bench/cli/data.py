@@ -10,6 +10,8 @@ import typer
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ndec_bench.data.status import FileStatus, SetStatus, Status
     from ndec_bench.data.verify import Verification
 
@@ -22,6 +24,8 @@ Root = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "skipped": "-"}
+_NAMED = 6
+"""Names listed before the rest is counted."""
 
 
 def register(app: typer.Typer) -> None:
@@ -138,6 +142,10 @@ def _show_status(found: Status) -> None:
         [_set_row(images) for images in found.image_sets],
         left=3,
     )
+    # Outside the table, which cuts long paths.
+    for images in found.image_sets:
+        for path in images.gone:
+            console.out(f"GONE: {path}, which was taken in place for {images.dataset} {images.part}")
     rows = [
         (truth.split, "yes" if truth.available else "no", truth.note or truth.source or "")
         for truth in found.ground_truths
@@ -161,18 +169,44 @@ def _groups(files: tuple[FileStatus, ...]) -> list[list[FileStatus]]:
 def _file_row(group: list[FileStatus]) -> tuple[str, ...]:
     from ndec_bench.cli.transfers import size
 
-    first, last = group[0], group[-1]
-    name = first.name
-    if len(group) > 1:
-        name += f" .. {last.name.rpartition('_' if last.name.endswith('.zip') else '.')[2]}"
-    states: dict[str, int] = {}
-    for file in group:
-        states[file.state] = states.get(file.state, 0) + 1
-    state = first.state if len(states) == 1 else ", ".join(f"{count} {each}" for each, count in states.items())
     here, expected = sum(file.bytes for file in group), sum(file.bytes_expected for file in group)
     about = "" if all(file.bytes_exact for file in group) else "~"
     sources = sorted({file.source for file in group if file.source})
-    return name, state, size(here) if here else "-", f"{about}{size(expected)}", ", ".join(sources) or "-"
+    name, states = _group_name(group), _group_state(group)
+    return name, states, size(here) if here else "-", f"{about}{size(expected)}", ", ".join(sources) or "-"
+
+
+def _group_name(group: list[FileStatus]) -> str:
+    """Return ``references_0..19.zip`` for shards, ``negative_pair.tar.aa..ac`` for pieces, else the name."""
+    first = group[0].name
+    if len(group) == 1:
+        return first
+    shard, last = _shard(group[0]), _shard(group[-1])
+    head, _, tail = first.rpartition(shard)
+    return f"{head}{shard}..{last}{tail}"
+
+
+def _group_state(group: list[FileStatus]) -> str:
+    """Return the state all files share, or how many are in each, those that are not well with their numbers."""
+    states: dict[str, list[str]] = {}
+    for file in group:
+        states.setdefault(file.state, []).append(_shard(file))
+    if len(states) == 1:
+        return group[0].state
+    well = [f"{len(states[state])} of {len(group)} {state}" for state in ("verified", "present") if state in states]
+    poor = [f"{state} {_listed(states[state])}" for state in ("changed", "partial", "missing") if state in states]
+    return ", ".join(well + poor)
+
+
+def _shard(file: FileStatus) -> str:
+    """Return what tells a shard from others: its number, or the letters of a piece."""
+    head, _, suffix = file.name.rpartition(".")
+    return head.rpartition("_")[2] if suffix == "zip" else suffix
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} others" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _set_row(images: SetStatus) -> tuple[str, ...]:
@@ -180,8 +214,6 @@ def _set_row(images: SetStatus) -> tuple[str, ...]:
         where = images.places[0] + (f" and {len(images.places) - 1} more" if len(images.places) > 1 else "")
     elif images.archives:
         where = f"{images.archives} of {images.archives_expected} archives"
-        if images.missing:
-            where += f", missing {', '.join(images.missing[:4])}{' and others' if len(images.missing) > 4 else ''}"
     else:
         where = "-"
     return f"{images.dataset} {images.part}", images.state, where, f"{images.images_expected:,}"

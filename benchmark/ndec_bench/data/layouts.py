@@ -1,40 +1,38 @@
-"""Where images lie: archives under the data root, unpacked folders, or folders a user has elsewhere, taken in place.
-
-Users keep DISC21 and NDEC in a dozen layouts. No layout is known here by name: what a folder holds is told by the ids
-of its files (Q, R and T with digits), and archives by their published names.
-"""
+"""Where images lie: archives under the data root, unpacked folders, or folders a user has elsewhere, taken in place."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from ndec_bench import atomic
-from ndec_bench.archives.safe import IMAGE_SUFFIXES
 from ndec_bench.data.images import JoinedSource, SelectedSource, open_images
-from ndec_bench.data.registry import RemoteFile, image_sets, remote_files
-from ndec_bench.data.registry import find as find_file
+from ndec_bench.data.recognition import FIRST_NDEC, NDEC_QUERIES, PAIRS, Recognised, is_ndec, recognise
+from ndec_bench.data.registry import image_sets, remote_files
 from ndec_bench.errors import DataError, MissingDataError
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from ndec_bench.data.images import ImageSource
     from ndec_bench.data.registry import ImageSet
 
+__all__ = ["SOURCES_FILE", "Adopted", "Holding", "Recognised", "adopt", "find", "open_set", "recognise"]
+
 SOURCES_FILE = "ndec-bench.sources.json"
 """Beside the data: the folders elsewhere that were taken in place, by image set."""
 
-_PAIRS = ("ndec", "negative-pairs")
-_ID = re.compile(r"([QRT])([0-9]{5,18})")
-_PAIR_FOLDER = re.compile(r"[0-9]{4,6}")
-
-SetName = tuple[str, str]
+_VERSION = 1
+_PAIR_ID = re.compile(r"[0-9]{1,9}/[^/]+")
+_QUERY_ID = re.compile(r"Q[0-9]{5,18}")  # more digits are no number of 64 bits
+_FINAL = ("disc21", "final-queries")
 
 
 @dataclass(frozen=True)
@@ -59,29 +57,37 @@ class Holding:
     paths: tuple[Path, ...]
     missing: tuple[str, ...] = ()
 
+    @property
+    def gone(self) -> tuple[Path, ...]:
+        """Return the folders that were taken in place and are no longer there."""
+        return tuple(path for path in self.paths if not path.exists())
+
 
 def find(root: Path, dataset: str, part: str) -> Holding | None:
     """Return where the images of a set are under ``root``; None if they are not. No file is opened but the record.
 
-    Folders that were taken in place come first, then an unpacked folder (`ImageSet.folder`), then archives.
+    Archives come first if none is missing, then folders that were taken in place, then an unpacked folder
+    (`ImageSet.folder`), then the archives that are there.
 
     Raises
     ------
     DataError
         If the record of folders is damaged.
     """
-    taken = _read_sources(root).get(f"{dataset}/{part}", [])
-    if taken:
-        return Holding(dataset, part, "folder", tuple(map(Path, taken)))
-    folder = root / image_sets()[dataset, part].folder
-    if folder.is_dir():
-        return Holding(dataset, part, "folder", (folder,))
     shards = [file for file in remote_files() if (file.dataset, file.part) == (dataset, part)]
-    present = [file.path(root) for file in shards if file.path(root).is_file()]
+    present = tuple(file.path(root) for file in shards if file.path(root).is_file())
+    taken = _read_sources(root).get(f"{dataset}/{part}", [])
+    folder = root / image_sets()[dataset, part].folder
+    if len(present) < len(shards):
+        if taken:
+            return Holding(dataset, part, "folder", tuple(map(Path, taken)))
+        if folder.is_dir():
+            return Holding(dataset, part, "folder", (folder,))
     if not present:
         return None
-    missing = tuple(file.name for file in shards if not file.path(root).is_file())
-    return Holding(dataset, part, "archives", tuple(present), missing)
+    return Holding(
+        dataset, part, "archives", present, tuple(file.name for file in shards if file.path(root) not in present)
+    )
 
 
 def open_set(root: Path, dataset: str, part: str, *, progress: Progress = silent) -> ImageSource:
@@ -93,8 +99,8 @@ def open_set(root: Path, dataset: str, part: str, *, progress: Progress = silent
     Raises
     ------
     DataError
-        If an archive or folder is unusable, holds no image of the set, or is DISC21's where NDEC's is wanted.
-        MissingDataError if nothing is there.
+        If an archive or folder is unusable, holds no image of the set, or is DISC21's where NDEC's is wanted, or NDEC's
+        where DISC21 final's is. MissingDataError if nothing is there.
     """
     holding = find(root, dataset, part)
     if holding is None:
@@ -102,16 +108,28 @@ def open_set(root: Path, dataset: str, part: str, *, progress: Progress = silent
             f"the images of {dataset} {part} are not under {root}",
             hint=f'get them with "ndec-bench download {dataset} {part}", or take them in place with --from DIR',
         )
-    for path in holding.paths:
-        if not path.exists():
-            raise MissingDataError(
-                f"{path}: gone; it was taken in place for {dataset} {part}",
-                hint=f"put it back, or remove it from {root / SOURCES_FILE}",
+    for path in holding.gone:
+        raise MissingDataError(
+            f"{path}: gone; it was taken in place for {dataset} {part}",
+            hint=f"put it back, or remove it from {root / SOURCES_FILE}",
+        )
+    if (dataset, part) == PAIRS:
+        return _pairs(holding, progress)
+    return _selected(_joined(holding.paths, progress), image_sets()[dataset, part], holding)
+
+
+def _pairs(holding: Holding, progress: Progress) -> ImageSource:
+    if holding.kind == "folder":
+        source = open_images(*holding.paths, id_rule="folder/stem", progress=progress)
+    else:
+        first = holding.missing[0] if holding.missing else ""
+        if first and first < holding.paths[0].name:
+            raise DataError(
+                f"{holding.paths[0].with_name(first)}: missing, but {holding.paths[0].name} is there",
+                hint='the pieces are one tar: get all with "ndec-bench download ndec negative-pairs"',
             )
-    if (dataset, part) == _PAIRS:
-        return open_images(holding.paths[0], id_rule="folder/stem", progress=progress)
-    source = _joined(holding.paths, progress)
-    return _selected(source, image_sets()[dataset, part], holding)
+        source = open_images(holding.paths[0], id_rule="folder/stem", progress=progress)
+    return SelectedSource.matching(source, _PAIR_ID)
 
 
 def _joined(paths: Sequence[Path], progress: Progress) -> ImageSource:
@@ -126,182 +144,34 @@ def _selected(source: ImageSource, images: ImageSet, holding: Holding) -> ImageS
         chosen = SelectedSource.matching(source, re.compile(images.id or ".*"), numbers)
     except DataError as error:
         raise DataError(f"{where}: no {images.dataset} {images.part}: {error.message}", hint=error.hint) from error
-    if (images.dataset, images.part) == ("ndec", "queries") and int(chosen.ids[0][1:]) < _FIRST_NDEC:
-        # DISC21 final has other pictures under the ids of NDEC's hard negatives: the two are never mixed.
-        raise DataError(
-            f"{where}: holds {chosen.ids[0]}, which is DISC21's; NDEC's queries begin at Q{_FIRST_NDEC}",
-            hint="give the folder query_images_h5 of NDEC alone",
-        )
+    # DISC21 final has other pictures under the ids of NDEC's hard negatives: the two are never mixed.
+    if (images.dataset, images.part) == NDEC_QUERIES:
+        _refuse_disc21(chosen.ids, images, where)
+    elif (images.dataset, images.part) == _FINAL:
+        _refuse_ndec(source.ids, where)
     return chosen
 
 
-_FIRST_NDEC = 25_000
-_DEV, _FINAL = range(50_000), range(50_000, 100_000)
-
-
-@dataclass
-class _Seen:
-    """Ids of one kind in one folder: how many, the smallest and largest number, and a few of each range."""
-
-    count: int = 0
-    ranges: dict[str, int] = field(default_factory=dict)
-
-    def add(self, kind: str, number: int) -> None:
-        self.count += 1
-        name = kind
-        if kind == "Q":
-            name = "dev I" if number < _FIRST_NDEC else "dev II" if number in _DEV else "later"
-        self.ranges[name] = self.ranges.get(name, 0) + 1
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """What a user's folder holds.
-
-    Attributes
-    ----------
-    archives
-        Archives and ground truths by the registry, with where they lie.
-    folders
-        Folders with unpacked images by image set.
-    counts
-        Images in those folders by image set.
-    warnings
-        What is wrong or doubtful, one sentence each.
-    """
-
-    archives: tuple[tuple[RemoteFile, Path], ...]
-    folders: dict[SetName, tuple[Path, ...]]
-    counts: dict[SetName, int]
-    warnings: tuple[str, ...]
-
-    def describe(self) -> list[str]:
-        """Return one line per archive and image set, for people."""
-        lines = [f"{file.dataset}/{file.name} from {path}" for file, path in self.archives]
-        for (dataset, part), folders in self.folders.items():
-            more = f" and {len(folders) - 1} more folders" if len(folders) > 1 else ""
-            lines.append(f"{dataset} {part}: {self.counts[dataset, part]:,} images in {folders[0]}{more}")
-        return lines
-
-
-def recognise(folder: Path) -> Recognised:
-    """Return what lies under ``folder``, in any layout; names are read, no image is opened.
-
-    Raises
-    ------
-    DataError
-        If it is no folder, or holds nothing of NDEC or DISC21.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no folder", hint="give the folder that holds the archives or images")
-    look = _Look()
-    for parent, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        look.visit(Path(parent), sorted(names))
-    found = look.result(folder)
-    if not found.archives and not found.folders:
-        reasons = f" ({'; '.join(found.warnings)})" if found.warnings else ""
+def _refuse_disc21(ids: Sequence[str], images: ImageSet, where: str) -> None:
+    strange = next((each for each in ids if int(each[1:]) < FIRST_NDEC), None)
+    if strange is not None:
         raise DataError(
-            f"{folder}: nothing of NDEC or DISC21 was recognised{reasons}",
-            hint="expected archives under their published names, or images named Q…, R… or T… with digits",
+            f"{where}: holds {strange}, which is DISC21's; NDEC's queries begin at Q{FIRST_NDEC}",
+            hint="give the folder query_images_h5 of NDEC alone",
         )
-    return found
+    if len(ids) > images.images:
+        raise DataError(
+            f"{where}: {len(ids):,} queries, NDEC has {images.images:,}; DISC21 has more from Q{FIRST_NDEC} on",
+            hint="give the folder query_images_h5 of NDEC alone",
+        )
 
 
-class _Look:
-    """One walk through a user's folder."""
-
-    def __init__(self) -> None:
-        self.archives: dict[str, tuple[RemoteFile, Path]] = {}
-        self.seen: dict[Path, dict[str, _Seen]] = {}
-        self.pairs: dict[Path, int] = {}
-        self.warnings: list[str] = []
-
-    def visit(self, parent: Path, names: list[str]) -> None:
-        kinds: dict[str, _Seen] = {}
-        others = 0
-        for name in names:
-            if name.startswith("."):
-                continue
-            stem, suffix = os.path.splitext(name)  # noqa: PTH122 -- a million names
-            if suffix.lower() in IMAGE_SUFFIXES:
-                match = _ID.fullmatch(stem)
-                if match:
-                    kinds.setdefault(match[1], _Seen()).add(match[1], int(match[2]))
-                else:
-                    others += 1
-            else:
-                self._archive(parent / name)
-        if "T" in kinds and kinds["T"].count == 1 and others and _PAIR_FOLDER.fullmatch(parent.name):
-            self.pairs[parent.parent] = self.pairs.get(parent.parent, 0) + 1
-            return
-        if kinds:
-            self.seen[parent] = kinds
-        elif others and parent.parent.name.startswith("queries"):
-            self.warnings.append(f"{parent}: images without ids ({others:,}); file names must be the ids")
-
-    def result(self, folder: Path) -> Recognised:
-        folders: dict[SetName, list[Path]] = {}
-        counts: dict[SetName, int] = {}
-
-        def take(name: SetName, path: Path, count: int) -> None:
-            folders.setdefault(name, []).append(path)
-            counts[name] = counts.get(name, 0) + count
-
-        for path, kinds in self.seen.items():
-            for kind, seen in kinds.items():
-                for name, count in self._sets_of(path, kind, seen):
-                    take(name, path, count)
-        for path, count in self.pairs.items():
-            take(_PAIRS, path, count)
-        self._warn_of_counts(counts)
-        kept = tuple((file, path) for file, path in self.archives.values())
-        return Recognised(kept, {name: tuple(paths) for name, paths in folders.items()}, counts, tuple(self.warnings))
-
-    def _archive(self, path: Path) -> None:
-        file = find_file(path.name)
-        if file is None or file.dataset == "weights":
-            return
-        other = self.archives.setdefault(file.name, (file, path))[1]
-        if other != path and not other.samefile(path):
-            self.warnings.append(f"{path}: a second {file.name}; {other} is taken")
-
-    def _sets_of(self, path: Path, kind: str, seen: _Seen) -> Iterator[tuple[SetName, int]]:
-        """Yield the image sets that the ids of one kind in one folder belong to, with their number."""
-        if kind == "R":
-            yield ("disc21", "references"), seen.count
-        elif kind == "T":
-            yield ("disc21", "training"), seen.count
-        else:
-            yield from self._query_sets(path, seen)
-
-    def _query_sets(self, path: Path, seen: _Seen) -> Iterator[tuple[SetName, int]]:
-        first, second, later = (seen.ranges.get(name, 0) for name in ("dev I", "dev II", "later"))
-        if not first and second and later:
-            yield ("ndec", "queries"), second + later
-            return
-        if path.name == "negative_pair":
-            self.warnings.append(f"{path}: queries, not pairs, in spite of its name; left out")
-            return
-        if first or second:
-            yield ("disc21", "dev-queries"), first + second
-        if later:
-            yield ("disc21", "final-queries"), later
-            if first or second:
-                self.warnings.append(
-                    f"{path}: both query sets of DISC21 in one folder; each is read from it by its ids"
-                )
-            elif "val" in path.name:
-                self.warnings.append(f"{path}: final queries (Q50000 and on), in spite of its name")
-
-    def _warn_of_counts(self, counts: dict[SetName, int]) -> None:
-        for name, count in sorted(counts.items()):
-            expected = 100_000 if name == _PAIRS else image_sets()[name].images
-            if count < expected:
-                partial = "; results on them would be partial" if name[1] == "references" else ""
-                self.warnings.append(f"{' '.join(name)}: {count:,} of {expected:,} here{partial}")
-            elif count > expected:
-                self.warnings.append(f"{' '.join(name)}: {count:,}, more than the {expected:,} there are: some twice?")
+def _refuse_ndec(ids: Sequence[str], where: str) -> None:
+    if is_ndec(np.array([int(each[1:]) for each in ids if _QUERY_ID.fullmatch(each)], dtype=np.int64)):
+        raise DataError(
+            f"{where}: by its ids NDEC's queries, which are other pictures than those of DISC21 final",
+            hint="give the final queries of DISC21 alone",
+        )
 
 
 @dataclass(frozen=True)
@@ -318,45 +188,59 @@ class Adopted:
 
 
 def adopt(found: Recognised, root: Path) -> tuple[Adopted, ...]:
-    """Return what was taken into the data root ``root``: archives as links, folders by record. Nothing is copied.
+    """Return what was taken into the data root ``root``: files as links, folders by record. Nothing is copied.
 
     Raises
     ------
     DataError
-        If another file already stands in the place of one, or ``root`` cannot be written.
+        If another file already stands in the place of one, and then nothing is taken; or if ``root`` cannot be
+        written.
     """
-    done = [_link(file, path, root) for file, path in found.archives]
-    sets = _read_sources(root)
+    files = [(f"{file.dataset}/{file.name}", path) for file, path in found.archives]
+    files += found.ground_truths
+    for place, path in files:
+        _check_free(root / place, path)
+    done = [_link(place, path, root) for place, path in files]
+    before = _read_sources(root)
+    sets = dict(before)
     for (dataset, part), folders in sorted(found.folders.items()):
         name, own = f"{dataset}/{part}", root / image_sets()[dataset, part].folder
         places = _outermost(folder.resolve() for folder in folders)
-        if own.is_dir() and places == [str(own.resolve())]:
+        if own.is_dir() and all(place == own.resolve() or own.resolve() in place.parents for place in places):
+            sets.pop(name, None)  # what was taken before would come first
             done.append(Adopted(name, own, "in place"))
             continue
-        sets[name] = places
+        sets[name] = [str(place) for place in places]
         done.append(Adopted(name, folders[0], "recorded"))
-    if found.folders:
-        content = {"version": 1, "sets": sets}
+    if sets != before:
+        content = {"version": _VERSION, "sets": sets}
         atomic.write_text(root / SOURCES_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return tuple(done)
 
 
-def _outermost(folders: Iterable[Path]) -> list[str]:
+def _outermost(folders: Iterable[Path]) -> list[Path]:
     """Return ``folders`` sorted, without those inside another: a folder is read with all that is under it."""
     every = set(folders)
-    return sorted(str(folder) for folder in every if every.isdisjoint(folder.parents))
+    return sorted(folder for folder in every if every.isdisjoint(folder.parents))
 
 
-def _link(file: RemoteFile, path: Path, root: Path) -> Adopted:
-    target = file.path(root)
-    name = f"{file.dataset}/{file.name}"
-    if os.path.lexists(target):
-        if target.exists() and target.samefile(path):
-            return Adopted(name, path, "in place")
+def _check_free(target: Path, path: Path) -> None:
+    """Raise DataError if something else than the file ``path`` stands at ``target``."""
+    if not os.path.lexists(target):
+        return
+    if not target.exists():
+        raise DataError(f"{target}: a link to a file that is gone", hint="remove the link, or put the file back")
+    if not target.samefile(path):
         raise DataError(
             f"{target}: is there already and is another file than {path}",
             hint="move one of them away; nothing is overwritten",
         )
+
+
+def _link(place: str, path: Path, root: Path) -> Adopted:
+    target = root / place
+    if target.exists():
+        return Adopted(place, path, "in place")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -368,7 +252,7 @@ def _link(file: RemoteFile, path: Path, root: Path) -> Adopted:
             f"{target}: cannot be linked to {path} ({error.strerror or error})",
             hint="move the file there, or set the data root to a folder on the same disk",
         ) from error
-    return Adopted(name, path, "linked")
+    return Adopted(place, path, "linked")
 
 
 def _read_sources(root: Path) -> dict[str, list[str]]:

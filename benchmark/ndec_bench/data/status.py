@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ndec_bench.data import known, layouts
 from ndec_bench.data.registry import RemoteFile, image_sets, remote_files
 from ndec_bench.data.split import SPLIT_FILE
-from ndec_bench.data.trust import Trust, read_trust
+from ndec_bench.data.trust import Trust, Trusted, read_trust
 from ndec_bench.errors import DataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ class _Record(BaseModel):
 
 
 class FileStatus(_Record):
-    """One file of the registry. ``verified``: as it was when its digest was recorded, by size and time of change."""
+    """One file of the registry.
+
+    ``verified``: as it was when its digest was recorded, by size and time of change. ``present``: not read since it
+    came or was last written. ``changed``: of another size than recorded.
+    """
 
     name: str
     dataset: str
@@ -41,7 +45,7 @@ class FileStatus(_Record):
 
 
 class SetStatus(_Record):
-    """One image set: archives or a folder. A folder counts as complete here; ``data verify`` counts its images."""
+    """One image set: archives or folders. A folder counts as complete here; ``data verify`` counts its images."""
 
     dataset: str
     part: str
@@ -51,6 +55,7 @@ class SetStatus(_Record):
     archives: int = Field(description="Archives that are there")
     archives_expected: int
     missing: tuple[str, ...] = Field(description="Archives that are not there")
+    gone: tuple[str, ...] = Field(description="Folders that were taken in place and are no longer there")
     images_expected: int
 
 
@@ -110,7 +115,7 @@ def _file(file: RemoteFile, root: Path, trust: Trust) -> FileStatus:
     size = 0
     if path.is_file():
         size = path.stat().st_size
-        state = "present" if record is None else "verified" if record.describes(path) else "changed"
+        state = _state(path, size, record)
     elif part.is_file():
         state, size = "partial", part.stat().st_size
     return FileStatus(
@@ -128,10 +133,20 @@ def _file(file: RemoteFile, root: Path, trust: Trust) -> FileStatus:
     )
 
 
+def _state(path: Path, size: int, record: Trusted | None) -> FileState:
+    if record is None:
+        return "present"
+    if record.describes(path):
+        return "verified"
+    return "present" if size == record.bytes else "changed"
+
+
 def _set(root: Path, dataset: str, part: str) -> SetStatus:
     holding = layouts.find(root, dataset, part)
     shards = [file.name for file in remote_files() if (file.dataset, file.part) == (dataset, part)]
-    state: SetState = "missing" if holding is None else "partial" if holding.missing else "complete"
+    state: SetState = "missing"
+    if holding is not None and len(holding.gone) < len(holding.paths):
+        state = "partial" if holding.missing or holding.gone else "complete"
     archives = len(holding.paths) if holding is not None and holding.kind == "archives" else 0
     return SetStatus(
         dataset=dataset,
@@ -142,6 +157,7 @@ def _set(root: Path, dataset: str, part: str) -> SetStatus:
         archives=archives,
         archives_expected=len(shards),
         missing=tuple(shards) if holding is None else holding.missing,
+        gone=() if holding is None else tuple(map(str, holding.gone)),
         images_expected=image_sets()[dataset, part].images,
     )
 
@@ -166,6 +182,9 @@ def _waiting(name: str, root: Path) -> str | None:
         known.load("disc21-dev2", root)
     except DataError:
         return None
+    holding = layouts.find(root, *known.KNOWN[name].images)
+    if holding is not None and not holding.gone:
+        return 'can be derived from DISC21 dev and the query images: run "ndec-bench download ndec ground-truth"'
     return (
         "can be derived from DISC21 dev once the query archive is here, which lists the hard negatives; until then "
         "split disc21-dev2 works"

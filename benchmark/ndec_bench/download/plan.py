@@ -158,7 +158,7 @@ def _held(file: RemoteFile, root: Path) -> Path | None:
     if file.images is None and file.unpack == "none":
         return None
     holding = layouts.find(root, *_image_set(file))
-    return holding.paths[0] if holding is not None and holding.kind == "folder" else None
+    return holding.paths[0] if holding is not None and holding.kind == "folder" and not holding.gone else None
 
 
 def _image_set(file: RemoteFile) -> tuple[str, str]:
