@@ -132,7 +132,7 @@ class StaticHost:
         self._lock = threading.Lock()
         self._free_at = 0.0
         self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005})
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
@@ -232,6 +232,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     wbufsize = 0
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        # So little waits in the socket that the bytes sent are about those that the client has.
+        cast("socket.socket", self.request).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)
+        super().setup()
 
     def do_GET(self) -> None:
         host = self.server.host

@@ -44,7 +44,11 @@ class Transient(Failure):
 
 
 class Gone(Failure):
-    """The address does not serve the file (any more): 401, 403, 404, 410."""
+    """The address does not serve the file (any more): 401, 403, 404, 410. ``hint`` is for users, if it stays so."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -180,5 +184,3 @@ def _title(page: bytes) -> str:
 def _clean(value: str | None) -> str | None:
     text = (value or "").strip()
     return text if 0 < len(text) <= 256 and text.isascii() and text.isprintable() else None
-
-

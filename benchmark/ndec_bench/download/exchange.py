@@ -20,7 +20,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from ndec_bench.download.answer import Answer, Failure, Gone, Transient, retry_after
-from ndec_bench.download.wording import AGAIN, OTHER, follows_from, host_of, name_of, phrase, reason
+from ndec_bench.download.wording import AGAIN, OTHER, answered, follows_from, host_of, name_of, phrase
 from ndec_bench.errors import InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _T = TypeVar("_T")
 _GONE = frozenset({401, 403, 404, 410})
 _TRY_AGAIN = frozenset({408, 425, 429, *range(500, 600)} - {501, 505})
 _MOST_BYTES_PER_READ = 1 << 20
+_LOGIN = "its address may have expired or need a login: get a new one, or use another source"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Exchange:
         self.policy = policy
         self._session = session
         self._resolve = resolve
-        self._stop = stop or threading.Event()
+        self._stop = stop
         self._random = random.SystemRandom()
         self._failures = 0
         self._asked_again = False
@@ -143,10 +144,10 @@ class Exchange:
 
         Raises as `attempt` does.
         """
-        if isinstance(failure, Transient):
+        if isinstance(failure, Gone):
+            self._ask_again(failure)
+        elif isinstance(failure, Transient):
             self._wait(failure)
-        else:
-            self._ask_again(failure.reason)
         self.check_stop()
 
     def progressed(self) -> None:
@@ -156,7 +157,7 @@ class Exchange:
 
     def check_stop(self) -> None:
         """Raise InterruptedRun if the run is to stop."""
-        if self._stop.is_set():
+        if self._stop is not None and self._stop.is_set():
             raise InterruptedRun(f"{self.name}: stopped", hint="run again to go on")
 
     def error(self, found: str, hint: str) -> NetworkError:
@@ -172,6 +173,7 @@ class Exchange:
         Failure, NetworkError
             For every other answer, and if there is none; see `recover`.
         """
+        self.check_stop()
         url, hops = self.location.url, 0
         while True:
             with self._send(url, headers) as response:
@@ -236,9 +238,9 @@ class Exchange:
         status, host = response.status_code, host_of(response.url)
         if status in {200, 206, 416}:
             return
-        found = f"{host} answered {status}{reason(status)}"
+        found = f"{host} {answered(status)}"
         if status in _GONE:
-            raise Gone(found)
+            raise Gone(found, _LOGIN if status in {401, 403} else OTHER)
         if status in _TRY_AGAIN:
             raise Transient(found, retry_after(response.headers.get("Retry-After")))
         raise self.error(f"{found}, expected the file", OTHER)
@@ -267,22 +269,25 @@ class Exchange:
             )
         longest = min(policy.longest_wait, policy.first_wait * 2.0 ** min(self._failures - 1, 64))
         drawn = longest * (1 - policy.jitter * self._random.random())
-        self._stop.wait(max(drawn, failure.wait or 0.0))
+        (self._stop or threading.Event()).wait(max(drawn, failure.wait or 0.0))
 
-    def _ask_again(self, found: str) -> None:
+    def _ask_again(self, failure: Gone) -> None:
         if self._asked_again:
-            raise self.error(f"{found}, again after its address was renewed", OTHER)
+            raise self.error(f"{failure.reason}, again after its address was renewed", failure.hint)
         self._asked_again = True
         self.location = self._resolve()
 
     @contextmanager
     def _hang_up_on_stop(self, response: requests.Response) -> Iterator[None]:
         """Shut the connection down when the run is stopped: a read that waits for bytes does not look at ``stop``."""
-        over = threading.Event()
+        if self._stop is None:
+            yield
+            return
+        stop, over = self._stop, threading.Event()
 
         def watch() -> None:
             while not over.wait(0.1):
-                if self._stop.is_set():
+                if stop.is_set():
                     with suppress(OSError, RuntimeError, ValueError):  # closed already
                         response.raw.shutdown()
                     return
@@ -303,5 +308,3 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 
 def _keep(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-

@@ -29,11 +29,15 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Facts:
-    """What a source said about a file: its size, and the validators by which it tells versions of it apart."""
+    """What a source said about a file: its size, the validators by which it tells versions apart, its SHA-256 (hex).
+
+    Validators hold for one source; the digest, where it is published, for all of them.
+    """
 
     size: int | None = None
     etag: str | None = None
     last_modified: str | None = None
+    sha256: str | None = None
 
     @property
     def validator(self) -> str | None:
@@ -45,6 +49,8 @@ class Facts:
         """Return what shows that ``other`` is another file, in words; None if nothing does."""
         if None not in (self.size, other.size) and self.size != other.size:
             return f"its size was {self.size:,} bytes and is {other.size:,}"
+        if self.sha256 and other.sha256:
+            return None if self.sha256 == other.sha256 else "its published SHA-256 changed"
         if self.etag and other.etag:
             same = self.etag.removeprefix("W/") == other.etag.removeprefix("W/")
             return None if same else "its ETag changed"
@@ -53,8 +59,9 @@ class Facts:
         return None
 
     def vouches_for(self, other: Facts) -> bool:
-        """Return whether ``other`` is certainly the same file: nothing differs, and a validator says so."""
-        return self.difference(other) is None and self.validator is not None and self.validator == other.validator
+        """Return whether ``other`` is certainly the same file: nothing differs, and a digest or a validator says so."""
+        shared = {self.sha256, self.validator} & {other.sha256, other.validator} - {None}
+        return self.difference(other) is None and bool(shared)
 
 
 class PartFile:
@@ -125,6 +132,11 @@ class PartFile:
         with self._disk():
             self._cut()
 
+    def size_on_disk(self) -> int:
+        """Return the bytes on disk, of which `load` may have taken up only some. Raises DataError."""
+        with self._disk():
+            return self.path.stat().st_size
+
     def append(self, piece: bytes) -> None:
         """Write ``piece`` at the end. Raises DataError if the disk is full or fails; what fitted stays."""
         view = memoryview(piece)
@@ -143,8 +155,9 @@ class PartFile:
 
     def remove(self) -> None:
         """Remove the file and its facts: they are of no use. The object must not be written to any more."""
-        self._file.close()
-        discard(self.path)
+        with self._disk():
+            self._file.close()
+            discard(self.path)
 
     def _cut(self) -> None:
         self.facts, self.size, self._digest = None, 0, hashlib.sha256()
@@ -200,9 +213,9 @@ def _read_facts(path: Path) -> Facts | None:
         return None
     if not isinstance(found, dict) or found.get("version") != _VERSION:
         return None
-    size, etag, last_modified = found.get("size"), found.get("etag"), found.get("last_modified")
+    size, texts = found.get("size"), [found.get(key) for key in ("etag", "last_modified", "sha256")]
     if not (size is None or (type(size) is int and size >= 0)):
         return None
-    if not all(value is None or isinstance(value, str) for value in (etag, last_modified)):
+    if not all(text is None or isinstance(text, str) for text in texts):
         return None
-    return Facts(size, etag, last_modified)
+    return Facts(size, *texts)

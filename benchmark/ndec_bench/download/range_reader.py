@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ndec_bench.download.exchange import DEFAULT_POLICY, Answer, Exchange, Failure, Policy, Transient
+from ndec_bench.download.answer import Answer, Failure, Transient
+from ndec_bench.download.exchange import DEFAULT_POLICY, Exchange, Policy
 from ndec_bench.download.part import Facts
 
 if TYPE_CHECKING:

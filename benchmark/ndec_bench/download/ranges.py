@@ -10,7 +10,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ndec_bench.download.exchange import DEFAULT_POLICY, Answer, Exchange, Policy, Transient, looks_like_html
+from ndec_bench.download.answer import Answer, Transient, looks_like_html
+from ndec_bench.download.exchange import DEFAULT_POLICY, Exchange, Policy
 from ndec_bench.download.location import Fetched
 from ndec_bench.download.part import Facts, PartFile, discard, sidecar
 from ndec_bench.errors import InterruptedRun
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Policy", "discard", "fetch", "sidecar"]
 
 _SNIFFED = 512
+_MOST_RESTARTS = 1
+"""A file that must be begun a third time is given up: it may have 40 GB."""
 
 
 def fetch(
@@ -73,7 +76,7 @@ def fetch(
             return _Download(resolve, file, session, policy, advance, stop).run()
         except (KeyboardInterrupt, InterruptedRun):
             raise InterruptedRun(
-                f"{file.name}: stopped after {file.size:,} bytes, which are kept", hint="run again to go on"
+                f"{file.name}: stopped after {file.size_on_disk():,} bytes, which are kept", hint="run again to go on"
             ) from None
 
 
@@ -111,46 +114,53 @@ class _Download:
         known = self._file.facts.size if self._file.facts else None
         return self._exchange.location.bytes if known is None else known
 
+    @property
+    def _sha256(self) -> str | None:
+        digest = self._exchange.location.sha256
+        return None if digest is None else digest.lower()
+
+    def _stated(self, answer: Answer, size: int | None) -> Facts:
+        return Facts(size, answer.etag, answer.last_modified, self._sha256)
+
     def _load(self) -> None:
         for hashed in self._file.load():
             self._exchange.check_stop()
             self._report(hashed)
         self._most = self._file.size
-        expected, facts = self._exchange.location.bytes, self._file.facts
-        if facts and expected is not None and facts.size not in {None, expected}:
-            self._start_over(f"what was there is of a file of {facts.size:,} bytes, not {expected:,}")
+        stated = Facts(self._exchange.location.bytes, sha256=self._sha256)
+        difference = self._file.facts.difference(stated) if self._file.facts else None
+        if difference:
+            self._start_over(difference)
 
     def _is_known_whole(self) -> bool:
-        location = self._exchange.location
-        return (
-            location.sha256 is not None
-            and location.bytes == self._file.size
-            and location.sha256.lower() == self._file.sha256
-        )
+        return self._exchange.location.bytes == self._file.size and self._sha256 == self._file.sha256
 
     def _request(self) -> bool:
         """Return whether the file is whole after one more request."""
-        file, headers = self._file, {}
-        if file.size and file.facts:
-            if file.facts.validator:
-                headers["If-Range"] = file.facts.validator
-            elif not self._exchange.location.sha256:
-                self._start_over("the source gives no ETag and no date by which to recognise the file")
-        if file.size:
-            headers["Range"] = f"bytes={file.size}-"
-        else:
-            headers.pop("If-Range", None)
-        with self._exchange.get(headers) as answer:
+        with self._exchange.get(self._headers()) as answer:
             if answer.status == 416:
                 return self._past_the_end(answer)
             answer.check()
             return self._part_of_file(answer) if answer.status == 206 else self._whole_file(answer)
 
+    def _headers(self) -> dict[str, str]:
+        """Return the headers that ask for what is missing, on the condition that it is of the same file."""
+        facts = self._file.facts
+        if facts is None or not self._file.size:
+            return {}
+        asked = {"Range": f"bytes={self._file.size}-"}
+        if facts.sha256 is not None and facts.sha256 == self._sha256:
+            return asked  # the digest says that it is the same file, whichever server has it now
+        if facts.validator is None:
+            self._start_over("the source gives no ETag and no date by which to recognise the file")
+            return {}
+        return {**asked, "If-Range": facts.validator}
+
     def _past_the_end(self, answer: Answer) -> bool:
         if not self._file.size:
             raise answer.fail("answered 416 to a request without a range, expected the file")
         found = answer.content_range
-        facts = Facts(found.total if found else None, answer.etag, answer.last_modified)
+        facts = self._stated(answer, found.total if found else None)
         total = facts.size if facts.size is not None else self._total
         if total == self._file.size and self._file.facts and not self._file.facts.difference(facts):
             return True
@@ -168,7 +178,7 @@ class _Download:
         elif span.first != asked or not asked <= span.last < span.total:
             trouble = f"the source sent bytes {span.first:,} to {span.last:,}, asked for {asked:,} and on"
         elif self._file.facts:
-            trouble = self._file.facts.difference(Facts(span.total, answer.etag, answer.last_modified))
+            trouble = self._file.facts.difference(self._stated(answer, span.total))
         if trouble or span is None or span.last is None:
             self._start_over(trouble or "")
             return False
@@ -177,15 +187,15 @@ class _Download:
     def _whole_file(self, answer: Answer) -> bool:
         """Take the body of a 200: from zero, or the rest of it where the source merely ignores ranges."""
         length = answer.length
-        facts = Facts(length, answer.etag, answer.last_modified)
+        facts = self._stated(answer, length)
         expected = self._exchange.location.bytes
         if None not in (length, expected) and length != expected:
             raise answer.fail(f"has a file of {length:,} bytes, expected {expected:,}")
-        if length is None and expected is None and not answer.chunked and not self._exchange.location.sha256:
+        if length is None and expected is None and not answer.chunked and self._sha256 is None:
             raise answer.fail("does not say how long the file is, so nobody could tell whether it came whole")
         pieces = self._sniffed(answer)
         if self._file.size and self._file.facts and self._file.facts.vouches_for(facts):
-            pieces = self._skipped(pieces, self._file.size)
+            pieces = self._skipped(answer, pieces)
             length = None if length is None else length - self._file.size
         else:
             if self._file.size:
@@ -207,12 +217,16 @@ class _Download:
             raise answer.web_page(bytes(begin))
         return chain([bytes(begin)] if begin else [], pieces)
 
-    def _skipped(self, pieces: Iterable[bytes], count: int) -> Iterator[bytes]:
+    def _skipped(self, answer: Answer, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield what follows the bytes on disk."""
+        left = self._file.size
         for piece in pieces:
-            rest = piece[count:]
-            count -= min(count, len(piece))
+            rest = piece[left:]
+            left -= min(left, len(piece))
             if rest:
                 yield rest
+        if left:
+            raise Transient(f"{answer.host} broke off before the bytes that were missing")
 
     def _receive(self, answer: Answer, pieces: Iterable[bytes], *, length: int | None, total: int | None) -> bool:
         """Write the body, ``length`` bytes if that is known; return whether the file of ``total`` bytes is whole."""
@@ -246,17 +260,17 @@ class _Download:
         self._notes.append(note)
         self._file.drop()
         self._most = 0
-        if len(self._notes) > self._policy.attempts:
-            found = f"changes while it is fetched ({note}; {len(self._notes)} times)"
+        if len(self._notes) > _MOST_RESTARTS:
+            found = f"does not serve one and the same file ({note}; {len(self._notes)} times)"
             raise self._exchange.error(found, "try again later or use another source")
 
     def _check_whole(self) -> None:
         """Raise NetworkError, and remove the part, if size or SHA-256 is not as stated."""
-        location, file = self._exchange.location, self._file
-        if location.bytes is not None and file.size != location.bytes:
-            raise self._wrong(f"{file.size:,} bytes, expected {location.bytes:,}")
-        if location.sha256 is not None and file.sha256 != location.sha256.lower():
-            raise self._wrong(f"SHA-256 {file.sha256}, expected {location.sha256.lower()}")
+        expected, file = self._exchange.location.bytes, self._file
+        if expected is not None and file.size != expected:
+            raise self._wrong(f"{file.size:,} bytes, expected {expected:,}")
+        if self._sha256 is not None and file.sha256 != self._sha256:
+            raise self._wrong(f"SHA-256 {file.sha256}, expected {self._sha256}")
 
     def _wrong(self, found: str) -> NetworkError:
         self._file.remove()

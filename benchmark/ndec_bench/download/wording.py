@@ -38,11 +38,12 @@ def shown(text: str) -> str:
     return words if len(words) <= 80 else f"{words[:79]}…"
 
 
-def reason(status: int) -> str:
+def answered(status: int) -> str:
+    """Return what a host did that answered so, with the phrase of the standard, not that of the host."""
     try:
-        return f" {HTTPStatus(status).phrase}"
+        return f"answered {status} {HTTPStatus(status).phrase}"
     except ValueError:
-        return ""
+        return f"answered {status}"
 
 
 def phrase(error: BaseException) -> str:
