@@ -14,6 +14,7 @@ from static_host import Fault, StaticHost
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.images import open_images
+from ndec_bench.data.registry import image_sets
 from ndec_bench.data.roots import find_split
 from ndec_bench.download.jobs import Run
 from ndec_bench.download.ranges import Policy
@@ -185,3 +186,44 @@ def test_a_picture_with_another_digest_than_published_is_noted(
     monkeypatch.setattr(pieces, "pictures", lambda: {"R000003": "0" * 64})
     report = fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
     assert "WARNING: picture R000003 has SHA-256" in report.describe()
+
+
+def test_a_folder_with_some_of_them_is_completed_from_remote(root: Path, host: StaticHost) -> None:
+    folder = root / image_sets()["disc21", "references"].folder
+    folder.mkdir(parents=True)
+    for name, content in disc21_images("R", range(100), ""):
+        (folder / name).write_bytes(content)
+    report = fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
+    assert report.content["sources"] == ["local folder", "mirror of meta"]
+    assert {request.path for request in host.requests} == {"/references_1.zip"}
+
+
+def test_a_hole_in_an_archive_that_is_here_is_named(root: Path, host: StaticHost) -> None:
+    (root / "disc21").mkdir()
+    holed = archives(tuple(n for n in THERE if n != 50_007))["/references_1.zip"]
+    (root / "disc21" / "references_1.zip").write_bytes(holed)
+    with pytest.raises(DataError, match=r"references_1\.zip: picture R050007 is not in it"):
+        fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
+
+
+def test_a_text_with_the_name_of_a_picture_is_none(root: Path, host: StaticHost) -> None:
+    members = disc21_images("R", range(100))
+    host.files["/references_0.zip"] = zip_of([*members, ("notes/R000003.txt", b"no picture")])
+    fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
+    kept = root / NAME / "images" / "references" / "R000003.jpg"
+    assert kept.read_bytes() == dict(members)["images/references/R000003.jpg"]
+
+
+def test_two_pictures_of_one_id_are_refused(root: Path, host: StaticHost) -> None:
+    members = disc21_images("R", range(100))
+    host.files["/references_0.zip"] = zip_of([*members, ("other/R000003.jpg", b"x")])
+    with pytest.raises(DataError, match=r"R000003\.jpg.* have the same id"):
+        fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
+
+
+def test_nothing_is_left_to_fetch_where_all_archives_are_here(root: Path) -> None:
+    (root / "disc21").mkdir()
+    for number in range(20):
+        assert plan_subset(root, RULE, 0)[0].left > 0
+        (root / "disc21" / f"references_{number}.zip").write_bytes(zip_of([]))
+    assert plan_subset(root, RULE, 0)[0].left == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +18,14 @@ from ndec_bench.data.roots import find_split
 from ndec_bench.data.split import Split
 from ndec_bench.download import val
 from ndec_bench.download.jobs import Run
+from ndec_bench.download.links import read_links
 from ndec_bench.download.ranges import Policy
 from ndec_bench.download.val import ValRule, build_val, excluded_folders, plan_val
 from ndec_bench.errors import DataError, InterruptedRun, MissingDataError, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
 
 HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002, read_timeout=2.0)
 QUERIES = tuple(f"Q{number:05d}" for number in range(25_000))
@@ -232,3 +234,123 @@ def test_a_plan_says_what_it_costs(root: Path, host: StaticHost) -> None:
 def test_without_the_ground_truth_the_command_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="ndec-bench download disc21 ground-truth"):
         build(tmp_path)
+
+
+def shifted() -> list[tuple[str, bytes]]:
+    """Another version of the pairs: the same folders with other pictures, the look-alikes as PNG by name."""
+    members = negative_pairs(tuple((folder, number + 500) for folder, number in FOLDERS))
+    return [(name.replace("/1.jpg", "/1.png"), content) for name, content in members]
+
+
+def test_pictures_of_another_version_of_the_chunk_do_not_stay(root: Path, host: StaticHost) -> None:
+    host.fault("/references_0.zip", Fault(status=404), always=True)
+    with pytest.raises(NetworkError):
+        build(root)
+    host.change("/negative_pair.tar.aa", tar_of(shifted()))
+    host.fault("/references_0.zip", Fault(), always=True)
+    build(root)
+    found = Split.from_folder(root / "ndec-val-1")
+    queries, references = found.open_images("queries"), found.open_images("references")
+    assert (tuple(queries.ids), tuple(references.ids)) == (found.query_ids, found.reference_ids)
+    assert queries.read_bytes("N00009") == dict(shifted())["negative_pair/00009/1.png"]
+
+
+def test_a_picture_under_the_same_name_is_written_anew(root: Path, host: StaticHost) -> None:
+    host.fault("/references_0.zip", Fault(status=404), always=True)
+    with pytest.raises(NetworkError):
+        build(root)
+    other = tuple((folder, number + 500) for folder, number in FOLDERS)
+    host.change("/negative_pair.tar.aa", chunk(other))
+    host.fault("/references_0.zip", Fault(), always=True)
+    build(root)
+    expected = dict(negative_pairs(other))["negative_pair/00009/1.jpg"]
+    assert Split.from_folder(root / "ndec-val-1").open_images("queries").read_bytes("N00009") == expected
+
+
+def test_a_damaged_beginning_is_fetched_again(root: Path, host: StaticHost) -> None:
+    host.fault("/dev_queries.zip", Fault(status=404), always=True)
+    with pytest.raises(NetworkError):
+        build(root)
+    path = root / "ndec-val-1.partial" / "negative_pair.begin.tar"
+    content = path.read_bytes()
+    path.write_bytes(content[:2048] + bytes(4096) + content[6144:])  # as a power cut may leave it
+    host.fault("/dev_queries.zip", Fault(), always=True)
+    assert build(root).info.counts["hard negatives"] == 5
+
+
+def test_a_build_that_fails_at_the_move_fetches_nothing_twice(
+    root: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.replace
+
+    def no_move(self: Path, target: Path) -> Path:
+        if self.name == "ndec-val-1.partial":
+            raise PermissionError(13, "Permission denied")
+        return real(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", no_move)
+        with pytest.raises(DataError, match="cannot be moved there"):
+            build(root)
+    host.requests.clear()
+    build(root)
+    assert host.sent() <= 1  # the size of the chunk was asked for
+    assert not list((root / "ndec-val-1").glob("negative_pair.begin*"))
+
+
+def test_a_folder_in_the_way_is_told_before_anything_is_fetched(root: Path, host: StaticHost) -> None:
+    (root / "ndec-val-1").mkdir()
+    (root / "ndec-val-1" / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match="holds no finished split; move it away"):
+        build(root)
+    assert host.requests == []
+
+
+def test_stray_files_between_the_folders_are_no_folder(root: Path, host: StaticHost) -> None:
+    members = negative_pairs(FOLDERS)
+    members.insert(4, ("negative_pair/._00002", b"x"))  # as the tar of macOS writes them
+    members.insert(8, ("negative_pair/._00007", b"x"))
+    host.files["/negative_pair.tar.aa"] = tar_of(members)
+    assert build(root).passed_over == ()
+
+
+def test_pictures_are_digested(root: Path, host: StaticHost) -> None:
+    digests = build(root).info.digests
+    folder = root / "ndec-val-1" / "images"
+    paths = [path for side in ("queries", "references") for path in sorted((folder / side).iterdir())]
+    lines = "".join(f"{path.stem} {sha256(path.read_bytes()).hexdigest()}\n" for path in paths)
+    assert digests["pictures"] == sha256(lines.encode()).hexdigest()
+
+
+def test_the_next_source_is_asked_and_the_first_explained(root: Path, host: StaticHost, tmp_path: Path) -> None:
+    links = tmp_path / "links.txt"
+    links.write_text(f"{host.url}/gone/refs_50k_0.zip?oe=7FFFFFFF\n")
+    (note,) = build(root, Run(root, links=read_links(links), policy=HASTY)).notes
+    assert "references_0.zip: link: " in note
+    assert "404" in note
+
+
+def test_many_stops_end_with_the_same_split(
+    root: Path, host: StaticHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(val, "_STEP", 3000)
+    whole, size = build(root).info.digests, host.sent("/negative_pair.tar.aa")
+    (root / "ndec-val-1").rename(tmp_path / "whole")
+    host.requests.clear()
+    for turn in range(40):
+        run, told = Run(root, policy=HASTY), []
+
+        def stop_later(*_: object, run: Run = run, told: list[int] = told, turn: int = turn) -> None:
+            told.append(1)
+            if len(told) == 10 + 2 * turn:
+                run.stop.set()
+
+        run.progress = stop_later
+        try:
+            digests = build(root, run).info.digests
+            break
+        except InterruptedRun:
+            continue
+    assert turn > 3
+    assert digests == whole
+    assert host.sent("/negative_pair.tar.aa") <= size + turn + 1  # each turn asks for its size, one byte

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from ndec_bench.data import known
 from ndec_bench.data.selection import chosen
-from ndec_bench.download.val import RULE, ValRule, val_ids
+from ndec_bench.download.val import QUERIES_SHA256, REFERENCES_SHA256, RULE, ValRule, val_ids
 from ndec_bench.errors import DataError
 
 DEV_1 = Path(__file__).parents[2] / "shared" / "data" / "disc21_dev1_ground_truth.csv"
@@ -44,3 +45,10 @@ def test_the_ids_of_ndec_val_1_are_the_frozen_ones() -> None:
         val_ids(fewer)
     assert val_ids(fewer, ValRule(distractors=1)).distractors
     assert ValRule() == RULE
+
+
+def test_the_frozen_digests_are_the_golden_ones() -> None:
+    golden = tomllib.loads((Path(__file__).parent / "golden" / "ndec-val-1.toml").read_text())
+    assert (golden["queries"]["sha256"], golden["references"]["sha256"]) == (QUERIES_SHA256, REFERENCES_SHA256)
+    counts = (4_991 + RULE.distractors, 4_991 + RULE.others)
+    assert counts == (golden["queries"]["count"], golden["references"]["count"])

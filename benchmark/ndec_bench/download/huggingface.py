@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,11 +18,14 @@ from ndec_bench.errors import NetworkError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from huggingface_hub import HfFileMetadata
+
     from ndec_bench.data.registry import Source
     from ndec_bench.download.ranges import Policy
 
 _ADDRESS = re.compile(r"(datasets|models)/([^/@]+/[^/@]+)@([^/]+)/(.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_TRIES = 5
 _TYPES = {"datasets": "dataset", "models": "model"}
 
 
@@ -45,7 +49,7 @@ def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, 
         If the hub does not answer, does not know the file at that revision, or does not let this user have it.
     """
     # Loaded here: the library takes a quarter of a second to import.
-    from huggingface_hub import HfFileMetadata, get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub import get_token, hf_hub_url
 
     parts = _ADDRESS.fullmatch(source.address)
     if parts is None:
@@ -54,12 +58,7 @@ def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, 
     endpoint = environ.get("HF_ENDPOINT", "").rstrip("/") or None
     url = hf_hub_url(repository, path, repo_type=_TYPES[kind], revision=revision, endpoint=endpoint)
     token = get_token()
-    try:
-        found: HfFileMetadata = get_hf_file_metadata(
-            url, token=token or False, timeout=policy.connect_timeout, endpoint=endpoint, retry_on_errors=True
-        )
-    except Exception as error:
-        raise _told(name, url, error) from error
+    found = _asked(name, url, token or False, endpoint, policy)
     if found.commit_hash is not None and found.commit_hash != revision:
         raise NetworkError(
             f"{name}: {_host(url)} answers for revision {found.commit_hash[:40]}, asked for {revision}",
@@ -73,6 +72,31 @@ def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, 
         sha256=etag if _SHA256.fullmatch(etag) else None,
         headers={"Authorization": f"Bearer {token}"} if token and own else {},
     )
+
+
+def _asked(name: str, url: str, token: str | bool, endpoint: str | None, policy: Policy) -> HfFileMetadata:
+    """Return the hub's answer, asked for again with growing waits after failures that may pass."""
+    from huggingface_hub import get_hf_file_metadata
+
+    for tries in range(min(policy.attempts, _MOST_TRIES)):
+        try:
+            # The library's own repetitions wait longer than this policy may want.
+            return get_hf_file_metadata(url, token=token, timeout=policy.connect_timeout, endpoint=endpoint)
+        except Exception as error:
+            last = error
+            if not _may_pass(error):
+                break
+        time.sleep(min(policy.first_wait * 2**tries, policy.longest_wait))
+    raise _told(name, url, last) from last
+
+
+def _may_pass(error: Exception) -> bool:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.HfHubHTTPError):
+        status = getattr(error.response, "status_code", 0)
+        return status in {408, 429} or status >= 500
+    return not isinstance(error, (errors.OfflineModeIsEnabled, ValueError))
 
 
 def _told(name: str, url: str, error: Exception) -> NetworkError:

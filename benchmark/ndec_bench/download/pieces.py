@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ndec_bench import atomic
+from ndec_bench.archives import safe
 from ndec_bench.data import layouts
 from ndec_bench.data.images import ArchiveSource
 from ndec_bench.data.registry import pictures, remote_files
@@ -96,12 +97,25 @@ def take(run: Run, part: str, ids: Iterable[str], folder: Path, *, jobs: int, st
     missing = [each for each in wanted if each not in here]
     held = _held(run, part)
     if held is not None:
-        _write_all(((each, held.read_bytes(each)) for each in missing), folder, tally)
-        tally.used("local folder")
-    else:
-        _from_archives(run, _by_shard(part, missing), folder, tally, jobs)
+        # A folder may hold some shards only, as Kaggle's copy does: the others come from where they are.
+        here_too = set(held.ids).intersection(missing)
+        _write_all(((each, held.read_bytes(each)) for each in sorted(here_too)), folder, tally)
+        missing = [each for each in missing if each not in here_too]
+        if here_too:
+            tally.used("local folder")
+    _from_archives(run, _by_shard(part, missing), folder, tally, jobs)
     tally.finish()
     return Taken(folder, tuple(sorted(tally.sources)), tuple(tally.notes))
+
+
+def all_here(root: Path, part: str) -> Path | None:
+    """Return the first archive of DISC21's ``part`` if all are under ``root``, so that nothing is fetched; else None.
+
+    Of unpacked images only their list tells whether they are complete, and no plan reads it.
+    """
+    holding = layouts.find(root, "disc21", part)
+    whole = holding is not None and holding.kind == "archives" and not holding.missing
+    return holding.paths[0] if holding is not None and whole else None
 
 
 @dataclass
@@ -172,6 +186,9 @@ def _from_archive(run: Run, file: RemoteFile, ids: Sequence[str], folder: Path, 
     if path.is_file():
         source = ArchiveSource([path])
         try:
+            holes = sorted(set(ids).difference(source.ids))
+            if holes:
+                raise _hole(file, holes[0])
             _write_all(((each, source.read_bytes(each)) for each in ids), folder, tally)
         finally:
             source.close()
@@ -202,7 +219,14 @@ def _remote(
     if candidate.resolve is None:
         raise NetworkError(f"{file.name}: {candidate.label} gives whole files only")
     archive = open_remote_zip(candidate.resolve, session=session, policy=run.policy, stop=run.stop, name=file.name)
-    members = {PurePosixPath(member.name).stem: member for member in archive.members}
+    members: dict[str, RemoteMember] = {}
+    for member in filter(_is_picture, archive.members):
+        twice = members.setdefault(PurePosixPath(member.name).stem, member)
+        if twice is not member:
+            raise DataError(
+                f"{file.name}: {twice.name[:200]!r} and {member.name[:200]!r} have the same id",
+                hint="the archive is not the published one: report it",
+            )
     wanted: list[RemoteMember] = []
     for each in ids:
         if each not in members:
@@ -210,6 +234,10 @@ def _remote(
         wanted.append(members[each])
     for member, content in archive.read_members(wanted):
         yield PurePosixPath(member.name).stem, content
+
+
+def _is_picture(member: RemoteMember) -> bool:
+    return bool(safe.is_image(member.name))
 
 
 def _check_stop(run: Run) -> None:

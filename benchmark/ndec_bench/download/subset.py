@@ -14,7 +14,7 @@ from ndec_bench.data.ground_truth import sha256_of_lines
 from ndec_bench.data.registry import META_HOST, RemoteFile, Source
 from ndec_bench.data.roots import SUBSET_FILE, SUBSET_PREFIX
 from ndec_bench.data.selection import chosen
-from ndec_bench.download.pieces import DIRECTORY_BYTES, MEAN_BYTES, Taken, take
+from ndec_bench.download.pieces import DIRECTORY_BYTES, MEAN_BYTES, Taken, all_here, take
 from ndec_bench.download.plan import Planned
 from ndec_bench.errors import DataError, UsageError
 
@@ -118,7 +118,7 @@ def plan_subset(root: Path, rule: SubsetRule, seed: int) -> tuple[Planned, ...]:
     if (folder / SUBSET_FILE).is_file():
         return (Planned(file, folder, "present", file.bytes),)
     done = sum(path.stat().st_size for path in (folder / "images" / "references").glob("*.jpg"))
-    return (Planned(file, folder, "partial" if done else "missing", done),)
+    return (Planned(file, folder, "partial" if done else "missing", done, all_here(root, "references")),)
 
 
 def fetch_subset(run: Run, rule: SubsetRule, seed: int, *, jobs: int) -> SubsetReport:

@@ -6,8 +6,8 @@ The rule, frozen under this name:
 2. Plain distractors: of the other queries of dev I the 5,000 with the smallest SHA-256 of ``"ndec-val-1 ID"``.
 3. Hard negatives: the first 5,000 folders of ``negative_pair`` in the order of the archive (chunk aa, of which only
    the beginning is needed) that hold one DISC21 training image (``T`` with digits) and one other image. The other
-   image is the query, called ``N`` and the folder's name; the training image joins the references. Folders that hold
-   anything else are passed over and listed.
+   image is the query, called ``N`` and the folder's name; the training image joins the references. Folders with other
+   images are passed over and listed; files that are no images do not count, wherever they lie.
 4. References: those matched in dev I, the training images of rule 3, and of all other references, R000000 to R999999,
    the 20,000 with the smallest SHA-256 of ``"ndec-val-1 ID"``.
 
@@ -21,8 +21,10 @@ references may be matched in dev II or in final; nothing here says which, and th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -44,15 +46,15 @@ from ndec_bench.data.split import (
     SplitInfo,
     read_split_info,
 )
-from ndec_bench.download.pieces import DIRECTORY_BYTES, MEAN_BYTES, take
-from ndec_bench.download.plan import Planned
+from ndec_bench.download.pieces import DIRECTORY_BYTES, MEAN_BYTES, all_here, take
+from ndec_bench.download.plan import Planned, State
 from ndec_bench.download.range_reader import RangeReader
 from ndec_bench.download.session import new_session
 from ndec_bench.download.sources import candidates
 from ndec_bench.errors import DataError, NetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from ndec_bench.download.jobs import Run
 
@@ -182,7 +184,8 @@ def plan_val(root: Path, rule: ValRule = RULE) -> tuple[Planned, ...]:
             sources=(Source(kind="meta", url=f"{META_HOST}{address}", address=address),),
         )
         done = sum(path.stat().st_size for path in (work / "images" / side).glob("[QR]*.jpg"))
-        planned.append(Planned(file, folder, "present" if there else "partial" if done else "missing", done))
+        state: State = "present" if there else "partial" if done else "missing"
+        planned.append(Planned(file, folder, state, done, None if there else all_here(root, part)))
     chunk = _first_chunk()
     file = chunk.model_copy(
         update={"name": _pairs_stage(rule), "bytes": rule.folders * _PAIR_BYTES, "images": 2 * rule.folders}
@@ -190,7 +193,7 @@ def plan_val(root: Path, rule: ValRule = RULE) -> tuple[Planned, ...]:
     here = chunk.path(root).is_file()
     done = _prefix(work).stat().st_size if _prefix(work).is_file() else 0
     state = "present" if there or here else "partial" if done else "missing"
-    return (*planned, Planned(file, folder, state, min(done, file.bytes)))  # type: ignore[arg-type]
+    return (*planned, Planned(file, folder, state, min(done, file.bytes)))
 
 
 def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
@@ -208,7 +211,9 @@ def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
     """
     folder, work = run.root / NAME, _work(run.root)
     if (folder / SPLIT_FILE).is_file():
+        _drop_prefix(folder)
         return ValReport(folder, read_split_info(folder))
+    _must_be_free(folder)
     ids = val_ids(known.load("disc21-dev1", run.root).truth, rule)
     images = work / "images"
     pairs, passed_over = _take_pairs(run, work, rule)
@@ -216,10 +221,14 @@ def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
     references = take(run, "references", ids.references, images / "references", jobs=jobs, stage=_reference_stage(ids))
     info = _describe(work, ids, pairs)
     _must_be_as_recorded(run.root, info.digests["ids"])
-    for path in work.glob(f"{_prefix(work).stem}*"):
-        path.unlink()
     atomic.write_text(work / SPLIT_FILE, json.dumps(info.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
-    work.replace(folder)
+    try:
+        work.replace(folder)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: the split cannot be moved there ({error.strerror or error})", hint="check the folder, run again"
+        ) from error
+    _drop_prefix(folder)  # not before: it is gigabytes, and a build that fails at the last step goes on with it
     return ValReport(folder, info, passed_over, queries.notes + references.notes)
 
 
@@ -228,6 +237,10 @@ def _describe(work: Path, ids: ValIds, pairs: Sequence[_Pair]) -> SplitInfo:
     hard = tuple(sorted(pair.query for pair in pairs))
     references = tuple(sorted({*ids.references, *(pair.training for pair in pairs)}))
     queries = tuple(sorted((*ids.queries, *hard)))
+    pictures = [
+        *_pictures(work / "images" / "queries", ids.queries, (pair.query_name for pair in pairs)),
+        *_pictures(work / "images" / "references", ids.references, (pair.training_name for pair in pairs)),
+    ]
     truth = GroundTruth(queries, ids.pairs, listed=True)
     atomic.write_text(work / GROUND_TRUTH_FILE, write_ground_truth(truth))
     for name, lines in (
@@ -242,7 +255,7 @@ def _describe(work: Path, ids: ValIds, pairs: Sequence[_Pair]) -> SplitInfo:
         name=NAME,
         built_by="ndec-bench download ndec-val",
         test=False,
-        digests={"ids": sha256_of_lines(everything)},
+        digests={"ids": sha256_of_lines(everything), "pictures": sha256_of_lines(pictures)},
         counts={
             "copies": len(ids.pairs),
             "plain distractors": len(ids.distractors),
@@ -255,15 +268,27 @@ def _describe(work: Path, ids: ValIds, pairs: Sequence[_Pair]) -> SplitInfo:
 
 @dataclass(frozen=True)
 class _Pair:
-    """One folder of ``negative_pair``: its name, the training image, the name of the look-alike."""
+    """One folder of ``negative_pair``: its name, and the file names of the training image and the look-alike."""
 
     folder: str
-    training: str
+    training_file: str
     look_alike: str
 
     @property
     def query(self) -> str:
         return f"N{self.folder}"
+
+    @property
+    def training(self) -> str:
+        return PurePosixPath(self.training_file).stem
+
+    @property
+    def query_name(self) -> str:
+        return f"{self.query}{PurePosixPath(self.look_alike).suffix.lower()}"
+
+    @property
+    def training_name(self) -> str:
+        return f"{self.training}{PurePosixPath(self.training_file).suffix.lower()}"
 
 
 def _take_pairs(run: Run, work: Path, rule: ValRule) -> tuple[list[_Pair], tuple[str, ...]]:
@@ -278,12 +303,14 @@ def _take_pairs(run: Run, work: Path, rule: ValRule) -> tuple[list[_Pair], tuple
         rows = {name: row for row, name in enumerate(archive.members.names)}
         for pair, training, look_alike in found:
             for side, name, source in (
-                ("references", pair.training, training),
-                ("queries", pair.query, look_alike),
+                ("references", pair.training_name, training),
+                ("queries", pair.query_name, look_alike),
             ):
-                target = work / "images" / side / f"{name}{PurePosixPath(source).suffix.lower()}"
-                if not target.is_file():
-                    atomic.write_bytes(target, archive.read(rows[source]))
+                target = work / "images" / side / name
+                content = archive.read(rows[source])
+                # One that is there may be of another version of the chunk, which gave its folder another picture.
+                if not target.is_file() or target.read_bytes() != content:
+                    atomic.write_bytes(target, content)
     size = paths[0].stat().st_size
     run.tell(stage, size, size)
     return [pair for pair, _, _ in found], passed_over
@@ -323,7 +350,7 @@ def _folders(names: Iterator[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield folder name and members of each run of members in one folder, but for the last, which may go on."""
     current: str | None = None
     members: list[str] = []
-    for name in names:
+    for name in filter(safe.is_image, names):  # what else lies about, between the folders too, makes no folder
         folder = PurePosixPath(name).parent.name
         if folder != current:
             if current is not None:
@@ -333,12 +360,11 @@ def _folders(names: Iterator[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _pair(folder: str, members: Sequence[str]) -> _Found | None:
-    images = [name for name in members if safe.is_image(name)]
-    training = [name for name in images if _TRAINING_ID.fullmatch(PurePosixPath(name).stem)]
-    if len(images) != 2 or len(training) != 1 or not _FOLDER.fullmatch(folder):
+    training = [name for name in members if _TRAINING_ID.fullmatch(PurePosixPath(name).stem)]
+    if len(members) != 2 or len(training) != 1 or not _FOLDER.fullmatch(folder):
         return None
-    (look_alike,) = (name for name in images if name != training[0])
-    return _Pair(folder, PurePosixPath(training[0]).stem, PurePosixPath(look_alike).name), training[0], look_alike
+    (look_alike,) = (name for name in members if name != training[0])
+    return _Pair(folder, PurePosixPath(training[0]).name, PurePosixPath(look_alike).name), training[0], look_alike
 
 
 def _fetched_prefix(run: Run, work: Path, rule: ValRule, stage: str) -> Path:
@@ -369,18 +395,40 @@ def _grow(run: Run, reader: RangeReader, path: Path, facts: Path, rule: ValRule,
     if not facts.is_file() or facts.read_text(encoding="utf-8") != state:
         path.unlink(missing_ok=True)
         atomic.write_text(facts, state)
+    _drop_if_damaged(path, rule)
     expected = rule.folders * _PAIR_BYTES
-    with path.open("ab", buffering=0) as file:
-        while True:
-            at = file.tell()
-            if at and _enough(path, rule):
-                return
-            if at >= reader.size:
-                raise _too_few(reader.name, 0, rule)
-            for piece in reader.stream(at, _STEP):
+    while True:
+        at = path.stat().st_size if path.is_file() else 0
+        if at and _enough(path, rule):
+            return
+        if at >= reader.size:
+            raise _too_few(reader.name, 0, rule)
+        with closing(_appended(path, reader.stream(at, _STEP), at)) as lengths:
+            for length in lengths:
+                run.tell(stage, length, max(expected, length + 1))
+
+
+def _drop_if_damaged(path: Path, rule: ValRule) -> None:
+    """Remove the beginning that an earlier run left if it is damaged, as a power cut may leave it."""
+    try:
+        if path.is_file():
+            _enough(path, rule)
+    except DataError:
+        path.unlink()
+
+
+def _appended(path: Path, pieces: Iterator[bytes], at: int) -> Generator[int]:
+    """Append ``pieces`` to the ``at`` bytes of ``path``; yield how long it is after each."""
+    try:
+        with path.open("ab") as file:
+            for piece in pieces:
                 file.write(piece)
                 at += len(piece)
-                run.tell(stage, at, max(expected, at + 1))
+                yield at
+    except OSError as error:
+        raise DataError(
+            f"{path}: writing failed ({error.strerror or error})", hint="free disk space and run again"
+        ) from error
 
 
 def _enough(path: Path, rule: ValRule) -> bool:
@@ -395,6 +443,29 @@ def _enough(path: Path, rule: ValRule) -> bool:
 
 def _too_few(name: str, found: int, rule: ValRule) -> DataError:
     return DataError(f"{name}: {found:,} folders with a pair, {rule.folders:,} needed", hint="fetch the archive again")
+
+
+def _pictures(folder: Path, disc21: Iterable[str], others: Iterable[str]) -> Iterator[str]:
+    """Yield a line per picture with its SHA-256: ``disc21`` are ids, ``others`` file names; remove all else."""
+    wanted = {f"{each}.jpg" for each in disc21}.union(others)
+    for path in sorted(folder.iterdir()):
+        if path.name not in wanted:  # of another version of the chunk, or left by a run that was killed
+            path.unlink()
+            continue
+        with path.open("rb") as file:
+            yield f"{path.stem} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _must_be_free(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(
+            f"{folder}: is there, but holds no finished split", hint="move it away: the split is built under that name"
+        )
+
+
+def _drop_prefix(folder: Path) -> None:
+    for path in folder.glob(f"{_prefix(folder).stem}*"):
+        path.unlink()
 
 
 def _must_be(what: str, found: str, expected: str) -> None:
