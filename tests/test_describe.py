@@ -256,6 +256,9 @@ def test_the_command_takes_several_folders_and_a_shard(
         (["describe", "thumbnail", "--images", "no/such/folder", "--out", "a.h5"], 4, "missing, expected a folder"),
         (["describe", "thumbnail", "--images", ".", "--out", "a.h5", "--shard", "3/2"], 2, "shard 3/2"),
         (["describe", "thumbnail", "--images", ".", "--out", "a.h5", "--weights", "w"], 2, "takes no weights"),
+        (["describe", "thumbnail", "--out", "a.h5"], 2, "which images to describe is not said"),
+        (["describe", "thumbnail", "--out", "a.h5", "--split", "ndec"], 2, "which images to describe is not said"),
+        (["describe", "thumbnail", "--out", "a.h5", "--images", ".", "--split", "ndec"], 2, "do not go together"),
     ],
 )
 def test_the_command_ends_with_its_exit_code_and_one_line(

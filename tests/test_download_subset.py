@@ -94,7 +94,7 @@ def test_pictures_come_out_of_the_remote_archives(root: Path, host: StaticHost) 
     expected = dict(disc21_images("R", THERE, ""))
     assert all(source.read_bytes(each) == expected[f"{each}.jpg"] for each in source.ids)
     content = json.loads((folder / "subset.json").read_text())
-    assert (content["images"], content["partial"], content["sources"]) == (23, True, ["mirror of meta"])
+    assert (content["images"], content["partial"], report.sources) == (23, True, ("mirror of meta",))
     assert "hard negatives" in content["warning"]
     assert content["ids_sha256"] == sha256("".join(f"{each}\n" for each in source.ids).encode()).hexdigest()
     assert "hard negatives are invalid" in report.describe()
@@ -106,6 +106,16 @@ def test_the_same_subset_has_the_same_bytes(root: Path, host: StaticHost, tmp_pa
     first = (root / NAME / "subset.json").read_bytes()
     (root / NAME).rename(tmp_path / "first")
     fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=8)
+    assert (root / NAME / "subset.json").read_bytes() == first
+
+
+def test_whatever_was_there_before_the_record_is_the_same(root: Path, host: StaticHost, tmp_path: Path) -> None:
+    fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=1)
+    first = (root / NAME / "subset.json").read_bytes()
+    for path in (root / NAME / "images" / "references").glob("*[02468].jpg"):
+        path.unlink()
+    (root / NAME / "subset.json").unlink()
+    fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=1)
     assert (root / NAME / "subset.json").read_bytes() == first
 
 
@@ -153,7 +163,7 @@ def test_archives_that_are_here_are_used(root: Path, host: StaticHost) -> None:
     (root / "disc21").mkdir()
     (root / "disc21" / "references_0.zip").write_bytes(archives()["/references_0.zip"])
     report = fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
-    assert report.content["sources"] == ["local archive", "mirror of meta"]
+    assert report.sources == ("local archive", "mirror of meta")
     assert {request.path for request in host.requests} == {"/references_1.zip"}
 
 
@@ -194,7 +204,7 @@ def test_a_folder_with_some_of_them_is_completed_from_remote(root: Path, host: S
     for name, content in disc21_images("R", range(100), ""):
         (folder / name).write_bytes(content)
     report = fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
-    assert report.content["sources"] == ["local folder", "mirror of meta"]
+    assert report.sources == ("local folder", "mirror of meta")
     assert {request.path for request in host.requests} == {"/references_1.zip"}
 
 

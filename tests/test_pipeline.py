@@ -95,6 +95,15 @@ def test_a_second_run_uses_the_descriptors_again_and_changed_pictures_do_not(roo
     assert read_attributes(file)["images_sha256"] == "b" * 64
 
 
+def test_describing_a_part_of_a_split_gives_the_file_that_run_takes(root: Path, tmp_path: Path) -> None:
+    pipeline.run(method_of("thumbnail", "toy-1"), Split.from_folder(root / "toy-1"), tmp_path / "run")
+    made = tmp_path / "run" / "descriptors" / "thumbnail" / "references.h5"
+    out = tmp_path / "references.h5"
+    where = ["--split", "toy-1", "--part", "references", "--root", str(root)]
+    assert run(["describe", "thumbnail", *where, "--out", str(out)]) == 0
+    assert out.read_bytes() == made.read_bytes()
+
+
 def test_two_runs_give_the_same_submission_bytes(root: Path, tmp_path: Path) -> None:
     split, method = Split.from_folder(root / "toy-1"), method_of("thumbnail", "toy-1")
     files = []

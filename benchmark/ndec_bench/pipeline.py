@@ -87,7 +87,7 @@ def run(
     files = {side: out / "descriptors" / name / f"{side}.h5" for side in SIDES}
     took = [
         method.describe(
-            split.open_images(side),
+            split.open_images(side, progress=progress),
             file,
             attributes=image_attributes(split),
             stage=f"{name}: describing {side}",

@@ -10,7 +10,11 @@ import typer
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ndec_baselines import Listed
+    from ndec_bench.data.images import ImageSource
+    from ndec_bench.progress import Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +42,20 @@ def baselines(json: Annotated[bool, typer.Option("--json", help="Print the list 
 
 def describe(
     name: Annotated[str, typer.Argument(help='Name of a baseline; "ndec-bench baselines" lists them.')],
-    images: Annotated[list[Path], typer.Option(help="Folder of images, searched recursively; may be repeated.")],
     out: Annotated[Path, typer.Option(help="HDF5 file to write: vectors, image_names and the recipe.")],
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder (searched recursively), zip, tar, or first piece of a split tar; may be repeated."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="In place of --images: the images of this split.", show_default=False)
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(help="With --split: queries, references, background or train.", show_default=False)
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --split: the data root (default: $NDEC_ROOT or the user's data folder).")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="File of trained weights, where the baseline needs one.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Images per unit of work; never changes a byte.", min=1)] = 16,
@@ -53,16 +69,23 @@ def describe(
 
     import ndec_baselines
     from ndec_baselines.extract import Shard, describe_images
-    from ndec_bench.data.images import open_images
 
     # Pillow would only warn of an image that is refused anyway.
     warnings.filterwarnings("error", message=".*decompression bomb.*")
-    part = None if shard is None else Shard.parse(shard)
+    shard_of = None if shard is None else Shard.parse(shard)
+    opened, attributes = _images(images, split, part, root)
     baseline = ndec_baselines.load(name, weights=weights, device=device)
-    source = open_images(*images)
     with console.progress() as progress:
         report = describe_images(
-            baseline, source, out, limit=limit, shard=part, batch_size=batch_size, workers=workers, progress=progress
+            baseline,
+            opened(progress),
+            out,
+            limit=limit,
+            shard=shard_of,
+            batch_size=batch_size,
+            workers=workers,
+            attributes=attributes,
+            progress=progress,
         )
     if json:
         console.out_json(report.model_dump(mode="json"))
@@ -76,6 +99,27 @@ def describe(
             "SHA-256": report.sha256,
         }
     )
+
+
+def _images(
+    images: list[Path] | None, split: str | None, part: str | None, root: Path | None
+) -> tuple[Callable[[Progress], ImageSource], dict[str, str]]:
+    """Return what opens the images that are meant, and what the file says of them. Raises UsageError if unclear."""
+    from ndec_bench.data.images import open_images
+    from ndec_bench.data.roots import data_root, find_split
+    from ndec_bench.errors import UsageError
+    from ndec_bench.pipeline import image_attributes
+
+    if images and split is None and part is None:
+        paths = images
+        return lambda progress: open_images(*paths, progress=progress), {}
+    if split is None or part is None or images:
+        raise UsageError(
+            "which images to describe is not said" if not images else "--images and --split do not go together",
+            hint="give --images SOURCE, or --split NAME --part queries",
+        )
+    target, side = find_split(split, data_root(root)), part
+    return lambda progress: target.open_images(side, progress=progress), image_attributes(target)
 
 
 def _as_cells(row: Listed) -> list[str]:

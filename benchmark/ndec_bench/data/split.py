@@ -15,11 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth, read_ids, sha256_of_lines
 from ndec_bench.data.images import open_images
 from ndec_bench.errors import DataError
+from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ndec_bench.data.images import ImageSource
+    from ndec_bench.progress import Progress
 
 SPLIT_FILE = "split.json"
 GROUND_TRUTH_FILE = "ground_truth.csv"
@@ -203,11 +205,12 @@ class Split:
             source=str(folder / GROUND_TRUTH_FILE),
         )
 
-    def open_images(self, part: str) -> ImageSource:
+    def open_images(self, part: str, *, progress: Progress = silent) -> ImageSource:
         """Return the images of ``part`` (queries, references, background or train), read where they lie.
 
         These are the folders of a split that was built, or the archives or folders of a known split under its data
-        root. Of a known split's queries only those of the split are in it, and all must be.
+        root. Of a known split's queries only those of the split are in it, and all must be. ``progress`` is told of
+        archives that are read for the first time.
 
         Raises
         ------
@@ -215,7 +218,7 @@ class Split:
             If the split has no such images, or some of its queries are missing. MissingDataError if none are there.
         """
         if self.folder is not None and part in IMAGE_FOLDERS:
-            return open_images(self._folder(part))
+            return open_images(self._folder(part), progress=progress)
         place = self.image_sets.get(part)
         if self.images_root is None or place is None:
             raise DataError(f"split {self.name}: no images of {part!r} are known", hint="give --images FOLDER")
@@ -223,7 +226,11 @@ class Split:
         from ndec_bench.data.images import SelectedSource
         from ndec_bench.data.layouts import open_set
 
-        source = open_images(place) if isinstance(place, Path) else open_set(self.images_root, *place)
+        source = (
+            open_images(place, progress=progress)
+            if isinstance(place, Path)
+            else open_set(self.images_root, *place, progress=progress)
+        )
         return SelectedSource(source, self.query_ids) if part == "queries" else source
 
     def _folder(self, part: str) -> Path:

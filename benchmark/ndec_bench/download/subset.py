@@ -50,10 +50,11 @@ class SubsetRule:
 
 @dataclass(frozen=True)
 class SubsetReport:
-    """What was made: the folder, what ``subset.json`` in it says, and notes for people."""
+    """What was made: the folder, what ``subset.json`` in it says, which sources served now, and notes for people."""
 
     folder: Path
     content: dict[str, object]
+    sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def describe(self) -> str:
@@ -66,7 +67,7 @@ class SubsetReport:
 
     def as_json(self) -> dict[str, object]:
         """Return the content of ``subset.json`` with the place of the folder."""
-        return {"path": str(self.folder), **self.content, "notes": list(self.notes)}
+        return {"path": str(self.folder), **self.content, "sources": list(self.sources), "notes": list(self.notes)}
 
 
 def parse_subset(text: str) -> SubsetRule:
@@ -150,12 +151,11 @@ def fetch_subset(run: Run, rule: SubsetRule, seed: int, *, jobs: int) -> SubsetR
         "distractors": rule.distractors,
         "ids_sha256": digest,
         "pictures_sha256": _pictures_digest(taken, ids),
-        "sources": list(taken.sources),
         "partial": True,
         "warning": SUBSET_WARNING,
     }
     atomic.write_text(folder / SUBSET_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
-    return SubsetReport(folder, content, taken.notes)
+    return SubsetReport(folder, content, taken.sources, taken.notes)
 
 
 def _present(path: Path, digest: str) -> dict[str, object]:
