@@ -17,7 +17,7 @@ from ndec_bench.data.registry import RemoteFile, Source
 from ndec_bench.data.trust import read_trust
 from ndec_bench.download import jobs, plan
 from ndec_bench.download.jobs import Outcome, Run, download, failures, locked
-from ndec_bench.download.ranges import Policy
+from ndec_bench.download.policy import Policy
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
 
 if TYPE_CHECKING:

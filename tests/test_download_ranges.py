@@ -27,8 +27,9 @@ from static_host import Fault, StaticHost
 from ndec_bench.download.answer import retry_after
 from ndec_bench.download.location import Fetched, Location
 from ndec_bench.download.part import Facts
+from ndec_bench.download.policy import Policy
 from ndec_bench.download.range_reader import RangeReader
-from ndec_bench.download.ranges import Policy, discard, fetch, sidecar
+from ndec_bench.download.ranges import discard, fetch, sidecar
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
@@ -670,7 +671,8 @@ import resource, sys
 from pathlib import Path
 import requests
 from ndec_bench.download.location import Location
-from ndec_bench.download.ranges import Policy, fetch
+from ndec_bench.download.ranges import fetch
+from ndec_bench.download.policy import Policy
 from ndec_bench.errors import NdecBenchError
 url, part, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 if limit:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from static_host import Fault, StaticHost
 
 from ndec_bench.download import remote_zip
-from ndec_bench.download.exchange import Policy
 from ndec_bench.download.location import Location
+from ndec_bench.download.policy import Policy
 from ndec_bench.download.remote_zip import RemoteMember, RemoteZip, open_remote_zip
 from ndec_bench.errors import InterruptedRun, NetworkError
 

@@ -11,7 +11,7 @@ from static_host import Fault, StaticHost
 
 from ndec_bench.data.registry import RemoteFile, find
 from ndec_bench.download.links import read_links
-from ndec_bench.download.ranges import Policy
+from ndec_bench.download.policy import Policy
 from ndec_bench.download.sources import Candidate, candidates
 from ndec_bench.errors import NetworkError, UsageError
 

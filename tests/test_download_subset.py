@@ -16,8 +16,9 @@ from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.images import open_images
 from ndec_bench.data.registry import image_sets
 from ndec_bench.data.roots import find_split
+from ndec_bench.data.split_images import images_of
 from ndec_bench.download.jobs import Run
-from ndec_bench.download.ranges import Policy
+from ndec_bench.download.policy import Policy
 from ndec_bench.download.subset import SubsetRule, fetch_subset, parse_subset, plan_subset, subset_ids
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError, UsageError
 
@@ -127,7 +128,7 @@ def test_it_is_ndec_with_fewer_references(root: Path, host: StaticHost) -> None:
     queries.write_text(write_ground_truth(GroundTruth(ISC + hard, PAIRS, listed=True)))
     split = find_split(NAME, root)
     assert (split.name, len(split.query_ids)) == ("ndec", 49_252)
-    assert tuple(split.open_images("references").ids) == ids_of(root)
+    assert tuple(images_of(split, "references").ids) == ids_of(root)
 
 
 def test_a_second_run_asks_for_nothing(root: Path, host: StaticHost) -> None:

@@ -16,10 +16,11 @@ from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.roots import find_split
 from ndec_bench.data.split import Split
+from ndec_bench.data.split_images import images_of
 from ndec_bench.download import val
 from ndec_bench.download.jobs import Run
 from ndec_bench.download.links import read_links
-from ndec_bench.download.ranges import Policy
+from ndec_bench.download.policy import Policy
 from ndec_bench.download.val import ValRule, build_val, excluded_folders, plan_val
 from ndec_bench.errors import DataError, InterruptedRun, MissingDataError, NetworkError
 
@@ -93,8 +94,8 @@ def test_it_is_a_split_like_any_other(root: Path, host: StaticHost) -> None:
     assert len(found.query_ids) == 3 + 4 + 5
     assert found.truth.pairs == PAIRS
     assert len(found.reference_ids or ()) == 3 + 6 + 5
-    assert tuple(found.open_images("queries").ids) == found.query_ids
-    assert tuple(found.open_images("references").ids) == found.reference_ids
+    assert tuple(images_of(found, "queries").ids) == found.query_ids
+    assert tuple(images_of(found, "references").ids) == found.reference_ids
     assert report.info.counts == {"copies": 3, "plain distractors": 4, "hard negatives": 5, "references": 14}
     assert not (root / "ndec-val-1.partial").exists()
 
@@ -105,9 +106,9 @@ def test_the_look_alike_asks_and_the_training_image_answers(root: Path, host: St
     stored = dict(negative_pairs(FOLDERS))
     for folder, number in FOLDERS[:5]:
         inside = f"negative_pair/{folder:05}/"
-        assert found.open_images("references").read_bytes(f"T{number:06d}") == stored[f"{inside}T{number:06d}.jpg"]
+        assert images_of(found, "references").read_bytes(f"T{number:06d}") == stored[f"{inside}T{number:06d}.jpg"]
         (look_alike,) = (n for n in stored if n.startswith(inside) and n not in (inside, f"{inside}T{number:06d}.jpg"))
-        assert found.open_images("queries").read_bytes(f"N{folder:05d}") == stored[look_alike]
+        assert images_of(found, "queries").read_bytes(f"N{folder:05d}") == stored[look_alike]
     assert all(query not in {pair[0] for pair in found.truth.pairs} for query in found.hard_negatives or ())
 
 
@@ -250,7 +251,7 @@ def test_pictures_of_another_version_of_the_chunk_do_not_stay(root: Path, host: 
     host.fault("/references_0.zip", Fault(), always=True)
     build(root)
     found = Split.from_folder(root / "ndec-val-1")
-    queries, references = found.open_images("queries"), found.open_images("references")
+    queries, references = images_of(found, "queries"), images_of(found, "references")
     assert (tuple(queries.ids), tuple(references.ids)) == (found.query_ids, found.reference_ids)
     assert queries.read_bytes("N00009") == dict(shifted())["negative_pair/00009/1.png"]
 
@@ -264,7 +265,7 @@ def test_a_picture_under_the_same_name_is_written_anew(root: Path, host: StaticH
     host.fault("/references_0.zip", Fault(), always=True)
     build(root)
     expected = dict(negative_pairs(other))["negative_pair/00009/1.jpg"]
-    assert Split.from_folder(root / "ndec-val-1").open_images("queries").read_bytes("N00009") == expected
+    assert images_of(Split.from_folder(root / "ndec-val-1"), "queries").read_bytes("N00009") == expected
 
 
 def test_a_damaged_beginning_is_fetched_again(root: Path, host: StaticHost) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from ndec_bench.data.roots import data_root, find_split
 from ndec_bench.data.split import Split
+from ndec_bench.data.split_images import images_of
 from ndec_bench.errors import DataError
 
 
@@ -29,7 +30,7 @@ def test_a_folder_holds_the_whole_split(folder: Path) -> None:
     assert (split.name, split.query_ids, split.reference_ids) == ("toy-1", ("Q1", "Q2", "Q3"), ("R1", "R2"))
     assert split.parts == {"all": {"Q1", "Q2", "Q3"}, "isc": {"Q1", "Q2"}}
     assert split.edits == {"Q1": ("crop", "text")}
-    assert tuple(split.open_images("queries").ids) == split.query_ids
+    assert tuple(images_of(split, "queries").ids) == split.query_ids
 
 
 @pytest.mark.parametrize(
@@ -52,9 +53,9 @@ def test_contradictions_are_refused(folder: Path, file: str, content: str, messa
 
 def test_missing_images_are_named(folder: Path) -> None:
     with pytest.raises(DataError, match="references: missing"):
-        Split.from_folder(folder).open_images("references")
+        images_of(Split.from_folder(folder), "references")
     with pytest.raises(DataError, match="'thumbnails'"):
-        Split.from_folder(folder).open_images("thumbnails")
+        images_of(Split.from_folder(folder), "thumbnails")
 
 
 def test_a_ground_truth_alone_has_the_part_all_only(folder: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from ndec_bench import atomic, mini
 from ndec_bench.data.split import Split
+from ndec_bench.data.split_images import images_of
 from ndec_bench.descriptors import Submission, read_attributes, read_descriptors, write_submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.progress import silent
@@ -87,7 +88,7 @@ def run(
     files = {side: out / "descriptors" / name / f"{side}.h5" for side in SIDES}
     took = [
         method.describe(
-            split.open_images(side, progress=progress),
+            images_of(split, side, progress=progress),
             file,
             attributes=image_attributes(split),
             stage=f"{name}: describing {side}",

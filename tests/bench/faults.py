@@ -24,7 +24,7 @@ from static_host import Fault, Served, StaticHost
 from ndec_bench.data.registry import RemoteFile, Source
 from ndec_bench.download import jobs, plan
 from ndec_bench.download.jobs import Outcome, Run, download, locked
-from ndec_bench.download.ranges import Policy
+from ndec_bench.download.policy import Policy
 from ndec_bench.errors import NdecBenchError
 
 if TYPE_CHECKING:

@@ -107,6 +107,7 @@ def _images(
     """Return what opens the images that are meant, and what the file says of them. Raises UsageError if unclear."""
     from ndec_bench.data.images import open_images
     from ndec_bench.data.roots import data_root, find_split
+    from ndec_bench.data.split_images import images_of
     from ndec_bench.errors import UsageError
     from ndec_bench.pipeline import image_attributes
 
@@ -119,7 +120,7 @@ def _images(
             hint="give --images SOURCE, or --split NAME --part queries",
         )
     target, side = find_split(split, data_root(root)), part
-    return lambda progress: target.open_images(side, progress=progress), image_attributes(target)
+    return lambda progress: images_of(target, side, progress=progress), image_attributes(target)
 
 
 def _as_cells(row: Listed) -> list[str]:

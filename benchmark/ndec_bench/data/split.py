@@ -7,21 +7,16 @@ import io
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth, read_ids, sha256_of_lines
-from ndec_bench.data.images import open_images
 from ndec_bench.errors import DataError
-from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from ndec_bench.data.images import ImageSource
-    from ndec_bench.progress import Progress
+    from pathlib import Path
 
 SPLIT_FILE = "split.json"
 GROUND_TRUTH_FILE = "ground_truth.csv"
@@ -29,12 +24,6 @@ HARD_NEGATIVES_FILE = "hard_negatives.txt"
 REFERENCES_FILE = "references.txt"
 PARTS_FOLDER = "parts"
 EDITS_FILE = "edits.csv"
-IMAGE_FOLDERS = {
-    "queries": "query",
-    "references": "reference",
-    "background": "background",
-    "train": "training",
-}
 _PART_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _RESERVED = ("all", "isc")
 
@@ -204,40 +193,6 @@ class Split:
             own_parts=_parts_in(folder / PARTS_FOLDER, truth),
             source=str(folder / GROUND_TRUTH_FILE),
         )
-
-    def open_images(self, part: str, *, progress: Progress = silent) -> ImageSource:
-        """Return the images of ``part`` (queries, references, background or train), read where they lie.
-
-        These are the folders of a split that was built, or the archives or folders of a known split under its data
-        root. Of a known split's queries only those of the split are in it, and all must be. ``progress`` is told of
-        archives that are read for the first time.
-
-        Raises
-        ------
-        DataError
-            If the split has no such images, or some of its queries are missing. MissingDataError if none are there.
-        """
-        if self.folder is not None and part in IMAGE_FOLDERS:
-            return open_images(self._folder(part), progress=progress)
-        place = self.image_sets.get(part)
-        if self.images_root is None or place is None:
-            raise DataError(f"split {self.name}: no images of {part!r} are known", hint="give --images FOLDER")
-        # Here, because what lies on disk is told with the help of the known splits, which are made of this class.
-        from ndec_bench.data.images import SelectedSource
-        from ndec_bench.data.layouts import open_set
-
-        source = (
-            open_images(place, progress=progress)
-            if isinstance(place, Path)
-            else open_set(self.images_root, *place, progress=progress)
-        )
-        return SelectedSource(source, self.query_ids) if part == "queries" else source
-
-    def _folder(self, part: str) -> Path:
-        folder = Path(self.folder or "", "images", part)
-        if not folder.is_dir():
-            raise DataError(f"{folder}: missing", hint='build the split again, e.g. "ndec-bench mini build"')
-        return folder
 
 
 def read_split_info(folder: Path) -> SplitInfo:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from urllib3.exceptions import HTTPError
 
 from ndec_bench.download.wording import OTHER, host_of, phrase, shown
+from ndec_bench.errors import NetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import requests
 
-    from ndec_bench.download.exchange import Exchange, Policy
-    from ndec_bench.errors import NetworkError
+    from ndec_bench.download.policy import Policy
 
 _PAGE = 1 << 16
 
@@ -61,11 +61,25 @@ class ContentRange:
 
 
 class Answer:
-    """A response with status 200, 206 or 416, its headers read strictly and its body in small pieces."""
+    """A response with status 200, 206 or 416, its headers read strictly and its body in small pieces.
 
-    def __init__(self, response: requests.Response, exchange: Exchange) -> None:
+    Parameters
+    ----------
+    response
+        The response, its body not read yet.
+    name
+        Name of the file, for messages.
+    policy
+        Size of the pieces, and how slow they may come.
+    check_stop
+        Raises InterruptedRun if the run is to stop.
+    """
+
+    def __init__(self, response: requests.Response, name: str, policy: Policy, check_stop: Callable[[], None]) -> None:
         self._response = response
-        self._exchange = exchange
+        self._name = name
+        self._policy = policy
+        self._check_stop = check_stop
         self.status = response.status_code
         self.host = host_of(response.url)
         self.etag = _clean(response.headers.get("ETag"))
@@ -91,7 +105,7 @@ class Answer:
 
     def fail(self, found: str, hint: str = OTHER) -> NetworkError:
         """Return the error that says what this host did."""
-        return self._exchange.error(f"{self.host} {found}", hint)
+        return NetworkError(f"{self._name}: {self.host} {found}", hint=hint)
 
     def check(self) -> None:
         """Raise NetworkError for a body that is no plain file: encoded, in several parts, or a web page."""
@@ -123,15 +137,15 @@ class Answer:
         InterruptedRun
             If the run is stopped.
         """
-        pace = _Pace(self._exchange.policy, self.host)
+        pace = _Pace(self._policy, self.host)
         while True:
             try:
                 # Not read(): that waits until a piece is full, and what it holds is lost when the process is killed.
-                piece = self._response.raw.read1(self._exchange.policy.piece, decode_content=False)
+                piece = self._response.raw.read1(self._policy.piece, decode_content=False)
             except (HTTPError, HTTPException, OSError, ValueError) as error:
-                self._exchange.check_stop()
+                self._check_stop()
                 raise Transient(f"{self.host} {phrase(error)}") from None
-            self._exchange.check_stop()
+            self._check_stop()
             if not piece:
                 return
             pace.take(len(piece))

@@ -11,7 +11,6 @@ import random
 import ssl
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -27,60 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ndec_bench.download.location import Location, Resolve
+    from ndec_bench.download.policy import Policy
 
 _T = TypeVar("_T")
 _GONE = frozenset({401, 403, 404, 410})
 _TRY_AGAIN = frozenset({408, 425, 429, *range(500, 600)} - {501, 505})
-_MOST_BYTES_PER_READ = 1 << 20
 _LOGIN = "its address may have expired or need a login: get a new one, or use another source"
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How patient a download is. Times in seconds, amounts in bytes.
-
-    Attributes
-    ----------
-    attempts
-        Tries in a row that bring nothing new before it gives up; any new byte starts the count again.
-    connect_timeout, read_timeout
-        Longest wait for a connection and for the next bytes.
-    first_wait, longest_wait
-        Wait after the first failure, doubled after each further one up to the longest.
-    jitter
-        Share of a wait that is drawn at random (1: all, "full jitter"), so that many clients do not return as one.
-    longest_retry_after
-        Longest wait that a server may ask for; more than that is an error.
-    piece
-        Most bytes taken from the network before they are written; at most 1 MiB, since a killed run loses them.
-    slowest, slow_for
-        A source that sends less than ``slowest`` bytes per second over ``slow_for`` seconds is asked anew.
-    redirects
-        Most redirects followed for one request.
-    largest
-        Most bytes a file may have whose size nobody states.
-    """
-
-    attempts: int = 8
-    connect_timeout: float = 20.0
-    read_timeout: float = 60.0
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    jitter: float = 1.0
-    longest_retry_after: float = 300.0
-    piece: int = 1 << 18
-    slowest: int = 1 << 10
-    slow_for: float = 60.0
-    redirects: int = 10
-    largest: int = 1 << 40
-
-    def __post_init__(self) -> None:
-        """Refuse a policy that cannot keep its promises."""
-        if self.attempts < 1 or not 0 < self.piece <= _MOST_BYTES_PER_READ:
-            raise ValueError("a policy needs at least one attempt and a piece of 1 byte to 1 MiB")
-
-
-DEFAULT_POLICY = Policy()
 
 
 class Exchange:
@@ -180,7 +131,7 @@ class Exchange:
                 target = self._session.get_redirect_target(response)
                 if target is None:
                     self._check_status(response)
-                    yield Answer(response, self)
+                    yield Answer(response, self.name, self.policy, self.check_stop)
                     return
                 hops += 1
                 if hops > self.policy.redirects:

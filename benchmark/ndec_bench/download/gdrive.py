@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.data.registry import RemoteFile
     from ndec_bench.download.location import Advance
-    from ndec_bench.download.ranges import Policy
+    from ndec_bench.download.policy import Policy
 
 _LEAST_LIMIT = 1 << 20
 _SNIFFED = 512

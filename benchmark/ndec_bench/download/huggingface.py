@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
     from ndec_bench.data.registry import Source
-    from ndec_bench.download.ranges import Policy
+    from ndec_bench.download.policy import Policy
 
 _ADDRESS = re.compile(r"(datasets|models)/([^/@]+/[^/@]+)@([^/]+)/(.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

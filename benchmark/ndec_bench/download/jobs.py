@@ -20,7 +20,8 @@ from ndec_bench.data.trust import Trusted, read_trust, record, sha256_of
 from ndec_bench.download.content import check_content
 from ndec_bench.download.measure import measured
 from ndec_bench.download.plan import Plan, Planned, disk_free, part_of
-from ndec_bench.download.ranges import Policy, discard, sidecar
+from ndec_bench.download.policy import Policy
+from ndec_bench.download.ranges import discard, sidecar
 from ndec_bench.download.session import new_session
 from ndec_bench.download.sources import Candidate, candidates
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, NetworkError

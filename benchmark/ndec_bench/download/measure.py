@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import threading
 
     from ndec_bench.data.registry import RemoteFile
-    from ndec_bench.download.exchange import Policy
     from ndec_bench.download.links import Links
     from ndec_bench.download.plan import Plan, Planned
+    from ndec_bench.download.policy import Policy
 
 _AT_ONCE = 8
 _TRIES = 2

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ndec_bench.download.answer import Answer, Failure, Transient
-from ndec_bench.download.exchange import DEFAULT_POLICY, Exchange, Policy
+from ndec_bench.download.exchange import Exchange
 from ndec_bench.download.part import Facts
+from ndec_bench.download.policy import DEFAULT_POLICY, Policy
 
 if TYPE_CHECKING:
     import threading

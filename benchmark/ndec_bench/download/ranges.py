@@ -11,9 +11,10 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ndec_bench.download.answer import Answer, Transient, looks_like_html
-from ndec_bench.download.exchange import DEFAULT_POLICY, Exchange, Policy
+from ndec_bench.download.exchange import Exchange
 from ndec_bench.download.location import Fetched
 from ndec_bench.download.part import Facts, PartFile, discard, sidecar
+from ndec_bench.download.policy import DEFAULT_POLICY, Policy
 from ndec_bench.errors import InterruptedRun
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ndec_bench.download.exchange import DEFAULT_POLICY, Policy
+from ndec_bench.download.policy import DEFAULT_POLICY, Policy
 from ndec_bench.download.range_reader import RangeReader
 from ndec_bench.errors import NdecBenchError, NetworkError
 
