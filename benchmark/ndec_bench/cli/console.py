@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,18 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def paragraph(text: str, *, to_stderr: bool = False) -> None:
+    """Print words to stdout, on a terminal broken between words; commands and addresses stay whole."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream.isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(
+            textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()
+        )
+    stream.write(text + "\n")
+    stream.flush()
+
+
 def table(
     title: str,
     columns: Sequence[str],
@@ -43,7 +57,7 @@ def table(
     caption: str | None = None,
     to_stderr: bool = False,
 ) -> None:
-    """Print a table to stdout: the first ``left`` columns to the left, the others, numbers, to the right."""
+    """Print a table to stdout: the first ``left`` columns, words, to the left, the others, numbers, to the right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -53,7 +67,8 @@ def table(
     for number, column in enumerate(columns):
         view.add_column(column, justify="left" if number < left else "right", overflow="fold")
     for row in rows:
-        view.add_row(*(Text(cell, no_wrap=True) for cell in row))
+        # Words go on in the next line where the terminal is narrow; a name or a number that did would be another one.
+        view.add_row(*(Text(cell, no_wrap=not 0 < place < left) for place, cell in enumerate(row)))
     # A pipe or a log has no width; a table must not be cut there.
     shown = sys.stderr if to_stderr else sys.stdout
     console = Console(file=shown, width=None if shown.isatty() else _LOG_WIDTH)

@@ -142,18 +142,18 @@ def _show_status(found: Status) -> None:
         [_set_row(images) for images in found.image_sets],
         left=3,
     )
-    # Outside the table, which cuts long paths.
+    # Outside the table, where paths are broken in the middle.
     for images in found.image_sets:
         for path in images.gone:
-            console.out(f"GONE: {path}, which was taken in place for {images.dataset} {images.part}")
+            console.paragraph(f"GONE: {path}, which was taken in place for {images.dataset} {images.part}")
     rows = [
         (truth.split, "yes" if truth.available else "no", truth.note or truth.source or "")
         for truth in found.ground_truths
     ]
     console.table("Ground truths", ("split", "here", "from"), rows, left=3)
     if found.splits:
-        console.out(f"Splits here: {', '.join(found.splits)}")
-    console.out(f"Ready: {'; '.join(found.ready) or 'nothing yet'}")
+        console.paragraph(f"Splits here: {', '.join(found.splits)}")
+    console.paragraph(f"Ready: {'; '.join(found.ready) or 'nothing yet'}")
     console.out(f"Next: {found.next}")
 
 
@@ -232,8 +232,8 @@ def _show_checks(found: Verification) -> None:
     for check in found.checks:
         if check.state in {"failed", "warning"}:
             hint = f"; {check.hint}" if check.hint else ""
-            console.out(f"{_MARKS[check.state]} {check.name}: {check.found}; expected {check.expected}{hint}")
+            console.paragraph(f"{_MARKS[check.state]} {check.name}: {check.found}; expected {check.expected}{hint}")
     skipped = [check.name for check in found.checks if check.state == "skipped"]
     if skipped:
-        console.out(f"Not there: {', '.join(skipped)}")
+        console.paragraph(f"Not there: {', '.join(skipped)}")
     console.out("Everything that is there is right." if found.ok else "Some of it is WRONG, see above.")

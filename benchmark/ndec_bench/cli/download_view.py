@@ -24,12 +24,11 @@ def show_plan(plan: Plan, rate: float, *, as_json: bool = False, to_stderr: bool
     if as_json:
         console.out_json(plan_json(plan, rate=rate))
         return
-    say = console.note if to_stderr else console.out
     rows = [_plan_row(group) for group in _groups(plan)]
     columns = ("part", "files", "size", "here", "source", "licence")
     console.table(f"Data root {plan.root}", columns, rows, left=2, to_stderr=to_stderr)
     for line in _plan_lines(plan, rate):
-        say(line)
+        console.paragraph(line, to_stderr=to_stderr)
 
 
 def _groups(plan: Plan) -> list[list[Planned]]:
@@ -83,11 +82,11 @@ def show_report(report: Report, *, as_json: bool) -> None:
         for outcome in report.outcomes:
             _show_outcome(outcome)
         if report.truth is not None:
-            console.out(report.truth.note)
+            console.paragraph(report.truth.note)
         if report.subset is not None:
-            console.out(report.subset.describe())
+            console.paragraph(report.subset.describe())
         if report.val is not None:
-            console.out(report.val.describe())
+            console.paragraph(report.val.describe())
     if report.failed:
         raise typer.Exit(
             _failure(report).exit_code if as_json else console.report_error(_failure(report), as_json=False)
