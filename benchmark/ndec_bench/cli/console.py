@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -64,11 +64,12 @@ def table(
     from rich.text import Text
 
     view = Table(box=box.SIMPLE_HEAD)
-    for number, column in enumerate(columns):
-        view.add_column(column, justify="left" if number < left else "right", overflow="fold")
-    for row in rows:
+    for place, column in enumerate(columns):
         # Words go on in the next line where the terminal is narrow; a name or a number that did would be another one.
-        view.add_row(*(Text(cell, no_wrap=not 0 < place < left) for place, cell in enumerate(row)))
+        justify: Literal["left", "right"] = "left" if place < left else "right"
+        view.add_column(column, justify=justify, overflow="fold", no_wrap=not 0 < place < left)
+    for row in rows:
+        view.add_row(*map(Text, row))
     # A pipe or a log has no width; a table must not be cut there.
     shown = sys.stderr if to_stderr else sys.stdout
     console = Console(file=shown, width=None if shown.isatty() else _LOG_WIDTH)
