@@ -163,9 +163,10 @@ def test_verify_decodes_unless_told_not_to(tmp_path: Path, ask: Ask) -> None:
     assert [(check["state"], check["found"]) for check in decoded] == [("ok", "2")]
 
 
-def test_verify_of_nothing_is_right(ask: Ask) -> None:
+def test_verify_of_nothing_is_an_error(ask: Ask) -> None:
     code, text = ask("verify", "--json")
-    assert (code, json.loads(text)["ok"]) == (0, True)
+    assert code == 4
+    assert "nothing to verify is there" in json.loads(text)["error"]["message"]
 
 
 def test_verify_of_an_unknown_part_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

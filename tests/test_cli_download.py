@@ -181,7 +181,8 @@ def test_folders_of_users_are_taken_in_place(capsys: pytest.CaptureFixture[str],
     assert "would take: disc21 references: 3 images in" in err
     assert not root.exists()
     code, out, err = call(capsys, *arguments, "--offline")
-    assert code == 0
+    assert code == 4
+    assert "disc21 references: 3 of 1,000,000 images are unpacked" in err
     assert "warning: disc21 references: 3 of 1,000,000 here; results on them would be partial" in err
     assert "taken: disc21/references: recorded" in err
     code, out, _ = call(capsys, "download", "ndec", "references", "--dry-run", "--root", str(root))
@@ -225,3 +226,30 @@ def test_weights_go_where_baselines_look(capsys: pytest.CaptureFixture[str], tmp
     assert code == 4
     assert "published 9f26bd4c848cc19b73d2ae92eea6e04886f61a7b764ceb7a13aeee62e6a6db56" in err
     assert list((tmp_path / "weights").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["ndec", "--dry-run", "--rate", "inf"], 2, "--rate inf is no rate"),
+        (["ndec", "--dry-run", "--seed", "3"], 2, "--seed belongs to --subset"),
+        (["nothing"], 2, "known: ndec, disc21, ndec-val, weights"),
+        (["ndec", "--dry-run", "--root", "m" * 300], 4, "File name too long"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_clear_error(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    found, out, _ = call(capsys, "download", *arguments, "--json")
+    assert found == code
+    assert message in json.loads(out)["error"]["message"] + json.loads(out)["error"]["hint"]
+
+
+def test_a_missing_ground_truth_that_nothing_stands_in_for_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost
+) -> None:
+    host.fault("/public_ground_truth_h5.csv", Fault(status=404), always=True)
+    host.fault("/dev_ground_truth.csv", Fault(status=404), always=True)
+    code, out, _ = call(capsys, "download", "ndec", "ground-truth", "--yes", "--root", str(tmp_path), "--json")
+    report = json.loads(out)
+    assert (code, report["ground_truth"]["used"], report["error"]["exit_code"]) == (5, None, 5)

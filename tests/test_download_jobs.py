@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002, read_timeout=2.0)
 
 
-def archive(seed: int, size: int = 3_000_000) -> bytes:
+def archive(seed: int, shard: int = 0, size: int = 3_000_000) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as made:
         made.writestr(
-            "images/references/R000000.jpg", bytes((seed + n * 7) % 251 for n in range(1000)) * (size // 1000)
+            f"images/references/R{50_000 * shard:06d}.jpg",
+            bytes((seed + n * 7) % 251 for n in range(1000)) * (size // 1000),
         )
     return buffer.getvalue()
 
 
-CONTENT = {f"references_{n}.zip": archive(n) for n in range(3)}
+CONTENT = {f"references_{n}.zip": archive(n, n) for n in range(3)}
 
 
 @pytest.fixture
@@ -147,6 +148,53 @@ def test_what_is_not_the_file_never_gets_its_name(
     assert read_trust(tmp_path).files == {}
 
 
+ZIP = archive(0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (ZIP[:-30], "no complete zip archive"),
+        (archive(1, 1), "holds R050000, expected numbers from 0 to 49999; it is another archive"),
+        (ZIP.replace(b"R000000.jpg", b"T000000.jpg"), "holds no image called R"),
+        (ZIP.replace(b"R000000.jpg", b"R000000.txt"), "holds no image called R"),
+        (ZIP.replace(b"images/references/", b"../../references_/"), r"\.\./\.\./references"),
+    ],
+)
+def test_an_archive_that_is_not_whole_or_another_one_is_neither_taken_nor_recorded(
+    tmp_path: Path, host: StaticHost, content: bytes, message: str
+) -> None:
+    host.files["/references_0.zip"] = content
+    (outcome,) = fetch(tmp_path, remote(host, "references_0.zip", bytes=len(content)))
+    assert outcome.state == "failed"
+    with pytest.raises(DataError, match=message):
+        raise outcome.error or AssertionError
+    assert list((tmp_path / "disc21").iterdir()) == []
+    assert read_trust(tmp_path).files == {}
+
+
+def test_a_linked_archive_that_is_refused_makes_room_for_the_right_one(tmp_path: Path, host: StaticHost) -> None:
+    theirs = tmp_path / "theirs.zip"
+    theirs.write_bytes(archive(1, 1))
+    file = remote(host, "references_0.zip")
+    file.path(tmp_path).parent.mkdir()
+    file.path(tmp_path).symlink_to(theirs)
+    assert fetch(tmp_path, file)[0].state == "failed"
+    assert theirs.read_bytes() == archive(1, 1)
+    assert fetch(tmp_path, file)[0].state == "fetched"
+    assert file.path(tmp_path).read_bytes() == CONTENT[file.name]
+
+
+def test_an_unfinished_file_that_is_a_link_does_not_lead_anywhere(tmp_path: Path, host: StaticHost) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"precious")
+    file = remote(host, "references_0.zip")
+    file.path(tmp_path).parent.mkdir()
+    plan.part_of(file.path(tmp_path)).symlink_to(theirs)
+    assert fetch(tmp_path, file)[0].state == "fetched"
+    assert (theirs.read_bytes(), file.path(tmp_path).is_symlink()) == (b"precious", False)
+
+
 def test_the_next_source_serves_and_the_reason_is_kept(tmp_path: Path, host: StaticHost) -> None:
     host.files["/page.zip"] = b"<!doctype html><title>Sign in</title>"
     urls = (f"{host.url}/gone.zip", f"{host.url}/page.zip", f"{host.url}/references_0.zip")
@@ -162,7 +210,7 @@ def test_a_file_that_fails_does_not_stop_the_others(tmp_path: Path, host: Static
     host.fault("/references_1.zip", Fault(status=403), always=True)
     outcomes = fetch(tmp_path, *(remote(host, name) for name in CONTENT))
     assert [outcome.state for outcome in outcomes] == ["fetched", "failed", "fetched"]
-    assert [outcome.file.name for outcome in failures(outcomes)] == ["references_1.zip"]
+    assert [outcome.file.name for outcome in failures(outcomes, truth=False)] == ["references_1.zip"]
     host.fault("/references_1.zip", Fault(), always=True)
     assert [outcome.state for outcome in fetch(tmp_path, *(remote(host, name) for name in CONTENT))] == [
         "present",
@@ -177,9 +225,10 @@ def test_one_of_two_ground_truths_and_optional_files_may_fail(tmp_path: Path, ho
 
     published = outcome("failed", ground_truth="ndec", unpack="none")
     dev = {"ground_truth": "disc21-dev", "unpack": "none"}
-    assert failures((published, outcome("fetched", **dev), outcome("failed", optional=True))) == ()
-    assert len(failures((published, outcome("failed", **dev)))) == 2
-    assert failures((published,)) == (published,)
+    assert failures((published, outcome("fetched", **dev), outcome("failed", optional=True)), truth=True) == ()
+    assert failures((published, outcome("fetched", **dev)), truth=False) == (published,)
+    assert len(failures((published, outcome("failed", **dev)), truth=False)) == 2
+    assert failures((published,), truth=True) == (published,)
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_came(

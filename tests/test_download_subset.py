@@ -17,6 +17,7 @@ from ndec_bench.data.images import open_images
 from ndec_bench.data.registry import image_sets
 from ndec_bench.data.roots import find_split
 from ndec_bench.data.split_images import images_of
+from ndec_bench.data.verify import Check, verify
 from ndec_bench.download.jobs import Run
 from ndec_bench.download.policy import Policy
 from ndec_bench.download.subset import SubsetRule, fetch_subset, parse_subset, plan_subset, subset_ids
@@ -118,6 +119,23 @@ def test_whatever_was_there_before_the_record_is_the_same(root: Path, host: Stat
     (root / NAME / "subset.json").unlink()
     fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=1)
     assert (root / NAME / "subset.json").read_bytes() == first
+
+
+@pytest.mark.parametrize("harm", ["other bytes", "gone", "one more"])
+def test_a_picture_that_is_not_the_one_taken_is_found(root: Path, host: StaticHost, harm: str) -> None:
+    def check() -> Check:
+        return next(each for each in verify(root, images=False).checks if each.name == f"{NAME}: pictures")
+
+    fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=1)
+    assert check().state == "ok"
+    pictures = sorted((root / NAME / "images" / "references").iterdir())
+    if harm == "other bytes":
+        pictures[3].write_bytes(pictures[4].read_bytes())
+    elif harm == "gone":
+        pictures[3].unlink()
+    else:
+        pictures[3].with_name("R999999.jpg").write_bytes(pictures[3].read_bytes())
+    assert check().state == "failed"
 
 
 def test_it_is_ndec_with_fewer_references(root: Path, host: StaticHost) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from typing import Any, cast
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -23,7 +27,10 @@ from ndec_bench.cli import (
     targets,
     validate,
 )
-from ndec_bench.errors import InterruptedRun, NdecBenchError, UsageError
+from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EPILOG = (
     "Exit codes: 0 done, 2 wrong use, 3 bad submission, 4 bad or missing data, 5 network, 6 interrupted. "
@@ -88,16 +95,45 @@ def run(arguments: list[str]) -> int:
     if arguments[:1] in (["score"], ["validate"]):
         arguments = targets.spread(arguments)
     try:
-        code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
-    except NdecBenchError as error:
-        return console.report_error(error, as_json=as_json)
+        with _sigterm_as_ctrl_c():
+            code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
     except _WrongUse as error:
         return _wrong_use(error, as_json=as_json)
-    except (typer.Abort, KeyboardInterrupt):
-        return console.report_error(_stopped(), as_json=as_json)
+    except BrokenPipeError:  # whoever read the output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (NdecBenchError, OSError, typer.Abort, KeyboardInterrupt) as error:
+        return console.report_error(_told(error), as_json=as_json)
     if code == _TYPER_INTERRUPTED:
         return console.report_error(_stopped(), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, which schedulers send, end a command as Ctrl-C does: files are closed, the exit code is 6."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _told(error: BaseException) -> NdecBenchError:
+    """Return what ended a command, as an error for users."""
+    if isinstance(error, NdecBenchError):
+        return error
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return DataError(f"{where}{error.strerror or error}", hint="check the path, its permissions and the disk")
+    return _stopped()
 
 
 def _stopped() -> InterruptedRun:

@@ -67,6 +67,7 @@ def verify(
     """
     from ndec_bench.data.roots import data_root
     from ndec_bench.data.verify import verify as verify_all
+    from ndec_bench.errors import MissingDataError
 
     where, parts = data_root(root), tuple(part or ())
     _check_parts(parts)
@@ -74,6 +75,11 @@ def verify(
         _say_cost(where, parts)
     with console.progress() as progress:
         found = verify_all(where, parts=parts, images=not no_images, jobs=jobs, progress=progress)
+    if all(check.state == "skipped" for check in found.checks):
+        raise MissingDataError(
+            f"{where}: nothing to verify is there",
+            hint='name the data root with --root, or see "ndec-bench data status"',
+        )
     if json:
         console.out_json({"ok": found.ok, **found.model_dump(mode="json")})
     else:

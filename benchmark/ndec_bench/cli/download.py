@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import math
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +89,12 @@ def download(
     """
     from ndec_bench.data.roots import data_root
     from ndec_bench.download.order import order
+    from ndec_bench.errors import UsageError
 
+    if not math.isfinite(rate):
+        raise UsageError(f"--rate {rate} is no rate", hint="give MB/s: --rate 25")
+    if seed and subset is None:
+        raise UsageError("--seed belongs to --subset", hint="ndec-bench download ndec --subset matched+20000 --seed 1")
     where = data_root(root)
     wanted = order(dataset, parts or [], subset=subset, seed=seed)
     signed = _links(links)
@@ -99,6 +104,7 @@ def download(
     if dry_run:
         show_plan(plan, rate * 1e6, as_json=json)
         return
+    _refuse_incomplete(plan)
     if offline:
         _refuse_missing(plan)
     elif plan.missing:
@@ -141,6 +147,22 @@ def _refuse_missing(plan: Plan) -> None:
         )
 
 
+def _refuse_incomplete(plan: Plan) -> None:
+    """Raise MissingDataError if unpacked images that are to be used in place of archives are not all there."""
+    from ndec_bench.data import layouts
+    from ndec_bench.data.registry import image_sets
+    from ndec_bench.errors import MissingDataError
+
+    for name in sorted({(planned.file.dataset, planned.file.part) for planned in plan.files if planned.held}):
+        found, expected = len(layouts.open_set(plan.root, *name).ids), image_sets()[name].images
+        if found < expected:
+            raise MissingDataError(
+                f"{' '.join(name)}: {found:,} of {expected:,} images are unpacked, and none of the archives is fetched "
+                "while these are used",
+                hint=f"add the others, or remove the set from {plan.root / layouts.SOURCES_FILE} to fetch archives",
+            )
+
+
 def _carry_out(wanted: Order, plan: Plan, links: Links | None, jobs: int) -> Report:
     from ndec_bench.cli.transfers import transfers
     from ndec_bench.data.trust import accept
@@ -174,13 +196,12 @@ def _consent(plan: Plan, *, yes: bool) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM, which schedulers send, end the run as Ctrl-C does: files are closed, what was received is kept."""
+    """Say of a run that is stopped what is true of this one."""
+    from ndec_bench.errors import InterruptedRun
 
-    def stop(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            "download stopped; what was received is kept", hint="run the same command to go on"
+        ) from None

@@ -85,8 +85,9 @@ _CITE = (
 def croissant(root: Path) -> dict[str, object]:
     """Return the Croissant description of NDEC, with DISC21's images, as they lie under ``root``.
 
-    Described is what is there. A digest is that of the registry or of the trust file; the format demands one of every
-    file, so a file that was never at hand is named in the description and not described.
+    Described is what is there. A digest is that of the trust file; the format demands one of every file, so a file of
+    NDEC that was never verified here is named in the description and not described. Unpacked images are described as
+    lying in their folder under the root, wherever they were taken in place.
 
     Raises
     ------
@@ -94,10 +95,11 @@ def croissant(root: Path) -> dict[str, object]:
         If the trust file or the record of folders is damaged.
     """
     trust = read_trust(root).files
-    sets = [name for name in _NAMES if layouts.find(root, *name) is not None]
     every = [file for file in remote_files() if file.dataset != "weights"]
     files = [file for file in every if f"{file.dataset}/{file.name}" in trust and file.path(root).is_file()]
     absent = [file.name for file in every if file not in files and file.dataset == "ndec"]
+    holders = {name: _holders(root, name, files) for name in _NAMES}
+    sets = {name: found for name, found in holders.items() if found is not None}
     truth = [name for name in known.KNOWN["ndec"].files if name in {file.name for file in files}]
     described = {_NAMES[name] for name in sets}
     return {
@@ -105,7 +107,8 @@ def croissant(root: Path) -> dict[str, object]:
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "NDEC",
-        "description": _DESCRIPTION + (f" Not at hand, and not described: {', '.join(absent)}." if absent else ""),
+        "description": _DESCRIPTION
+        + (f" Not verified here, and not described: {', '.join(absent)}." if absent else ""),
         "url": "https://github.com/WangWenhao0716/ASL",
         "license": [licences()[key].url for key in ("CC-BY-NC-4.0", "DISC21")],
         "citeAs": _CITE,
@@ -116,7 +119,7 @@ def croissant(root: Path) -> dict[str, object]:
         "keywords": ["image copy detection", "hard negatives", "DISC21", "ISC2021"],
         "distribution": [
             *(_file(file, trust[f"{file.dataset}/{file.name}"]) for file in files),
-            *(_images(name, files) for name in sets),
+            *(_images(name, found) for name, found in sets.items()),
         ],
         "recordSet": [
             *(_image_records(name) for name in sets),
@@ -143,8 +146,16 @@ def _file(file: RemoteFile, trusted: Trusted) -> dict[str, object]:
     return entry
 
 
-def _images(name: tuple[str, str], files: list[RemoteFile]) -> dict[str, object]:
-    holders = [{"@id": file.name} for file in files if (file.dataset, file.part) == name]
+def _holders(root: Path, name: tuple[str, str], files: list[RemoteFile]) -> list[str] | None:
+    """Return the described archives that hold an image set; none if a folder does, None if nothing described does."""
+    holding = layouts.find(root, *name)
+    if holding is not None and holding.kind == "folder":
+        return []
+    return [file.name for file in files if (file.dataset, file.part) == name] or None
+
+
+def _images(name: tuple[str, str], archives: list[str]) -> dict[str, object]:
+    holders = [{"@id": archive} for archive in archives]
     entry: dict[str, object] = {
         "@type": "cr:FileSet",
         "@id": f"{_NAMES[name]}_images",

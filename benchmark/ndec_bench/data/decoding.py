@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from ndec_bench.archives.safe import is_image
 from ndec_bench.data.ground_truth import sha256_of_lines
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ndec_bench.data.images import ImageSource
@@ -64,7 +66,7 @@ def decode_all(
             failures |= broken
             count += len(block)
             progress(stage, count, len(ids))
-    return failures
+    return dict(sorted(failures.items()))
 
 
 def _try(source: ImageSource, image: str) -> tuple[str, str]:
@@ -77,18 +79,33 @@ def _try(source: ImageSource, image: str) -> tuple[str, str]:
 
 def _identity(name: str, holding: Holding | None, source: ImageSource) -> str:
     """Return a digest that changes with the files that hold the images, and with their ids."""
-    lines = [name, str(len(source.ids)), source.ids[0], source.ids[-1]]
-    for path in holding.paths if holding is not None else ():
-        state = path.stat()
-        lines.append(f"{path} {state.st_size} {state.st_mtime_ns}")
-    return sha256_of_lines(lines)
+    files = (line for path in holding.paths for line in _states(path)) if holding is not None else ()
+    return sha256_of_lines(map(ascii, chain([name], source.ids, files)))  # names need not be text
+
+
+def _states(path: Path) -> Iterator[str]:
+    """Yield the state of the archive ``path``, or that of every image under the folder ``path``."""
+    if not path.is_dir():
+        yield _state(str(path))
+    # A folder's own time tells of files that come and go, not of one that is written anew.
+    for parent, folders, names in os.walk(path):
+        folders.sort()
+        yield from (_state(os.path.join(parent, name)) for name in sorted(names) if is_image(name))  # noqa: PTH118
+
+
+def _state(path: str) -> str:
+    try:
+        state = os.stat(path)  # noqa: PTH116 -- of a million files
+    except OSError:
+        return f"{path} gone"
+    return f"{path} {state.st_size} {state.st_mtime_ns}"
 
 
 def _journal(path: Path, identity: str) -> dict[int, dict[str, str]]:
     """Return the blocks of this identity that are done, by their start; a torn last line is passed over."""
     done: dict[int, dict[str, str]] = {}
     try:
-        lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return done
     for line in lines:
@@ -96,7 +113,7 @@ def _journal(path: Path, identity: str) -> dict[int, dict[str, str]]:
             entry = json.loads(line)
             if entry["of"] == identity and isinstance(entry["at"], int):
                 done[entry["at"]] = {str(image): str(reason) for image, reason in entry["broken"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
     return done
 

@@ -184,7 +184,9 @@ def select(dataset: str, parts: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
     elif dataset in PARTS:
         known = PARTS[dataset]
     else:
-        raise UsageError(f"no data set is called {dataset[:80]!r}", hint=f"known: {', '.join((*PARTS, 'weights'))}")
+        raise UsageError(
+            f"no data set is called {dataset[:80]!r}", hint=f"known: {', '.join((*PARTS, 'ndec-val', 'weights'))}"
+        )
     for part in parts:
         if part not in known:
             raise UsageError(f"{dataset} has no part {part[:80]!r}", hint=f"known: {', '.join(known)}")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import threading
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -55,7 +55,7 @@ class Trust(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    version: int = 1
+    version: Literal[1] = 1
     files: dict[str, Trusted] = Field(default_factory=dict)
     licences_accepted: tuple[str, ...] = ()
 

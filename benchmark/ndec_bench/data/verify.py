@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict
 
 from ndec_bench.data import known, layouts
 from ndec_bench.data.decoding import decode_all
+from ndec_bench.data.made import made_folders, read_made
 from ndec_bench.data.registry import image_sets, pictures, remote_files
 from ndec_bench.data.trust import Trusted, read_trust, record, sha256_of
-from ndec_bench.errors import DataError, MissingDataError
+from ndec_bench.errors import DataError, InterruptedRun, MissingDataError
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from PIL import Image
@@ -104,33 +105,33 @@ def verify(
     Raises
     ------
     DataError
-        If the trust file or the record of folders is damaged.
+        If the trust file is damaged or cannot be written.
     InterruptedRun
         If the user interrupts; what was decoded is kept.
     """
-    checks = [check for file in remote_files() for check in _file(file, root, parts, progress)]
-    if not parts or "ground-truth" in parts:
-        checks += [_truth(name, root) for name in known.KNOWN]
-    opened: dict[tuple[str, str], ImageSource] = {}
-    for name, expected in image_sets().items():
-        if not parts or expected.part in parts:
-            checks += _set(name, root, opened, progress)
-    checks += _known_pictures(opened)
-    checks += _collision(opened)
-    if images:
-        for name, source in opened.items():
-            checks.append(_decoded(name, source, root, jobs, progress))
-    return Verification(root=str(root), checks=tuple(checks))
+    try:
+        return Verification(root=str(root), checks=tuple(_checks(root, parts, images, jobs, progress)))
+    except KeyboardInterrupt:
+        raise InterruptedRun("stopped; what was decoded is kept", hint="the same command goes on from there") from None
 
 
 def cost(root: Path, *, parts: Sequence[str] = ()) -> Cost:
-    """Return what `verify` would read under ``root``, its time by the rate of up to 50 images. Raises DataError."""
+    """Return what `verify` would read under ``root``, its time by the rate of up to 50 images.
+
+    Raises
+    ------
+    DataError
+        If the record of folders is damaged.
+    """
     total, size, seconds = 0, 0, 0.0
     for name, expected in image_sets().items():
         holding = layouts.find(root, *name)
         if holding is None or (parts and expected.part not in parts):
             continue
-        source = layouts.open_set(root, *name)
+        try:
+            source = layouts.open_set(root, *name)
+        except DataError:  # told by the check itself
+            continue
         total += len(source.ids)
         size += sum(path.stat().st_size for path in holding.paths if path.is_file())
         sample = source.ids[:: max(1, len(source.ids) // _SAMPLE)][:_SAMPLE]
@@ -144,14 +145,39 @@ def cost(root: Path, *, parts: Sequence[str] = ()) -> Cost:
     return Cost(total, size, seconds or None)
 
 
+def _checks(root: Path, parts: Sequence[str], images: bool, jobs: int | None, progress: Progress) -> Iterator[Check]:
+    for file in remote_files():
+        yield from _file(file, root, parts, progress)
+    if not parts or "ground-truth" in parts:
+        for split in known.KNOWN:
+            yield _truth(split, root)
+    opened: dict[tuple[str, str], ImageSource] = {}
+    for name, expected in image_sets().items():
+        if not parts or expected.part in parts:
+            yield from _set(name, root, opened, progress)
+    yield from _known_pictures(opened)
+    yield from _collision(opened)
+    if not parts:
+        for folder in made_folders(root):
+            yield _made(folder)
+    if images:
+        for name, source in opened.items():
+            yield _decoded(name, source, root, jobs, progress)
+
+
 def _file(file: RemoteFile, root: Path, parts: Sequence[str], progress: Progress) -> Iterator[Check]:
     path = file.path(root)
-    if not path.is_file() or (parts and not any(part in file.part for part in parts)):
+    wanted = file.part in parts or ("ground-truth" in parts and file.ground_truth is not None)
+    if not path.is_file() or (parts and not wanted):
         return
     name = f"{file.dataset}/{file.name}"
     trusted = read_trust(root).files.get(name)
-    digest = sha256_of(path, progress, f"reading {file.name}")
     expected = file.sha256 or (trusted.sha256 if trusted else None)
+    try:
+        digest = sha256_of(path, progress, f"reading {file.name}")
+    except DataError as error:
+        yield Check(name=name, state="failed", found=error.message, expected=expected or "", hint=error.hint)
+        return
     if expected is None:
         stat = path.stat()
         record(root, name, Trusted(bytes=stat.st_size, sha256=digest, source="local", mtime_ns=stat.st_mtime_ns))
@@ -290,27 +316,35 @@ def _known_pictures(opened: dict[tuple[str, str], ImageSource]) -> Iterator[Chec
         there = [each for each in pictures() if _has(source, each)]
         if not there:
             continue
-        differ = [each for each in there if hashlib.sha256(source.read_bytes(each)).hexdigest() != pictures()[each]]
         title = f"{' '.join(name)}: known pictures"
-        if not differ:
-            yield Check(
-                name=title, state="ok", found=f"{len(there)} as published", expected=f"{len(there)} as published"
-            )
-        elif name == _NDEC:
-            yield _re_encoded(title, differ, source, opened.get(("disc21", "dev-queries")))
-        else:
-            yield Check(
-                name=title,
-                state="failed",
-                found=f"{len(differ)} of {len(there)} differ: {', '.join(differ[:5])}",
-                expected="as published",
-                hint="these are not the files of DISC21",
-            )
+        try:
+            yield _as_published(title, there, name, opened)
+        except DataError as error:
+            yield Check(name=title, state="failed", found=error.message, expected="as published", hint=error.hint)
+
+
+def _as_published(
+    title: str, there: Sequence[str], name: tuple[str, str], opened: Mapping[tuple[str, str], ImageSource]
+) -> Check:
+    source = opened[name]
+    differ = [each for each in there if hashlib.sha256(source.read_bytes(each)).hexdigest() != pictures()[each]]
+    if not differ:
+        return Check(name=title, state="ok", found=f"{len(there)} as published", expected=f"{len(there)} as published")
+    if name == _NDEC:
+        return _re_encoded(title, differ, source, opened.get(("disc21", "dev-queries")))
+    return Check(
+        name=title,
+        state="failed",
+        found=f"{len(differ)} of {len(there)} differ: {', '.join(differ[:5])}",
+        expected="as published",
+        hint="these are not the files of DISC21",
+    )
 
 
 def _re_encoded(title: str, differ: Sequence[str], source: ImageSource, original: ImageSource | None) -> Check:
     """Return whether NDEC's files with other bytes than DISC21's show the same pictures."""
-    if original is None:
+    both = [each for each in differ if original is not None and _has(original, each)]
+    if original is None or not both:
         return Check(
             name=title,
             state="warning",
@@ -318,7 +352,7 @@ def _re_encoded(title: str, differ: Sequence[str], source: ImageSource, original
             expected="as published",
             hint='"ndec-bench download disc21 dev-queries" makes a comparison of the pixels possible',
         )
-    others = [each for each in differ if _difference(source.read(each), original.read(each)) > _SAME]
+    others = [each for each in both if _difference(source.read(each), original.read(each)) > _SAME]
     return Check(
         name=title,
         state="failed" if others else "ok",
@@ -333,21 +367,40 @@ def _difference(first: Image.Image, second: Image.Image) -> float:
     return float(np.abs(pixels[0] - pixels[1]).mean())
 
 
+def _made(folder: Path) -> Check:
+    title = f"{folder.name}: pictures"
+    hint = f'remove {folder} and make it again with "ndec-bench download"'
+    try:
+        made = read_made(folder)
+    except DataError as error:
+        return Check(name=title, state="failed", found=error.message, hint=error.hint)
+    same = made.sha256 == made.recorded
+    found = f"{made.pictures:,}, SHA-256 {made.sha256}"
+    return Check(
+        name=title, state="ok" if same else "failed", found=found, expected=made.recorded, hint=None if same else hint
+    )
+
+
 def _collision(opened: dict[tuple[str, str], ImageSource]) -> Iterator[Check]:
     """Yield whether NDEC's queries from Q50000 on are other pictures than DISC21 final's of the same ids."""
     ndec, final = opened.get(_NDEC), opened.get(("disc21", "final-queries"))
     if ndec is None or final is None:
         return
     shared = sorted(set(ndec.ids).intersection(final.ids))
+    title, expected = "ndec queries: apart from DISC21 final", "other pictures under the same ids"
     sample = shared[:: max(1, len(shared) // _COMPARED)][:_COMPARED]
-    same = [each for each in sample if ndec.read_bytes(each) == final.read_bytes(each)]
+    try:
+        same = [each for each in sample if ndec.read_bytes(each) == final.read_bytes(each)]
+    except DataError as error:
+        yield Check(name=title, state="failed", found=error.message, expected=expected, hint=error.hint)
+        return
     yield Check(
-        name="ndec queries: apart from DISC21 final",
+        name=title,
         state="failed" if same else "ok",
         found=f"{len(same)} of {len(sample)} with the same id are the same file: {', '.join(same[:5])}"
         if same
         else f"{len(sample)} with the same id are other files",
-        expected="other pictures under the same ids",
+        expected=expected,
         hint="DISC21 final queries stand in the place of NDEC's hard negatives: fetch NDEC's archive again"
         if same
         else None,

@@ -1,10 +1,16 @@
-"""Whether a downloaded file is what its name says, told by its first bytes or, for a ground truth, by its pairs."""
+"""Whether a file is what its name says: of a ground truth the pairs, of an archive the list of what it holds."""
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from ndec_bench.archives.joined import JoinedFile
+from ndec_bench.archives.tar_index import index_tar
+from ndec_bench.archives.zip_index import index_zip
 from ndec_bench.data import known
+from ndec_bench.data.registry import image_sets, remote_files
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,9 +24,10 @@ _CHUNKS_WITHOUT_START = (".ab", ".ac")
 
 
 def check_content(file: RemoteFile, path: Path) -> None:
-    """Raise DataError if the file ``path`` cannot be ``file``: no zip, no tar, no or another ground truth.
+    """Raise DataError if the file ``path`` cannot be ``file``: cut short, another archive, or another ground truth.
 
-    The raw pieces of a split tar after the first have no recognisable start and pass.
+    A zip or tar must be whole, and every image in it whose name is one of its set must belong to this shard. Of the raw
+    pieces of a split tar only the first is looked at, and only its beginning: they are no archives by themselves.
     """
     if file.ground_truth is not None:
         known.read(file.ground_truth, path)
@@ -32,6 +39,43 @@ def check_content(file: RemoteFile, path: Path) -> None:
     starts = file.unpack in {"tar", "tar-chunk"} and not file.name.endswith(_CHUNKS_WITHOUT_START)
     if starts and start[_TAR_MAGIC] != b"ustar":
         raise _not(file, "tar archive", start)
+    if file.unpack in {"zip", "tar"}:
+        _check_members(file, path)
+
+
+def _check_members(file: RemoteFile, path: Path) -> None:
+    images = image_sets()[file.dataset, file.part]
+    joined = JoinedFile([path])
+    try:
+        members = index_zip(joined) if file.unpack == "zip" else index_tar(joined)
+    finally:
+        joined.close()
+    if not members.whole:
+        raise DataError(f"{file.name}: the archive is cut short", hint="fetch it again")
+    pattern = re.compile(images.id or ".*")
+    ids = [PurePosixPath(members.names[row]).stem for row in members.images()]
+    ids = [each for each in ids if pattern.fullmatch(each)]
+    if not ids:
+        raise DataError(
+            f"{file.name}: holds no image called {pattern.pattern}", hint="it is another archive: fetch it again"
+        )
+    numbers = _numbers(file)
+    strange = next((each for each in ids if int(each[1:]) not in numbers), None) if numbers else None
+    if strange is not None:
+        raise DataError(
+            f"{file.name}: holds {strange}, expected numbers from {numbers.start} to {numbers.stop - 1}",
+            hint="it is another archive: fetch it again, or give it its own name",
+        )
+
+
+def _numbers(file: RemoteFile) -> range:
+    """Return the numbers of the images in a shard; an empty range where they follow no rule."""
+    images = image_sets()[file.dataset, file.part]
+    if images.first is None:
+        return range(0)
+    shards = [each for each in remote_files() if (each.dataset, each.part) == (file.dataset, file.part)]
+    size, place = images.images // len(shards), [each.name for each in shards].index(file.name)
+    return range(images.first + place * size, images.first + (place + 1) * size)
 
 
 def _not(file: RemoteFile, expected: str, start: bytes) -> DataError:

@@ -163,15 +163,15 @@ def download(plan: Plan, run: Run, *, jobs: int = 4) -> tuple[Outcome, ...]:
     return tuple(outcomes[str(planned.path)] for planned in work.values())
 
 
-def failures(outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+def failures(outcomes: tuple[Outcome, ...], *, truth: bool) -> tuple[Outcome, ...]:
     """Return the outcomes that make a run fail.
 
-    A file marked optional may fail, and so may one of the two from which NDEC's ground truth can be had, if the other
-    is there.
+    A file marked optional may fail, and so may one of the two from which NDEC's ground truth can be had, if it was had
+    from the other (``truth``).
     """
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     truths = [outcome for outcome in outcomes if outcome.file.ground_truth in {"ndec", "disc21-dev"}]
-    spare = len(truths) == 2 and any(outcome.state != "failed" for outcome in truths)
+    spare = truth and len(truths) == 2
     return tuple(o for o in failed if not o.file.optional and not (spare and o in truths))
 
 
@@ -220,7 +220,12 @@ def _present(planned: Planned, run: Run) -> Outcome:
         return Outcome(planned.file, planned.path, "present", known.source, known.sha256, known.bytes)
     digest = sha256_of(planned.path, run.tell, f"{planned.file.name}: reading", run.stop)
     size = planned.path.stat().st_size
-    _check(planned, planned.path, size, digest, known)
+    try:
+        _check(planned, planned.path, size, digest, known)
+    except _UnfitError:
+        if known is None and planned.path.is_symlink():
+            planned.path.unlink()  # what was linked and never taken must not stand in the way of the right file
+        raise
     source = known.source if known else "local"
     _record(planned, run.root, size, digest, source, known.etag if known else None)
     return Outcome(planned.file, planned.path, "present", source, digest, size)
@@ -275,7 +280,8 @@ def _check(planned: Planned, path: Path, size: int, digest: str, known: Trusted 
     try:
         check_content(file, path)
     except DataError as error:
-        raise _unfit(path, error.message, error.hint) from error
+        # The unfinished file will be gone when this is read.
+        raise _unfit(path, error.message.replace(str(path), file.name), error.hint) from error
 
 
 def _unfit(path: Path, message: str, hint: str | None) -> _UnfitError:

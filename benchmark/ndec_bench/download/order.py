@@ -81,7 +81,7 @@ class Report:
     @property
     def failed(self) -> tuple[Outcome, ...]:
         """Return the outcomes that make the order fail."""
-        return failures(self.outcomes)
+        return failures(self.outcomes, truth=self.truth is not None and self.truth.used is not None)
 
 
 def order(dataset: str, parts: Sequence[str] = (), *, subset: str | None = None, seed: int = 0) -> Order:
@@ -137,14 +137,15 @@ def carry_out(order: Order, plan: planning.Plan, run: Run, *, jobs: int) -> Repo
     truth = None
     if any(file.ground_truth == "ndec" or file.part == "queries" for file in order.files):
         truth = settle(run.root, _query_ids(run))
-    if failures(outcomes):
-        return Report(outcomes, truth)
+    report = Report(outcomes, truth)
+    if report.failed:
+        return report
     if order.subset is not None:
         taken = subsets.fetch_subset(run, order.subset, order.seed, jobs=jobs)
         return Report(outcomes, truth, subset=taken)
     if order.val:
         return Report(outcomes, truth, val=val.build_val(run, jobs=jobs))
-    return Report(outcomes, truth)
+    return report
 
 
 def _query_ids(run: Run) -> tuple[str, ...] | None:

@@ -82,6 +82,8 @@ class PartFile:
         self._digest = hashlib.sha256()
         with self._disk():
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_symlink():  # none of ours is one, and what it points to is not ours to write to
+                path.unlink()
             # Unbuffered, in append mode: what write() took is with the operating system and survives a kill.
             self._file = path.open("a+b", buffering=0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -11,15 +10,15 @@ from typing import TYPE_CHECKING
 from ndec_bench import atomic
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import sha256_of_lines
+from ndec_bench.data.made import picture_lines
 from ndec_bench.data.registry import META_HOST, RemoteFile, Source
 from ndec_bench.data.roots import SUBSET_FILE, SUBSET_PREFIX
 from ndec_bench.data.selection import chosen
-from ndec_bench.download.pieces import DIRECTORY_BYTES, MEAN_BYTES, Taken, all_here, take
+from ndec_bench.download.pieces import DIRECTORY_BYTES, MEAN_BYTES, all_here, take
 from ndec_bench.download.plan import Planned
 from ndec_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from ndec_bench.download.jobs import Run
@@ -150,7 +149,7 @@ def fetch_subset(run: Run, rule: SubsetRule, seed: int, *, jobs: int) -> SubsetR
         "matched": len(matched),
         "distractors": rule.distractors,
         "ids_sha256": digest,
-        "pictures_sha256": _pictures_digest(taken, ids),
+        "pictures_sha256": sha256_of_lines(picture_lines(taken.folder / f"{each}.jpg" for each in ids)),
         "partial": True,
         "warning": SUBSET_WARNING,
     }
@@ -167,12 +166,3 @@ def _present(path: Path, digest: str) -> dict[str, object]:
     if found != digest:
         raise DataError(f"{path}: ids {found}, expected {digest}", hint="remove the folder and run again")
     return dict(content)
-
-
-def _pictures_digest(taken: Taken, ids: tuple[str, ...]) -> str:
-    def lines() -> Iterator[str]:
-        for each in ids:
-            with (taken.folder / f"{each}.jpg").open("rb") as file:
-                yield f"{each} {hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-    return sha256_of_lines(lines())

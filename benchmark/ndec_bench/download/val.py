@@ -21,7 +21,6 @@ references may be matched in dev II or in final; nothing here says which, and th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from contextlib import closing
@@ -36,6 +35,7 @@ from ndec_bench.archives.joined import JoinedFile
 from ndec_bench.archives.tar_index import index_tar
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, read_ids, sha256_of_lines, write_ground_truth
+from ndec_bench.data.made import VAL_NAME, picture_lines
 from ndec_bench.data.registry import META_HOST, RemoteFile, Source, remote_files
 from ndec_bench.data.selection import chosen
 from ndec_bench.data.split import (
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.download.jobs import Run
 
-NAME = "ndec-val-1"
+NAME = VAL_NAME
 PAIRS_FILE = "negative_pairs.txt"
 """Folders of ``negative_pair`` that the split uses, one per line: a trainer leaves them out."""
 
@@ -452,8 +452,7 @@ def _pictures(folder: Path, disc21: Iterable[str], others: Iterable[str]) -> Ite
         if path.name not in wanted:  # of another version of the chunk, or left by a run that was killed
             path.unlink()
             continue
-        with path.open("rb") as file:
-            yield f"{path.stem} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+        yield from picture_lines([path])
 
 
 def _must_be_free(folder: Path) -> None:
