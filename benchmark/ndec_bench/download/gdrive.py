@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import random
 import shutil
+import ssl
+import textwrap
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from ndec_bench.download.answer import looks_like_html
 from ndec_bench.download.location import Fetched
+from ndec_bench.download.wording import AGAIN, answered, follows_from, phrase
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import requests
 
     from ndec_bench.data.registry import RemoteFile
     from ndec_bench.download.location import Advance
@@ -21,12 +28,48 @@ if TYPE_CHECKING:
 
 _LEAST_LIMIT = 1 << 20
 _SNIFFED = 512
-_QUOTA = ("quota", "too many users", "many accesses")
+_QUOTA = ("quota", "too many users")
+_NO_LINK = "Cannot retrieve the public link"
+_NO_RANGE = "did not honor the requested byte range"
+_TRIES = 3
+_PIECE = 1 << 19
+"""Bytes that gdown collects before it hands them over."""
 _IN_A_BROWSER = "open https://drive.google.com/uc?id={} in a browser, and put the file at {}"
 
 
 class _TooLargeError(Exception):
     """More bytes came than the file can have."""
+
+
+class _TooSlowError(Exception):
+    """Nothing that counts came for too long."""
+
+
+class _Patience(threading.Event):
+    """What gdown asks whether to stop: set when ``stop`` is, or when nothing has come for ``seconds``.
+
+    gdown itself waits for ever for a source that drips, and follows a page that leads to itself without end.
+    """
+
+    def __init__(self, stop: threading.Event | None, seconds: float) -> None:
+        super().__init__()
+        self._stop = stop or threading.Event()
+        self.seconds = seconds
+        self.renew()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def renew(self) -> None:
+        self._end = time.monotonic() + self.seconds
+
+    def is_set(self) -> bool:
+        return self.stopped or time.monotonic() > self._end
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._stop.wait(timeout)
+        return self.is_set()
 
 
 def fetch(
@@ -35,7 +78,7 @@ def fetch(
     """Return size and SHA-256 of the Drive file ``drive_id``, which then lies whole in ``part``.
 
     gdown asks without cookies and follows the page that warns of files it cannot scan. What it has fetched of a file
-    stays in the folder ``part`` + ``.drive``, and the next call goes on there.
+    stays in the folder ``part`` + ``.drive``, and the next call goes on there, or begins again if Drive cannot go on.
 
     Raises
     ------
@@ -52,12 +95,14 @@ def fetch(
     # Of an estimated size twice as much is believed: enough for an estimate that is off, and no stream without end.
     limit = file.bytes if file.bytes_exact else 2 * file.bytes + _LEAST_LIMIT
     try:
-        _download(drive_id, target, limit, policy, advance, stop)
-        fetched = _checked(file, target, limit)
+        notes = _download(drive_id, target, limit, policy, advance, stop)
+        fetched = _checked(file, target, limit, notes)
         target.replace(part)
     except (DataError, InterruptedRun, NetworkError):
         raise
     except Exception as error:
+        if isinstance(error, _TooLargeError):
+            _drop(work)
         raise _told(file, drive_id, part, error) from error
     finally:
         _clear(work)
@@ -66,15 +111,47 @@ def fetch(
 
 def _download(
     drive_id: str, target: Path, limit: int, policy: Policy, advance: Advance, stop: threading.Event | None
+) -> tuple[str, ...]:
+    """Fetch the file into ``target`` and return what went other than planned, for people.
+
+    gdown tries again when a connection fails. Here it is asked again when Drive fails, which it takes for a refusal,
+    and without the bytes that were there when Drive cannot go on from them.
+    """
+    import requests
+    from gdown.exceptions import DownloadError
+
+    tries, failed = min(policy.attempts, _TRIES), 0
+    notes: tuple[str, ...] = ()
+    while True:
+        try:
+            _once(drive_id, target, limit, policy, advance, stop)
+        except (DownloadError, requests.HTTPError) as error:
+            failed += 1
+            if failed < tries and _may_pass(error):
+                _wait(failed, policy, stop)
+            elif _NO_RANGE in str(error) and not notes:
+                kept = _drop(target.parent)
+                notes = (f"started again from zero after {kept:,} bytes: Google Drive did not go on there",)
+            else:
+                raise
+        else:
+            return notes
+
+
+def _once(
+    drive_id: str, target: Path, limit: int, policy: Policy, advance: Advance, stop: threading.Event | None
 ) -> None:
     import gdown
     from gdown.exceptions import DownloadCancelled
 
     def progress(done: int, total: int | None) -> None:
+        patience.renew()
         if done > limit or (total or 0) > limit:
             raise _TooLargeError(f"{max(done, total or 0):,} bytes, expected at most {limit:,}")
         advance(done, total)
 
+    waits = policy.attempts * (policy.connect_timeout + policy.read_timeout)
+    patience = _Patience(stop, waits + _PIECE / policy.slowest)
     try:
         gdown.download(
             id=drive_id,
@@ -83,12 +160,31 @@ def _download(
             use_cookies=False,
             timeout=(policy.connect_timeout, policy.read_timeout),
             retries=policy.attempts - 1,
-            cancel=stop or threading.Event(),
+            cancel=patience,
             progress=progress,
             resume=True,
         )
-    except (DownloadCancelled, KeyboardInterrupt):
-        raise InterruptedRun("stopped; what was received is kept", hint="run again to go on") from None
+    except (DownloadCancelled, KeyboardInterrupt) as end:
+        if isinstance(end, DownloadCancelled) and not patience.stopped:
+            raise _TooSlowError(f"sent less than {_PIECE:,} bytes in {patience.seconds:,.0f} s") from None
+        raise _stopped() from None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether Drive may answer otherwise soon. gdown does not tell a failure of Drive from a lack of rights."""
+    import requests
+
+    return isinstance(error, requests.HTTPError) or any(text in _plain(error) for text in (_NO_LINK, _NO_RANGE))
+
+
+def _wait(failed: int, policy: Policy, stop: threading.Event | None) -> None:
+    longest = min(policy.longest_wait, policy.first_wait * 2.0 ** (failed - 1))
+    if (stop or threading.Event()).wait(longest * (1 - policy.jitter * random.random())):  # noqa: S311 -- no secret
+        raise _stopped()
+
+
+def _stopped() -> InterruptedRun:
+    return InterruptedRun("stopped; what was received is kept", hint="run again to go on")
 
 
 def _make_ready(work: Path) -> None:
@@ -96,10 +192,17 @@ def _make_ready(work: Path) -> None:
     try:
         work.mkdir(parents=True, exist_ok=True)
         if len(list(work.iterdir())) > 1:
-            shutil.rmtree(work)
-            work.mkdir()
+            _drop(work)
     except OSError as error:
         raise DataError(f"{work}: cannot be used ({error.strerror or error})", hint="check the data root") from error
+
+
+def _drop(work: Path) -> int:
+    """Empty the work folder and return how many bytes that threw away."""
+    size = sum(path.stat().st_size for path in work.iterdir())
+    shutil.rmtree(work)
+    work.mkdir()
+    return size
 
 
 def _clear(work: Path) -> None:
@@ -108,7 +211,7 @@ def _clear(work: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _checked(file: RemoteFile, path: Path, limit: int) -> Fetched:
+def _checked(file: RemoteFile, path: Path, limit: int, notes: tuple[str, ...]) -> Fetched:
     size = path.stat().st_size
     with path.open("rb") as opened:
         if looks_like_html(opened.read(_SNIFFED)):
@@ -119,39 +222,60 @@ def _checked(file: RemoteFile, path: Path, limit: int) -> Fetched:
         raise NetworkError(
             f"{file.name}: Google Drive gave {size:,} bytes, expected about {file.bytes:,}", hint="try again later"
         )
-    return Fetched(size, digest)
+    return Fetched(size, digest, notes=notes)
 
 
 def _told(file: RemoteFile, drive_id: str, part: Path, error: Exception) -> DataError | NetworkError:
     """Return what gdown raised as an error for users, in one line."""
     import requests
 
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, requests.RequestException):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         return DataError(
             f"{file.name}: cannot be written ({error.strerror or error})",
             hint="free disk space and run again" if full else "check the data root",
         )
+    found, hint = _found(error)
     by_hand = _IN_A_BROWSER.format(drive_id, part.with_name(file.name))
-    reason = _reason(error)
-    if any(word in reason.lower() for word in _QUOTA):
-        return NetworkError(
-            f"{file.name}: Google Drive's quota for this file is used up ({reason})",
-            hint=f"wait a day and run again, or {by_hand}",
-        )
-    if isinstance(error, _TooLargeError):
-        return NetworkError(f"{file.name}: Google Drive sends something else ({reason})", hint=by_hand)
-    return NetworkError(f"{file.name}: Google Drive does not give it ({reason})", hint=f"run again later, or {by_hand}")
+    return NetworkError(f"{file.name}: Google Drive{found}", hint=f"{hint}, or {by_hand}")
 
 
-def _reason(error: Exception) -> str:
-    """Return the first sentences of gdown's message without its layout, or the kind of an error that has none."""
+def _found(error: Exception) -> tuple[str, str]:
+    """Return what Google Drive did, to be read after its name, and what to do about it."""
     import requests
 
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"status {error.response.status_code}"
-    if isinstance(error, requests.RequestException):
-        return f"no connection: {type(error).__name__}"
+    failed = error if isinstance(error, requests.RequestException) else error.__cause__
+    if isinstance(failed, requests.RequestException):
+        return _failed(failed)
+    if isinstance(error, _TooSlowError):
+        return f" {error}", AGAIN
+    if isinstance(error, _TooLargeError):
+        return f" sends something else ({error})", "run again later"
+    reason = _plain(error)
+    if any(word in reason.lower() for word in _QUOTA):
+        return f"'s quota for this file is used up ({reason})", "wait a day and run again"
+    if _NO_LINK in reason:
+        reason = "no public link: it is not shared with everybody, is gone, or was asked for too often"
+    return f" does not give it ({reason})", "run again later"
+
+
+def _failed(error: requests.RequestException) -> tuple[str, str]:
+    """Return the same of an exchange that failed."""
+    import requests
+
+    if follows_from(error, ssl.SSLCertVerificationError):
+        return "'s certificate is not valid here", "check the clock, or, behind a proxy, set REQUESTS_CA_BUNDLE"
+    if error.response is not None:
+        return f" {answered(error.response.status_code)}", "run again later"
+    if isinstance(error, requests.exceptions.ContentDecodingError):
+        return " sent it in a Content-Encoding that it does not have", "run again later"
+    return f" {phrase(error)}", AGAIN
+
+
+def _plain(error: Exception) -> str:
+    """Return the first sentences of gdown's message without its layout, or the kind of an error that has none."""
     text = " ".join(str(error).split()).removeprefix("Failed to retrieve file url: ")
-    text = text.partition(" You may still be able")[0].partition(" Check FAQ")[0]
-    return "".join(character for character in text if character.isprintable())[:200] or type(error).__name__
+    for rest in (" You may still be able", " Check FAQ", " The received bytes are kept"):
+        text = text.partition(rest)[0]
+    plain = "".join(character for character in text if character.isprintable())
+    return textwrap.shorten(plain, 200, placeholder="…") or type(error).__name__
