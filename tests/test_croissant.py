@@ -60,6 +60,7 @@ def full(tmp_path: Path) -> Path:
     put(root, "disc21/train_7.zip", zip_of(disc21_images("T", (350_000,))))
     put(root, "disc21/dev_queries.zip", zip_of(disc21_images("Q", (1,))))
     put(root, "disc21/final_queries.zip", zip_of(disc21_images("Q", (50_000,))))
+    put(root, "weights/mobilenet_v2-b0353104.pth", b"weights")  # no part of the data
     trust(root, *(f"{each.dataset}/{each.name}" for each in remote_files() if each.path(root).is_file()))
     return root
 
@@ -82,7 +83,7 @@ def nodes(part: object) -> Iterator[Card]:
 
 def check_references(card: Card) -> int:
     """Assert that each ``{"@id": …}`` names something that is defined, once. Return how many there are."""
-    body = {key: value for key, value in card.items() if key != "@context"}
+    body: dict[str, object] = {key: value for key, value in card.items() if key != "@context"}
     having = [node for node in nodes(body) if "@id" in node]
     defined = [node["@id"] for node in having if "@type" in node]
     used = [node["@id"] for node in having if "@type" not in node]
@@ -117,12 +118,12 @@ def test_all_archives(full: Path) -> None:
         assert entry["sha256"] == sha256(content).hexdigest()
         assert entry["contentSize"] == f"{len(content)} B"
         assert entry["name"] == name
-        assert entry["contentUrl"].startswith("https://")
-    assert entries(card, "FileSet").keys() == {f"{each}_images" for each in entries(card, "RecordSet")} - {
-        "ground_truth_images"
+        assert str(entry["contentUrl"]).startswith("https://")
+    assert set(entries(card, "FileSet")) == {
+        f"{each}_images" for each in entries(card, "RecordSet") if each != "ground_truth"
     }
     assert len(entries(card, "RecordSet")) == len(image_sets()) + 1
-    assert "not described" not in card["description"]
+    assert "not described" not in str(card["description"])
 
 
 def test_where_the_images_lie(full: Path) -> None:
@@ -193,7 +194,7 @@ def test_columns_of_the_ground_truth_are_those_of_the_file(full: Path) -> None:
 def test_keys_are_fields(full: Path) -> None:
     for name, entry in entries(croissant(full), "RecordSet").items():
         fields = [field["@id"] for field in entry["field"]]
-        assert entry["key"]["@id"] in fields
+        assert entry["key"] == {"@id": fields[0]}
         assert fields == [f"{name}/{field['name']}" for field in entry["field"]]
 
 

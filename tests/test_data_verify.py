@@ -31,13 +31,16 @@ from ndec_bench.data import verify as verifying
 from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.layouts import SOURCES_FILE, adopt, recognise
 from ndec_bench.data.registry import remote_files
-from ndec_bench.data.trust import TRUST_FILE, read_trust
+from ndec_bench.data.trust import TRUST_FILE, read_trust, sha256_of
 from ndec_bench.data.verify import Check, Cost, Verification, cost, verify
 from ndec_bench.errors import DataError, InterruptedRun
+from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
+
+    from ndec_bench.progress import Progress
 
 ISC = tuple(f"Q{number}" for number in range(25_000, 50_000))
 HARD = tuple(f"Q{number}" for number in range(50_000, 74_252))
@@ -149,12 +152,11 @@ def test_a_file_as_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_file_that_cannot_be_read_is_one_failed_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "disc21/references_3.zip", zip_of(disc21_images("R", (150_000,))))
     put(tmp_path, "disc21/train_0.zip", zip_of(disc21_images("T", (0,))))
-    honest = verifying.sha256_of
 
-    def disk_error(path: Path, *rest: object) -> str:
+    def disk_error(path: Path, progress: Progress, stage: str) -> str:
         if path.name == "references_3.zip":
             raise DataError(f"{path}: cannot be read (Input/output error)", hint="check the disk")
-        return honest(path, *rest)  # type: ignore[arg-type]
+        return sha256_of(path, progress, stage)
 
     monkeypatch.setattr(verifying, "sha256_of", disk_error)
     found = quick(tmp_path)
@@ -524,7 +526,7 @@ def test_the_reasons_are_kept(tmp_path: Path) -> None:
     put(tmp_path, "disc21/references/R000004.jpg", resized(jpeg(1), 9_000, 9_000))
     put(tmp_path, "disc21/references/R000005.jpg", resized(jpeg(1), 60_000, 60_000))
     source = layouts.open_set(tmp_path, "disc21", "references")
-    reasons = decoding.decode_all(source, tmp_path, "x", None, jobs=1, progress=lambda *_: None)
+    reasons = decoding.decode_all(source, tmp_path, "x", None, jobs=1, progress=silent)
     assert "no readable image" in reasons["R000002"]
     assert "9000 x 9000 pixels, at most 80,000,000 are accepted" in reasons["R000004"]
     assert "more than 80,000,000 pixels" in reasons["R000005"]

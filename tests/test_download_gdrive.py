@@ -11,6 +11,7 @@ import tarfile
 import threading
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -31,7 +32,6 @@ from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from drive_host import Refusal
 
@@ -89,6 +89,7 @@ def remote(**update: object) -> RemoteFile:
         "part": "bot",
         "bytes": len(WHOLE),
         "bytes_exact": False,
+        "sha256": sha256(WHOLE).hexdigest(),
         "licence": "MIT",
         "sources": (source,),
     }
@@ -304,6 +305,17 @@ def test_bytes_that_were_whole_when_a_run_was_killed_block_no_later_one(fetch: F
     assert whole(fetch, fetch())
 
 
+def test_what_nothing_vouches_for_in_the_end_is_not_gone_on_with_in_another_run(
+    drive: DriveHost, fetch: Fetcher
+) -> None:
+    unknown = remote(sha256=None)
+    drive.fault(BYTES, Fault(cut_after=1_200_000))
+    fetch.refused(unknown, policy=ONCE)
+    assert fetch.kept == 2 * CHUNK
+    assert whole(fetch, fetch(unknown, policy=ONCE))
+    assert drive.answers(BYTES)[-1].range is None
+
+
 def test_a_file_that_gdown_had_finished_is_taken(fetch: Fetcher, drive: DriveHost) -> None:
     fetch.work.mkdir()
     (fetch.work / "file").write_bytes(WHOLE)
@@ -319,7 +331,7 @@ def test_two_unfinished_files_are_none(fetch: Fetcher, drive: DriveHost) -> None
 
 
 def test_silence_ends_and_the_next_try_goes_on(fetch: Fetcher, drive: DriveHost) -> None:
-    impatient = replace(HASTY, read_timeout=0.2)
+    impatient = replace(HASTY, read_timeout=0.5)
     stalled = Fault(stall_at=600_000, stall=30.0)
     drive.fault(BYTES, stalled)
     assert whole(fetch, fetch(policy=impatient))
@@ -359,7 +371,7 @@ def test_patience_has_an_end(fetch: Fetcher, drive: DriveHost, fault: str) -> No
         drive.fault(BYTES, DriveFault(stall_at=600_000, rate=200.0), always=True)
     else:
         drive.warns = True
-    error = fetch.refused(policy=replace(ONCE, connect_timeout=0.2, read_timeout=0.2, slowest=1 << 30))
+    error = fetch.refused(policy=replace(ONCE, connect_timeout=0.5, read_timeout=1.0, slowest=1 << 30))
     assert re.fullmatch(rf"{re.escape(NAME)}: Google Drive sent less than 524,288 bytes in [0-9]+ s", error.message)
     assert isinstance(error, NetworkError)
     if fault == "drip":
@@ -371,7 +383,7 @@ def test_patience_has_an_end(fetch: Fetcher, drive: DriveHost, fault: str) -> No
 @pytest.mark.parametrize("size", [CHUNK + 1, 100])
 def test_too_short_is_a_file_that_fails(drive: DriveHost, tmp_path: Path, size: int) -> None:
     drive.add(ID, WHOLE[:size])
-    file = remote(bytes_exact=True)
+    file = remote(bytes_exact=True, sha256=None)
     (outcome,) = jobs.download(plan.plan((file,), tmp_path), jobs.Run(tmp_path, policy=HASTY))
     assert isinstance(outcome.error, DataError)
     assert outcome.error.message == f"{NAME}: {size:,} bytes, published 2,000,000"
@@ -465,6 +477,17 @@ def test_a_disk_that_fills_up_keeps_what_came(fetch: Fetcher, drive: DriveHost) 
         fetch(advance=full)
     assert fetch.kept == CHUNK
     assert whole(fetch, fetch())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_no_matter_of_drive(fetch: Fetcher, drive: DriveHost) -> None:
+    fetch.work.mkdir()
+    (fetch.work / "fileabcd1234.part").symlink_to("/dev/full")
+    error = fetch.refused()
+    assert isinstance(error, DataError)
+    assert error.message == f"{NAME}: cannot be written (No space left on device)"
+    assert error.hint == "free disk space and run again"
+    assert fetch.left == []
 
 
 ISC = tuple(f"Q{number}" for number in range(25_000, 50_000))
@@ -615,7 +638,8 @@ def test_two_truths_that_differ_end_the_command(
     code, _, err = terminal.download()
     assert code == 4
     last = err.splitlines()[-1]
-    assert f"{PUBLISHED}: not the pairs of DISC21 dev II, which are here too" in last
+    assert f"{PUBLISHED}: pairs with SHA-256 " in last
+    assert "those of DISC21 dev II, which are here too, " in last
     assert terminal.files == {PUBLISHED}
 
 

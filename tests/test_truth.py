@@ -95,7 +95,7 @@ def test_two_that_disagree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(known.KNOWN, "ndec", changed)  # type: ignore[arg-type]  # a dict in tests
     put(tmp_path, "ndec/public_ground_truth_h5.csv", replace(NDEC, pairs=tuple(sorted(swapped))))
     put(tmp_path, "disc21/dev_ground_truth.csv", DEV)
-    with pytest.raises(DataError, match="not the pairs of DISC21 dev II"):
+    with pytest.raises(DataError, match="those of DISC21 dev II, which are here too"):
         settle(tmp_path, ISC + HARD)
 
 

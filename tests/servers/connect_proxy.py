@@ -91,6 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
     timeout = 5.0
+    disable_nagle_algorithm = True
 
     def setup(self) -> None:
         # So little waits in the socket that the bytes sent are about those that the client has.

@@ -6,6 +6,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from threading import Event
 from typing import TYPE_CHECKING
 
 from ndec_bench.archives.safe import is_image
@@ -13,7 +14,7 @@ from ndec_bench.data.ground_truth import sha256_of_lines
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ndec_bench.data.images import ImageSource
@@ -57,11 +58,12 @@ def decode_all(
     starts = range(0, len(ids), _BLOCK)
     stage = f"decoding {name}"
     progress(stage, sum(min(_BLOCK, len(ids) - at) for at in starts if at in done), len(ids))
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+    threads = jobs or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
         count = sum(min(_BLOCK, len(ids) - at) for at in starts if at in done)
         for at in (at for at in starts if at not in done):
             block = ids[at : at + _BLOCK]
-            broken = {image: reason for image, reason in pool.map(lambda image: _try(source, image), block) if reason}
+            broken = _decode(source, [block[first::threads] for first in range(threads)], pool)
             _append(root / JOURNAL, identity, at, broken)
             failures |= broken
             count += len(block)
@@ -69,12 +71,27 @@ def decode_all(
     return dict(sorted(failures.items()))
 
 
-def _try(source: ImageSource, image: str) -> tuple[str, str]:
+def _decode(source: ImageSource, shares: Sequence[Sequence[str]], pool: ThreadPoolExecutor) -> dict[str, str]:
+    """Return the images that do not decode with their reasons. Each thread has its share."""
+    stop = Event()
+    # One task per thread and not per image: an interrupt inside "submit" can leave a lock of the pool closed for ever.
+    tasks = [pool.submit(_decode_share, source, share, stop) for share in shares]
     try:
-        source.read(image)
-    except DataError as error:
-        return image, error.message
-    return image, ""
+        return {image: reason for task in tasks for image, reason in task.result().items()}
+    finally:
+        stop.set()
+
+
+def _decode_share(source: ImageSource, share: Sequence[str], stop: Event) -> dict[str, str]:
+    broken = {}
+    for image in share:
+        if stop.is_set():
+            break
+        try:
+            source.read(image)
+        except DataError as error:
+            broken[image] = error.message
+    return broken
 
 
 def _identity(name: str, holding: Holding | None, source: ImageSource) -> str:

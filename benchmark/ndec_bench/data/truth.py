@@ -116,7 +116,9 @@ def _settled_published(
     truth = known.read(_NDEC.name, published)
     if dev2 is not None and dev2.pairs != truth.pairs:
         raise DataError(
-            f"{published}: not the pairs of DISC21 dev II, which are here too", hint="one is damaged: fetch both again"
+            f"{published}: pairs with SHA-256 {truth.sha256}, "
+            f"those of DISC21 dev II, which are here too, {dev2.sha256}",
+            hint="one is damaged: fetch both again",
         )
     (root / _NDEC.name / known.DERIVED_FILE).unlink(missing_ok=True)
     note = f"ground truth of NDEC: published file, {published.name}"

@@ -78,7 +78,8 @@ def fetch(
     """Return size and SHA-256 of the Drive file ``drive_id``, which then lies whole in ``part``.
 
     gdown asks without cookies and follows the page that warns of files it cannot scan. What it has fetched of a file
-    stays in the folder ``part`` + ``.drive``, and the next call goes on there, or begins again if Drive cannot go on.
+    stays in the folder ``part`` + ``.drive``, and the next call goes on there if digest or pairs of the file are known;
+    it begins again if they are not, or if Drive cannot go on.
 
     Raises
     ------
@@ -90,7 +91,8 @@ def fetch(
         If ``stop`` is set.
     """
     work = part.with_name(f"{part.name}.drive")
-    _make_ready(work)
+    # gdown cannot tell, in another run, whether the file is still the same: only what is checked in the end is resumed.
+    _make_ready(work, resume=file.sha256 is not None or file.ground_truth is not None)
     target = work / "file"
     # Of an estimated size twice as much is believed: enough for an estimate that is off, and no stream without end.
     limit = file.bytes if file.bytes_exact else 2 * file.bytes + _LEAST_LIMIT
@@ -101,8 +103,8 @@ def fetch(
     except (DataError, InterruptedRun, NetworkError):
         raise
     except Exception as error:
-        if isinstance(error, _TooLargeError):
-            _drop(work)
+        if isinstance(error, _TooLargeError):  # not the file: nothing to go on with
+            shutil.rmtree(work, ignore_errors=True)
         raise _told(file, drive_id, part, error) from error
     finally:
         _clear(work)
@@ -187,11 +189,11 @@ def _stopped() -> InterruptedRun:
     return InterruptedRun("stopped; what was received is kept", hint="run again to go on")
 
 
-def _make_ready(work: Path) -> None:
+def _make_ready(work: Path, *, resume: bool) -> None:
     """Make the work folder; gdown refuses to choose between two unfinished files, and then none is kept."""
     try:
         work.mkdir(parents=True, exist_ok=True)
-        if len(list(work.iterdir())) > 1:
+        if len(list(work.iterdir())) > (1 if resume else 0):
             _drop(work)
     except OSError as error:
         raise DataError(f"{work}: cannot be used ({error.strerror or error})", hint="check the data root") from error
@@ -207,7 +209,7 @@ def _drop(work: Path) -> int:
 
 def _clear(work: Path) -> None:
     """Remove the work folder unless it holds bytes that the next call can go on with."""
-    if not any(path.stat().st_size for path in work.iterdir() if path.name != "file"):
+    if work.is_dir() and not any(path.stat().st_size for path in work.iterdir() if path.name != "file"):
         shutil.rmtree(work, ignore_errors=True)
 
 
