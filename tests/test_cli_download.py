@@ -55,6 +55,7 @@ def test_the_plan_of_everything_needs_no_network(capsys: pytest.CaptureFixture[s
     code, plan = call_json(capsys, "download", "ndec", "--dry-run", "--root", str(tmp_path))
     assert code == 0
     assert len(plan["files"]) == 46
+    assert plan["files"][0]["sources"][0]["url"].startswith("http://127.0.0.1:9/")  # the mirror, in place of the source
     assert plan["bytes_total"] == sum(file["bytes"] for file in plan["files"])
     assert plan["bytes_exact"] is False
     assert plan["disk_free"] > 0
@@ -71,6 +72,7 @@ def test_the_plan_in_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert "references_0.zip .. references_19.zip (20)" in out
     assert "negative_pair.tar.aa .. negative_pair.tar.ac (3)" in out
     assert "about 468 GB of 468 GB" in out
+    assert "In place of meta: http://127.0.0.1:9" in out
     assert "2 h 36 min at 50.0 MB/s" in out
     assert "Licence CC-BY-NC-4.0: Creative Commons" in out
     assert "Licence DISC21: Image Similarity Dataset License Agreement (Meta)" in out
@@ -85,8 +87,10 @@ def test_what_fails_the_plan_is_wrong_use(capsys: pytest.CaptureFixture[str], tm
         (("ndec", "references", "--subset", "matched"), "--subset stands in place of the references"),
         (("ndec-val", "queries"), "ndec-val has no parts"),
         (("weights",), "no name given; known: "),
+        (("ndec", "--root", ""), "--root is empty"),
     ):
-        code, _, err = call(capsys, "download", *arguments, "--dry-run", "--root", str(tmp_path))
+        where = () if "--root" in arguments else ("--root", str(tmp_path))
+        code, _, err = call(capsys, "download", *arguments, "--dry-run", *where)
         assert code == 2
         assert message in err
         assert err.count("\n") == 1

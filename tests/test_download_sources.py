@@ -105,6 +105,15 @@ def test_a_mirror_without_the_file_says_so(session: requests.Session, tmp_path: 
         }
 
 
+def test_a_mirror_that_refuses_the_file_says_so_first(session: requests.Session, tmp_path: Path) -> None:
+    with StaticHost({}) as host:
+        host.fault("/references_3.zip", Fault(status=403), always=True)
+        (candidate,) = of("references_3.zip", session, NDEC_BENCH_BASE_URL_META=host.url)
+        with pytest.raises(NetworkError, match=r"answered 403 Forbidden, then .* answered 404 Not Found") as caught:
+            candidate.fetch(tmp_path / "references_3.zip.part", lambda *_: None, None)
+    assert "login" in (caught.value.hint or "")
+
+
 @pytest.mark.parametrize("address", ["ftp://host/x", "host/x", "https://", "file:///data", "https://host/x?token=1"])
 def test_a_mirror_that_is_no_address_is_wrong_use(session: requests.Session, address: str) -> None:
     with pytest.raises(UsageError, match=r"NDEC_BENCH_BASE_URL_META=.* is no address"):

@@ -33,9 +33,8 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     except OSError as error:
-        raise DataError(
-            f"{target}: writing failed ({error.strerror or error})", hint="free disk space and run again"
-        ) from error
+        hint = "give the name of a file" if target.is_dir() else "free disk space and run again"
+        raise DataError(f"{target}: writing failed ({error.strerror or error})", hint=hint) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ndec_bench.cli import console
+from ndec_bench.cli.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,9 +54,7 @@ def describe(
     part: Annotated[
         str | None, typer.Option(help="With --split: queries, references, background or train.", show_default=False)
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="With --split: the data root (default: $NDEC_ROOT or the user's data folder).")
-    ] = None,
+    root: Root = None,
     weights: Annotated[Path | None, typer.Option(help="File of trained weights, where the baseline needs one.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Images per unit of work; never changes a byte.", min=1)] = 16,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ndec_bench.cli import console
+from ndec_bench.cli.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,12 +16,6 @@ if TYPE_CHECKING:
     from ndec_bench.data.status import FileStatus, SetStatus, Status
     from ndec_bench.data.verify import Verification
 
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        help="Data root; by default $NDEC_ROOT, else the platform's data folder.", metavar="DIR", show_default=False
-    ),
-]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "skipped": "-"}

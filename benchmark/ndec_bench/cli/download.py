@@ -12,6 +12,7 @@ import typer
 
 from ndec_bench.cli import console
 from ndec_bench.cli.download_view import show_plan, show_report
+from ndec_bench.cli.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +43,7 @@ def download(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show files, sizes, licences, disk and time; fetch nothing.")
     ] = False,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Data root; by default $NDEC_ROOT, else the platform's data folder.", metavar="DIR", show_default=False
-        ),
-    ] = None,
+    root: Root = None,
     jobs: Annotated[int, typer.Option(help="Files fetched at a time.", min=1, max=64)] = 4,
     yes: Annotated[bool, typer.Option("--yes", help="Accept the licences that are shown, and start.")] = False,
     offline: Annotated[

@@ -57,10 +57,15 @@ def _plan_row(group: list[Planned]) -> tuple[str, ...]:
 def _plan_lines(plan: Plan, rate: float) -> Iterator[str]:
     """Yield what is to be fetched, disk and time, and the terms, in words."""
     from ndec_bench.cli.transfers import duration, size
+    from ndec_bench.download.mirrors import mirror_of, shown
 
     if not plan.missing:
         yield "Everything is here."
         return
+    mirrors = {source.kind: mirror_of(source) for planned in plan.missing for source in planned.file.sources}
+    for kind, mirror in sorted(mirrors.items()):
+        if mirror is not None:
+            yield f"In place of {kind}: {shown(mirror)}"
     about = "" if plan.bytes_exact else "about "
     yield (
         f"To fetch: {about}{size(plan.bytes_left)} of {size(plan.bytes_total)}"
@@ -68,7 +73,8 @@ def _plan_lines(plan: Plan, rate: float) -> Iterator[str]:
         + f". Disk: {size(plan.disk_free)} free{'' if plan.fits else ', WHICH IS NOT ENOUGH'}."
     )
     yield f"Time: {about}{duration(plan.seconds(rate))} at {size(rate)}/s (--rate)."
-    yield "Nothing is unpacked: images are read out of the archives."
+    if any(planned.file.unpack != "none" for planned in plan.missing):
+        yield "Nothing is unpacked: images are read out of the archives."
     for licence in plan.licences:
         accepted = " Accepted." if licence.key in plan.accepted else ""
         yield f"Licence {licence.key}: {licence.title}. {licence.summary} {licence.url}{accepted}"

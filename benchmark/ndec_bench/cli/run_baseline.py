@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ndec_bench.cli import console
+from ndec_bench.cli.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +32,7 @@ def run(
     baseline: Annotated[str, typer.Argument(help='Its name, see "ndec-bench baselines".', show_default=False)],
     split: Annotated[str, typer.Option(help="Name of the split to describe and score.")],
     out: Annotated[Path, typer.Option(help="Folder for descriptors, submission and result.")],
-    root: Annotated[
-        Path | None, typer.Option(help="Where splits lie (default: $NDEC_ROOT or the user's data folder).")
-    ] = None,
+    root: Root = None,
     name: Annotated[str | None, typer.Option(help="Name of the submission (default: the baseline's).")] = None,
     weights: Annotated[Path | None, typer.Option(help="File of trained weights.", show_default=False)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

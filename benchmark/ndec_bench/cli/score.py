@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ndec_bench.cli import console, targets
+from ndec_bench.cli.root import Root
 
 if TYPE_CHECKING:
     from ndec_bench.data.split import Split
@@ -31,7 +32,7 @@ def score(
     part: targets.Parts = None,
     multi: targets.Multi = False,
     split: targets.Splits = None,
-    root: targets.Root = None,
+    root: Root = None,
     background: targets.Background = None,
     protocol: Annotated[
         str, typer.Option(help="Rules of scoring; all adds the protocol card.", metavar="NAME|all")

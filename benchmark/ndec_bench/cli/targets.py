@@ -57,9 +57,6 @@ Splits = Annotated[
     list[str] | None,
     typer.Option("--split", help="A known split; by default the file's own.", metavar="NAME", show_default=False),
 ]
-Root = Annotated[
-    Path | None, typer.Option(help="Where splits lie (default: $NDEC_ROOT or the user's data folder).", metavar="DIR")
-]
 Multi = Annotated[bool, typer.Option("--multi", help="Queries may have several references.")]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ndec_bench.cli import console, targets
+from ndec_bench.cli.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,7 @@ def validate(
     part: targets.Parts = None,
     multi: targets.Multi = False,
     split: targets.Splits = None,
-    root: targets.Root = None,
+    root: Root = None,
     audit: Annotated[
         Path | None,
         typer.Option(

@@ -362,5 +362,5 @@ def _how_to_get(known: KnownSplit, root: Path) -> str:
     dataset = "ndec" if known.hard_negatives else "disc21"
     return (
         f'get it with "ndec-bench download {dataset} ground-truth", or put the published {" or ".join(names)} into '
-        f"{root}, or give --ground-truth GT.csv"
+        f"{root}; score and validate also take your own with --ground-truth GT.csv"
     )

@@ -62,4 +62,4 @@ def _how_to_get(name: str, root: Path) -> str:
         return f'make it with "ndec-bench mini build --size small --out {root / name}"'
     if name == "ndec-val-1":
         return 'make it with "ndec-bench download ndec-val"'
-    return f"name its folder with --root or ${ROOT_VARIABLE}, or give --ground-truth GT.csv"
+    return f"name its folder with --root or ${ROOT_VARIABLE}, or, to score and validate, give --ground-truth GT.csv"

@@ -68,7 +68,7 @@ class Exchange:
         self._stop = stop
         self._random = random.SystemRandom()
         self._failures = 0
-        self._asked_again = False
+        self._asked_again: Gone | None = None
         self.check_stop()
         self.location: Location = resolve()
         self.name = name or name_of(self.location.url)
@@ -104,7 +104,7 @@ class Exchange:
     def progressed(self) -> None:
         """Take note that new bytes arrived: the count of failed tries starts again."""
         self._failures = 0
-        self._asked_again = False
+        self._asked_again = None
 
     def check_stop(self) -> None:
         """Raise InterruptedRun if the run is to stop."""
@@ -223,9 +223,11 @@ class Exchange:
         (self._stop or threading.Event()).wait(max(drawn, failure.wait or 0.0))
 
     def _ask_again(self, failure: Gone) -> None:
-        if self._asked_again:
-            raise self.error(f"{failure.reason}, again after its address was renewed", failure.hint)
-        self._asked_again = True
+        if self._asked_again is not None:
+            first = self._asked_again
+            before = "" if first.reason == failure.reason else f"{first.reason}, then "
+            raise self.error(f"{before}{failure.reason}, again after its address was renewed", first.hint)
+        self._asked_again = failure
         self.location = self._resolve()
 
     @contextmanager

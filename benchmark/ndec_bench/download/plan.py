@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ndec_bench.data import layouts
-from ndec_bench.data.registry import Licence, RemoteFile, licences
+from ndec_bench.data.registry import Licence, RemoteFile, Source, licences
 from ndec_bench.data.trust import read_trust
+from ndec_bench.download.mirrors import mirror_of, places, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,7 +204,7 @@ def _file_json(planned: Planned) -> dict[str, object]:
         "name": file.name,
         "dataset": file.dataset,
         "part": file.part,
-        "sources": [{"source": source.kind, "url": source.url} for source in file.sources],
+        "sources": [_source_json(file, source) for source in file.sources],
         "bytes": file.bytes,
         "bytes_exact": file.bytes_exact,
         "sha256": file.sha256,
@@ -215,3 +216,10 @@ def _file_json(planned: Planned) -> dict[str, object]:
         "bytes_done": planned.done,
         "held": None if planned.held is None else str(planned.held),
     }
+
+
+def _source_json(file: RemoteFile, source: Source) -> dict[str, object]:
+    mirror = mirror_of(source)
+    if mirror is None:
+        return {"source": source.kind, "url": source.url}
+    return {"source": source.kind, "url": shown(places(mirror, file, source)[0]), "mirror": True}

@@ -10,11 +10,10 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, urlsplit
 
-from ndec_bench.download import gdrive, huggingface, ranges
+from ndec_bench.download import gdrive, huggingface, mirrors, ranges
 from ndec_bench.download.location import Location
-from ndec_bench.errors import NetworkError, UsageError
+from ndec_bench.errors import NetworkError
 
 if TYPE_CHECKING:
     import threading
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ndec_bench.data.registry import RemoteFile, Source
     from ndec_bench.download.links import Links
     from ndec_bench.download.location import Advance, Fetched, Resolve
-
-MIRROR_VARIABLE = "NDEC_BENCH_BASE_URL_{}"
 
 
 class Fetch(Protocol):
@@ -94,11 +91,10 @@ def _candidates(
     if link is not None:
         yield ranged("link", link.url.partition("?")[0], partial(_unexpired, file, links))
     for source in file.sources:
-        variable = MIRROR_VARIABLE.format(source.kind.upper())
-        mirror = environ.get(variable, "").rstrip("/")
+        mirror = mirrors.mirror_of(source, environ=environ)
         if mirror:
-            _check_address(variable, mirror)
-            yield ranged(f"mirror of {source.kind}", _shown(mirror), _Mirror(mirror, file, source))
+            places = mirrors.places(mirror, file, source)
+            yield ranged(f"mirror of {source.kind}", mirrors.shown(mirror), _Places(places))
         elif source.kind == "huggingface":
             resolve = partial(huggingface.resolve, file.name, source, policy=policy, environ=environ)
             yield ranged(source.kind, source.url, resolve)
@@ -115,15 +111,11 @@ def _drive(file: RemoteFile, source: Source, policy: ranges.Policy) -> Fetch:
     return fetch
 
 
-class _Mirror:
-    """Resolves a file on a plain mirror: under its name first, then under the path it has at its own source.
+class _Places:
+    """Resolves a file that may lie at several places: the downloader asks again when an address does not serve."""
 
-    The downloader asks again when an address does not serve; the second answer is the second place.
-    """
-
-    def __init__(self, base: str, file: RemoteFile, source: Source) -> None:
-        places = (file.name, _original_path(source))
-        self._places = [f"{base}/{quote(place)}" for place in dict.fromkeys(places)]
+    def __init__(self, places: tuple[str, ...]) -> None:
+        self._places = places
         self._asked = 0
 
     def __call__(self) -> Location:
@@ -132,28 +124,9 @@ class _Mirror:
         return Location(place)
 
 
-def _original_path(source: Source) -> str:
-    return source.address if source.kind == "gdrive" else urlsplit(source.url).path.lstrip("/")
-
-
 def _unexpired(file: RemoteFile, links: Links | None) -> Location:
     location = None if links is None else links.get(file)
     if location is None or links is None:
         raise NetworkError(f"{file.name}: no link for it", hint="copy fresh links")
     links.check_fresh(file)
     return location
-
-
-def _check_address(variable: str, address: str) -> None:
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError(
-            f"{variable}={_shown(address)[:200]} is no address", hint="give http://HOST/PATH or https://HOST/PATH"
-        )
-
-
-def _shown(address: str) -> str:
-    """Return ``address`` without user, password and query."""
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" if host else address.partition("?")[0]
