@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
+from made_truth import DEV, HARD, ISC, NDEC, PAIRS, digest, records
 from PIL import Image
 from small_archives import (
     disc21_images,
@@ -42,12 +43,6 @@ if TYPE_CHECKING:
 
     from ndec_bench.progress import Progress
 
-ISC = tuple(f"Q{number}" for number in range(25_000, 50_000))
-HARD = tuple(f"Q{number}" for number in range(50_000, 74_252))
-PAIRS = tuple((ISC[3 * n], f"R{7 * n:06d}") for n in range(5_009))
-OTHERS = tuple((f"Q{n:05d}", f"R{500_000 + n:06d}") for n in range(4_991))
-NDEC = GroundTruth(ISC + HARD, PAIRS, listed=True)
-DEV = GroundTruth(tuple(f"Q{n:05d}" for n in range(50_000)), tuple(sorted(PAIRS + OTHERS)), listed=True)
 
 COUNTS = "ndec queries: ISC queries + hard negatives"
 IDS = "ndec queries: ids"
@@ -55,21 +50,13 @@ FOLDERS = "ndec negative-pairs: folders"
 APART = "ndec queries: apart from DISC21 final"
 
 
-def digest(pairs: Iterable[tuple[str, str]]) -> str:
-    return sha256("".join(f"{query},{reference}\n" for query, reference in pairs).encode()).hexdigest()
-
-
-SUMS = {"ndec": digest(PAIRS), "disc21-dev2": digest(PAIRS), "disc21-dev": digest(DEV.pairs)}
 DEV_2 = "".join(f"{query},{reference}\n" for query, reference in PAIRS).encode()
 """Ground truth of DISC21 dev II as a list of matches."""
 
 
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = {
-        name: replace(each, pairs_sha256=SUMS.get(name, each.pairs_sha256)) for name, each in known.KNOWN.items()
-    }
-    monkeypatch.setattr(known, "KNOWN", records)
+    monkeypatch.setattr(known, "KNOWN", records())
 
 
 @cache

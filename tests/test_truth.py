@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
+from made_truth import DEV, HARD, ISC, NDEC, PAIRS, digest, records
 
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
@@ -16,23 +16,10 @@ from ndec_bench.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-ISC = tuple(f"Q{number}" for number in range(25_000, 50_000))
-HARD = tuple(f"Q{number}" for number in range(50_000, 74_252))
-PAIRS = tuple((ISC[3 * n], f"R{7 * n:06d}") for n in range(5_009))
-OTHERS = tuple((f"Q{n:05d}", f"R{500_000 + n:06d}") for n in range(4_991))
-NDEC = GroundTruth(ISC + HARD, PAIRS, listed=True)
-DEV = GroundTruth(tuple(f"Q{n:05d}" for n in range(50_000)), tuple(sorted(PAIRS + OTHERS)), listed=True)
-
-
-def digest(pairs: tuple[tuple[str, str], ...]) -> str:
-    return sha256("".join(f"{query},{reference}\n" for query, reference in pairs).encode()).hexdigest()
-
 
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    sums = {"ndec": PAIRS, "disc21-dev2": PAIRS, "disc21-dev": tuple(sorted(PAIRS + OTHERS)), "disc21-dev1": OTHERS}
-    records = {name: replace(record, pairs_sha256=digest(sums.get(name, ()))) for name, record in known.KNOWN.items()}
-    monkeypatch.setattr(known, "KNOWN", records)
+    monkeypatch.setattr(known, "KNOWN", records())
 
 
 def put(root: Path, name: str, truth: GroundTruth) -> None:

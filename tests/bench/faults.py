@@ -2,7 +2,7 @@
 
 ``python tests/bench/faults.py`` runs the real download against a host on this machine that goes wrong on demand. Waits
 are shortened, nothing else. Bytes fetched twice are counted by the host. A test compares the table with that of the
-page. Kills at random moments are a test of their own (tests/test_download_killed.py).
+page. Kills at random moments are a test of their own (tests/download/test_killed.py).
 """
 
 from __future__ import annotations

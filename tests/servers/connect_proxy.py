@@ -10,12 +10,11 @@ through it goes to that host's handler. All else is refused with 502 and kept in
 
 from __future__ import annotations
 
-import socket
 import ssl
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Protocol, Self, cast
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from local_server import LocalServer, send_little_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +29,7 @@ class Serve(Protocol):
         """Return when the connection is done; the proxy closes it."""
 
 
-class ConnectProxy:
+class ConnectProxy(LocalServer):
     """A context manager: a proxy from its entry to its exit.
 
     Attributes
@@ -49,57 +48,21 @@ class ConnectProxy:
         self.refused: list[str] = []
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*self.hosts).configure_cert(self.context)
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005})
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.hang_up()
-        self._server.server_close()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-
-    def __init__(self, proxy: ConnectProxy) -> None:
-        self.proxy = proxy
-        self.open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def hang_up(self) -> None:
-        """Close what clients keep open, so that the threads that wait for their next request end."""
-        for connection in list(self.open):
-            try:
-                # Of the socket under TLS: its own shutdown() would take the state away from the thread that writes.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-            except OSError:
-                continue
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # clients that hang up are no error here
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
+        super().__init__(_Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
     timeout = 5.0
     disable_nagle_algorithm = True
 
     def setup(self) -> None:
-        # So little waits in the socket that the bytes sent are about those that the client has.
-        cast("socket.socket", self.request).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)
+        send_little_ahead(self.request)
         super().setup()
+        self.proxy: ConnectProxy = cast("Any", self.server).host
 
     def do_CONNECT(self) -> None:
-        proxy = self.server.proxy
+        proxy = self.proxy
         host, _, port = self.path.partition(":")
         if port != "443" or host not in proxy.hosts:
             self._refuse()
@@ -110,11 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         with proxy.context.wrap_socket(self.connection, server_side=True) as encrypted:
             encrypted.settimeout(None)
-            self.server.open.add(encrypted)
+            proxy.open.add(encrypted)
             try:
                 proxy.hosts[host](encrypted, host)
             finally:
-                self.server.open.discard(encrypted)
+                proxy.open.discard(encrypted)
 
     def do_GET(self) -> None:
         self._refuse()
@@ -123,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse()
 
     def _refuse(self) -> None:
-        self.server.proxy.refused.append(f"{self.command} {self.path}")
+        self.proxy.refused.append(f"{self.command} {self.path}")
         self.send_response(502, "Not a look-alike")
         self.send_header("Content-Length", "0")
         self.send_header("Connection", "close")

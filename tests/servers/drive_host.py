@@ -13,6 +13,7 @@ Pages set cookies. What needs an account leads to ``accounts.google.com``.
 from __future__ import annotations
 
 import html
+import random
 import re
 import socket
 import struct
@@ -38,6 +39,11 @@ ACCOUNTS = "accounts.google.com"
 
 FRONT, BYTES = "front", "bytes"
 """Where a fault can be: at the address that redirects, or where the bytes are."""
+
+ID = "1ZrPNoa3mTAxl6lViVjNtN90i20VSuzJs"
+"""The id that Drive has for NDEC's ground truth."""
+WHOLE = random.Random(4).randbytes(2_000_000)  # noqa: S311
+"""A file for tests that need no certain one."""
 
 _SEND = 1 << 14
 _MODIFIED = 1_650_000_000

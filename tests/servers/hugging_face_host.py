@@ -12,12 +12,12 @@ with an error code. Addresses are signed anew each time; `expire` makes the stor
 from __future__ import annotations
 
 import hashlib
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self, cast
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
+from local_server import LocalServer
 from static_host import Fault
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Repository:
     gated: bool = False
 
 
-class HuggingFaceHost:
+class HuggingFaceHost(LocalServer):
     """A context manager: serves repositories from its entry to its exit.
 
     Attributes
@@ -56,18 +56,7 @@ class HuggingFaceHost:
         self.commit: str | None = None
         self.failing: list[int] = []
         self._signed = 0
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Handler)
 
     def add(self, repository: str, revision: str, path: str, content: bytes) -> None:
         """Keep ``content`` as the file ``path`` of ``datasets/OWNER/NAME`` at ``revision``."""
@@ -86,15 +75,6 @@ class HuggingFaceHost:
             self.store.fault(path, Fault(status=403), always=True)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-
-    def __init__(self, hub: HuggingFaceHost) -> None:
-        self.hub = hub
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 5.0
@@ -103,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_HEAD(self) -> None:
-        hub = cast("_Server", self.server).hub
+        hub: HuggingFaceHost = cast("Any", self.server).host
         path, token = unquote(urlsplit(self.path).path), self.headers.get("Authorization")
         if "/resolve/" in path:  # the library asks for other things on its own
             hub.asked.append((self.command, path, token))

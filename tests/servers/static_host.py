@@ -16,16 +16,17 @@ import hashlib
 import re
 import socket
 import struct
-import sys
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self, cast
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
+
+from local_server import LocalServer, send_little_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,7 +104,7 @@ class Served:
         return self.headers.get("range")
 
 
-class StaticHost:
+class StaticHost(LocalServer):
     """A context manager: serves ``files`` (path to content or to a file on disk) from its entry to its exit.
 
     Parameters
@@ -131,20 +132,11 @@ class StaticHost:
         self._etags: dict[str, str] = {}
         self._lock = threading.Lock()
         self._free_at = 0.0
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005})
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        super().__init__(_Handler)
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self._server.shutdown()
-        self._server.hang_up()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__()
 
     def fault(self, path: str, *faults: Fault, always: bool = False) -> None:
         """Let the next requests for ``path`` go wrong one after the other; with ``always``, the last one for ever."""
@@ -197,49 +189,18 @@ class StaticHost:
             self.closing.wait(max(0.0, due - time.monotonic()))
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    block_on_close = True
-
-    def __init__(self, host: StaticHost) -> None:
-        self.host = host
-        self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        self._open.add(cast("socket.socket", request))
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
-        self._open.discard(cast("socket.socket", request))
-        super().shutdown_request(request)
-
-    def hang_up(self) -> None:
-        """Close what clients keep open, so that the threads that wait for their next request end."""
-        for connection in list(self._open):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # clients that hang up are no error here
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
     wbufsize = 0
     disable_nagle_algorithm = True
 
     def setup(self) -> None:
-        # So little waits in the socket that the bytes sent are about those that the client has.
-        cast("socket.socket", self.request).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)
+        send_little_ahead(self.request)
         super().setup()
+        self.host: StaticHost = cast("Any", self.server).host
 
     def do_GET(self) -> None:
-        host = self.server.host
+        host = self.host
         address = urlsplit(self.path)
         path = unquote(address.path)
         self.served = Served(
@@ -258,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _answer(self, path: str) -> None:
-        fault, content = self.fault, self.server.host.files.get(path)
+        fault, content = self.fault, self.host.files.get(path)
         if fault.redirect is not None:
             self._text(302, "", {"Location": fault.redirect})
         elif fault.status is not None:
@@ -277,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, path: str, content: bytes | Path) -> None:
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        etag = self.server.host.etag(path)
+        etag = self.host.etag(path)
         if self.headers.get("If-Match", etag) != etag:
             self._text(412, "Precondition Failed")
             return
@@ -329,7 +290,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send(self, blocks: Iterator[bytes]) -> None:
-        host, fault, left = self.server.host, self.fault, self.fault.cut_after
+        host, fault, left = self.host, self.fault, self.fault.cut_after
         if self.command == "HEAD":
             return
         for block in blocks:
@@ -354,9 +315,9 @@ class _Handler(BaseHTTPRequestHandler):
         return max(1, min(_SEND, int(self.fault.rate / 20))) if self.fault.rate else _SEND
 
     def _put(self, piece: bytes) -> None:
-        self.server.host.throttle(len(piece), self.fault.rate)
+        self.host.throttle(len(piece), self.fault.rate)
         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if self.fault.chunked else piece)
-        self.server.host.note(self.served, len(piece))
+        self.host.note(self.served, len(piece))
 
     def _cut(self) -> None:
         if self.fault.reset:

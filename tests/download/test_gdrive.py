@@ -1,29 +1,23 @@
-"""Files of Google Drive: gdown, unmodified, through a proxy to a look-alike; then the truth it may not give."""
+"""Files of Google Drive: gdown, unmodified, through a proxy to a look-alike."""
 
 from __future__ import annotations
 
 import gzip
-import json
-import random
 import re
 import sys
-import tarfile
 import threading
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import requests
 import trustme
 from connect_proxy import ConnectProxy
-from drive_host import ACCOUNTS, BYTES, CONTENT, DRIVE, FRONT, DriveFault, DriveHost
-from static_host import Fault, StaticHost
+from drive_host import BYTES, CONTENT, DRIVE, FRONT, ID, WHOLE, DriveFault, DriveHost
+from static_host import Fault
 
-from ndec_bench.cli import run
-from ndec_bench.data import known
-from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.registry import RemoteFile, Source
 from ndec_bench.download import jobs, plan
 from ndec_bench.download.policy import Policy
@@ -31,54 +25,15 @@ from ndec_bench.download.sources import candidates
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, NetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from drive_host import Refusal
 
     from ndec_bench.download.location import Advance, Fetched
 
-ID = "1ZrPNoa3mTAxl6lViVjNtN90i20VSuzJs"
 NAME = "weights.pth.tar"
 CHUNK = 512 * 1024
 """gdown writes this much at a time; what it has of the next piece goes with the connection."""
-WHOLE = random.Random(4).randbytes(2_000_000)  # noqa: S311
 HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002, connect_timeout=5.0, read_timeout=5.0)
 ONCE = replace(HASTY, attempts=1)
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(autouse=True)
-def _this_machine_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA
-) -> None:
-    for variable in _PROXIES:
-        monkeypatch.delenv(variable, raising=False)
-        monkeypatch.delenv(variable.lower(), raising=False)
-    for kind in ("HUGGINGFACE", "META", "WEB"):
-        monkeypatch.setenv(f"NDEC_BENCH_BASE_URL_{kind}", "http://127.0.0.1:9")
-    monkeypatch.delenv("NDEC_BENCH_BASE_URL_GDRIVE", raising=False)
-    home = tmp_path_factory.mktemp("home")
-    authority.cert_pem.write_to_path(str(home / "authority.pem"))
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(home / "authority.pem"))
-    monkeypatch.setattr("random.uniform", lambda low, _high: low)  # gdown's wait before it tries again
-
-
-@pytest.fixture
-def drive(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> Iterator[DriveHost]:
-    made = DriveHost()
-    made.add(ID, WHOLE)
-    with ConnectProxy(authority, made.hosts) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        yield made
-        made.closing.set()
-    assert proxy.refused == []
-    assert ACCOUNTS not in proxy.tunnels or made.answers("sign-in")
 
 
 def remote(**update: object) -> RemoteFile:
@@ -145,7 +100,7 @@ class Fetcher:
 
 
 @pytest.fixture
-def fetch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Fetcher:
+def fetch(tmp_path: Path, this_machine_alone: None, capfd: pytest.CaptureFixture[str]) -> Fetcher:
     return Fetcher(tmp_path, capfd)
 
 
@@ -488,168 +443,3 @@ def test_a_full_disk_is_no_matter_of_drive(fetch: Fetcher, drive: DriveHost) -> 
     assert error.message == f"{NAME}: cannot be written (No space left on device)"
     assert error.hint == "free disk space and run again"
     assert fetch.left == []
-
-
-ISC = tuple(f"Q{number}" for number in range(25_000, 50_000))
-HARD = tuple(f"Q{number}" for number in range(50_000, 74_252))
-PAIRS = tuple((ISC[3 * n], f"R{7 * n:06d}") for n in range(5_009))
-OTHERS = tuple((f"Q{n:05d}", f"R{500_000 + n:06d}") for n in range(4_991))
-NDEC = GroundTruth(ISC + HARD, PAIRS, listed=True)
-DEV = GroundTruth(tuple(f"Q{n:05d}" for n in range(50_000)), tuple(sorted(PAIRS + OTHERS)), listed=True)
-# The last two pairs with their references exchanged.
-CHANGED = replace(NDEC, pairs=(*PAIRS[:-2], (PAIRS[-2][0], PAIRS[-1][1]), (PAIRS[-1][0], PAIRS[-2][1])))
-PUBLISHED = "public_ground_truth_h5.csv"
-
-
-def digest(pairs: tuple[tuple[str, str], ...]) -> str:
-    return sha256("".join(f"{query},{reference}\n" for query, reference in pairs).encode()).hexdigest()
-
-
-def query_archive() -> bytes:
-    """Return a tar with the names of all of NDEC's queries, and nothing in them."""
-    head = bytearray(tarfile.TarInfo("query_images_h5/Q00000.jpg").tobuf(tarfile.GNU_FORMAT))
-    plain = int(head[148:154], 8)  # the sum of a header's bytes grows with its digits
-    heads = []
-    for name in ISC + HARD:
-        head[16:22] = name.encode()
-        head[148:154] = b"%06o" % (plain + sum(map(int, name[1:])))
-        heads.append(bytes(head))
-    return b"".join(heads) + bytes(1024)
-
-
-class Terminal:
-    """Runs commands on one data root, whose ground truths are made up but for ids and counts."""
-
-    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.root = root
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        code = run([*arguments, "--root", str(self.root)])
-        captured = self._capsys.readouterr()
-        return code, captured.out, captured.err
-
-    def download(self) -> tuple[int, str, str]:
-        return self("download", "ndec", "ground-truth", "--yes")
-
-    def status(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what ``data status`` says of the published file, and of NDEC's ground truth."""
-        code, out, _ = self("data", "status", "--json")
-        assert code == 0
-        found = json.loads(out)
-        (file,) = (each for each in found["files"] if each["name"] == PUBLISHED)
-        (truth,) = (each for each in found["ground_truths"] if each["split"] == "ndec")
-        return file, truth
-
-    @property
-    def files(self) -> set[str]:
-        """Return the files of NDEC, but those of the query archive."""
-        return {path.name for path in (self.root / "ndec").iterdir() if "query" not in path.name}
-
-
-@pytest.fixture
-def terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    sums = {"ndec": PAIRS, "disc21-dev2": PAIRS, "disc21-dev": DEV.pairs, "disc21-dev1": OTHERS}
-    made_up = {name: replace(each, pairs_sha256=digest(sums.get(name, ()))) for name, each in known.KNOWN.items()}
-    monkeypatch.setattr(known, "KNOWN", made_up)
-    return Terminal(tmp_path, capsys)
-
-
-@pytest.fixture
-def meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[StaticHost]:
-    with StaticHost({"/dev_ground_truth.csv": write_ground_truth(DEV).encode()}) as running:
-        monkeypatch.setenv("NDEC_BENCH_BASE_URL_META", running.url)
-        yield running
-
-
-def publish(drive: DriveHost, truth: GroundTruth, *, refusal: Refusal | None = None) -> None:
-    drive.add(ID, write_ground_truth(truth).encode(), filename=PUBLISHED, refusal=refusal)
-
-
-def test_a_quota_is_told_and_the_truth_derived_until_drive_serves(
-    terminal: Terminal, drive: DriveHost, meta: StaticHost
-) -> None:
-    (terminal.root / "ndec").mkdir()
-    (terminal.root / "ndec" / "query_images_h5.tar").write_bytes(query_archive())
-    publish(drive, NDEC, refusal="quota")
-    code, out, err = terminal.download()
-    assert code == 0
-    assert (
-        f"{PUBLISHED}: FAILED: {PUBLISHED}: Google Drive's quota for this file is used up (Too many users have viewed "
-        "or downloaded this file recently."
-    ) in err
-    assert f"or open https://drive.google.com/uc?id={ID} in a browser, and put the file at " in err
-    assert out.splitlines()[-1] == "ground truth of NDEC: derived from DISC21 dev; the published file is not here"
-    assert terminal.files == {known.DERIVED_FILE}
-    file, truth = terminal.status()
-    assert (file["state"], truth["available"]) == ("missing", True)
-    assert truth["source"] == str(terminal.root / "ndec" / known.DERIVED_FILE)
-    assert truth["note"] == "derived from DISC21 dev; the published file is not here"
-    assert (terminal.root / "ndec" / known.DERIVED_FILE).read_text("utf-8") == write_ground_truth(NDEC)
-
-    publish(drive, NDEC)
-    code, out, err = terminal.download()
-    assert code == 0
-    assert out.splitlines()[-1] == f"ground truth of NDEC: published file, {PUBLISHED}; DISC21 dev agrees with it"
-    assert "FAILED" not in err
-    assert terminal.files == {PUBLISHED}
-    file, truth = terminal.status()
-    assert (file["state"], file["source"], truth["note"]) == ("verified", "gdrive", None)
-    assert truth["source"] == str(terminal.root / "ndec" / PUBLISHED)
-
-
-def test_without_the_query_archive_the_derived_truth_waits(
-    terminal: Terminal, drive: DriveHost, meta: StaticHost
-) -> None:
-    publish(drive, NDEC, refusal="quota")
-    code, out, _ = terminal("download", "ndec", "ground-truth", "--yes", "--json")
-    outcome = json.loads(out)
-    assert code == 5
-    assert outcome["error"]["message"] == outcome["files"][0]["error"].partition("; wait a day")[0]
-    assert [(file["name"], file["state"]) for file in outcome["files"]] == [
-        (PUBLISHED, "failed"),
-        ("dev_ground_truth.csv", "fetched"),
-    ]
-    assert "quota for this file is used up" in outcome["files"][0]["error"]
-    assert outcome["ground_truth"]["used"] is None
-    assert "not complete before the query archive is there" in outcome["ground_truth"]["note"]
-    assert "split disc21-dev2 works" in outcome["ground_truth"]["note"]
-    assert terminal.files == set()
-
-
-def test_a_published_file_with_other_pairs_is_refused_with_both_digests(
-    terminal: Terminal, drive: DriveHost, meta: StaticHost
-) -> None:
-    publish(drive, CHANGED)
-    code, out, err = terminal.download()
-    assert code == 4
-    assert f"{PUBLISHED}: FAILED: " in err
-    assert f"SHA-256 {digest(CHANGED.pairs)}, expected {digest(PAIRS)}" in err
-    assert "split disc21-dev2 works" in out
-    assert terminal.files == set()
-
-
-def test_two_truths_that_differ_end_the_command(
-    terminal: Terminal, drive: DriveHost, meta: StaticHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    as_published = replace(known.KNOWN["ndec"], pairs_sha256=digest(CHANGED.pairs))
-    monkeypatch.setitem(known.KNOWN, "ndec", as_published)
-    publish(drive, CHANGED)
-    code, _, err = terminal.download()
-    assert code == 4
-    last = err.splitlines()[-1]
-    assert f"{PUBLISHED}: pairs with SHA-256 " in last
-    assert "those of DISC21 dev II, which are here too, " in last
-    assert terminal.files == {PUBLISHED}
-
-
-def test_neither_truth_is_a_failure_of_the_network(terminal: Terminal, drive: DriveHost, meta: StaticHost) -> None:
-    meta.files.clear()
-    publish(drive, NDEC, refusal="quota")
-    code, out, err = terminal.download()
-    assert code == 5
-    assert "Google Drive's quota for this file is used up" in err
-    assert "dev_ground_truth.csv: FAILED: " in err
-    assert err.splitlines()[-1].startswith(f"ndec-bench: network: 2 of 2 files failed: {PUBLISHED}, dev_ground_truth.")
-    assert "ground truth of NDEC: none, and that of DISC21 dev is missing too" in out
-    assert terminal.files == set()
