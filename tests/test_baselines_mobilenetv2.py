@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from dataclasses import replace
 from importlib.metadata import PackagePath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,15 @@ from PIL import Image
 from torch import nn
 
 import ndec_baselines
-from ndec_baselines import mobilenetv2, weights
-from ndec_baselines.mobilenetv2 import CARD, load_checkpoint, preprocess
+from ndec_baselines import weights
+from ndec_baselines.mobilenetv2 import CARD, preprocess
 from ndec_baselines.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from ndec_baselines.base import Card
+    from ndec_baselines.base import Baseline
+
+FILE = CARD.weights.files[0].name if CARD.weights else ""
 
 
 def _network() -> nn.Module:
@@ -31,10 +32,13 @@ def _network() -> nn.Module:
     return network
 
 
-def _card(path: Path) -> Card:
-    """Return the card with the digest of the file at ``path``, as if that were the published one."""
-    assert CARD.weights is not None
-    return replace(CARD, weights=replace(CARD.weights, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+def _load(path: Path) -> Baseline:
+    """Return the baseline with the file at ``path``, as if its digest were the published one."""
+    return ndec_baselines.load("mobilenetv2", weights=path, weights_sha256=_digest(path))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _saved(tmp_path: Path, state: object) -> Path:
@@ -46,7 +50,7 @@ def _saved(tmp_path: Path, state: object) -> Path:
 def test_descriptors_equal_the_plain_composition(tmp_path: Path) -> None:
     network = _network().eval()
     path = _saved(tmp_path, network.state_dict())
-    baseline = load_checkpoint(_card(path), path, "cpu")
+    baseline = _load(path)
     images = torch.from_numpy(np.random.default_rng(0).random((3, 3, 224, 224), dtype=np.float32))
     with torch.no_grad():
         maps = network.get_submodule("features")(images).clamp(min=1e-6)
@@ -55,12 +59,12 @@ def test_descriptors_equal_the_plain_composition(tmp_path: Path) -> None:
     vectors = baseline.describe(images).vectors
     assert vectors.shape == (3, 1280)
     assert np.abs(vectors - expected.numpy()).max() < 1e-6
-    assert baseline.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert baseline.weights_sha256 == _digest(path)
 
 
 def test_bytes_do_not_depend_on_neighbours_or_threads(tmp_path: Path) -> None:
     path = _saved(tmp_path, _network().state_dict())
-    baseline = load_checkpoint(_card(path), path, "cpu")
+    baseline = _load(path)
     images = torch.from_numpy(np.random.default_rng(0).random((5, 3, 224, 224), dtype=np.float32))
     whole = baseline.describe(images).vectors
     assert np.array_equal(np.concatenate([baseline.describe(image[None]).vectors for image in images]), whole)
@@ -90,11 +94,11 @@ def test_missing_and_unexpected_keys_are_refused(tmp_path: Path) -> None:
     state = _network().state_dict()
     del state["features.0.0.weight"]
     path = _saved(tmp_path, state)
-    with pytest.raises(DataError, match=r"Missing key.*features\.0\.0\.weight"):
-        load_checkpoint(_card(path), path, "cpu")
+    with pytest.raises(DataError, match=r"1 missing \(features\.0\.0\.weight\)"):
+        _load(path)
     path = _saved(tmp_path, {**_network().state_dict(), "extra.weight": torch.zeros(1)})
-    with pytest.raises(DataError, match=r"Unexpected key.*extra\.weight"):
-        load_checkpoint(_card(path), path, "cpu")
+    with pytest.raises(DataError, match=r"1 unexpected \(extra\.weight\)"):
+        _load(path)
 
 
 class _Payload:
@@ -109,8 +113,8 @@ def test_a_file_that_is_no_state_dict_runs_nothing(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="no state dict of torchvision's mobilenet_v2"):
-        load_checkpoint(_card(path), path, "cpu")
+    with pytest.raises(DataError, match="no checkpoint that can be read safely"):
+        _load(path)
     assert not Path("was-run").exists()
 
 
@@ -134,10 +138,10 @@ def test_missing_weights_say_where_to_get_them(tmp_path: Path, monkeypatch: pyte
 def test_downloaded_weights_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert CARD.weights is not None
     monkeypatch.setenv("NDEC_ROOT", str(tmp_path))
-    path = tmp_path / "weights" / CARD.weights.file
+    path = tmp_path / "weights" / FILE
     path.parent.mkdir()
     path.write_bytes(b"anything")
-    assert weights.find_weights(CARD.name, CARD.weights) == path
+    assert weights.find_weights(CARD.name, CARD.weights) == {FILE: path}
 
 
 def test_weights_are_found_in_the_package_that_ships_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,5 +155,5 @@ def test_weights_are_found_in_the_package_that_ships_them(tmp_path: Path, monkey
 
     monkeypatch.setenv("NDEC_ROOT", str(tmp_path / "empty"))
     monkeypatch.setattr(weights, "files", lambda name: [File("somewhere/other.py"), File("somewhere", path.name)])
-    monkeypatch.setattr(mobilenetv2, "CARD", _card(path))
-    assert ndec_baselines.load("mobilenetv2").weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = ndec_baselines.load("mobilenetv2", weights_sha256=_digest(path))
+    assert loaded.weights_sha256 == _digest(path)

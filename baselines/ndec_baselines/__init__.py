@@ -8,8 +8,20 @@
 
 from __future__ import annotations
 
-from ndec_baselines.base import Baseline, Card, Described, Expected, Preprocessing, Registration, Weights
-from ndec_baselines.registry import BASELINES, Listed, card, listed, load, names
+from ndec_baselines.base import (
+    Baseline,
+    Card,
+    Described,
+    Expected,
+    LocalWeights,
+    Matcher,
+    Preprocessing,
+    Registration,
+    SplitImages,
+    Weights,
+    WeightsFile,
+)
+from ndec_baselines.registry import BASELINES, Listed, card, listed, load, load_matcher, names
 
 __all__ = [
     "BASELINES",
@@ -18,11 +30,16 @@ __all__ = [
     "Described",
     "Expected",
     "Listed",
+    "LocalWeights",
+    "Matcher",
     "Preprocessing",
     "Registration",
+    "SplitImages",
     "Weights",
+    "WeightsFile",
     "card",
     "listed",
     "load",
+    "load_matcher",
     "names",
 ]

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ndec_bench.progress import silent
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from ndec_bench.data.images import ImageSource
+    from ndec_bench.matches import Matches
+    from ndec_bench.progress import Progress
+
     ModelInput = NDArray[Any] | torch.Tensor
+    Batch = ModelInput | Sequence[ModelInput]
+
+
+IMAGENET_WORDS = "divided by 255, minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)"
+"""The normalisation of `ndec_baselines.pixels.normalised`, for cards."""
 
 
 @dataclass(frozen=True)
@@ -53,44 +64,94 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A file of trained numbers: where it comes from and what may be done with it.
+class WeightsFile:
+    """One published file of trained numbers.
 
     Attributes
     ----------
-    file
+    name
         Name of the published file.
     source
-        Where to get it, as an instruction.
+        Where it is published: an http(s) address, or ``gdrive:ID`` for a file on Google Drive.
     size
-        Bytes.
+        Bytes; None where nobody has stated them.
     sha256
         SHA-256 (hex); a file with another digest is refused. None where no digest is known.
+    """
+
+    name: str
+    source: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Trained numbers: which files, where they come from, and what may be done with them.
+
+    Attributes
+    ----------
+    files
+        All files the baseline needs, at least one.
+    instruction
+        How to get them, for people.
     licence
-        SPDX name of the licence of the weights.
+        SPDX name of the licence of the weights, or what is known of it.
     commercial_use
         Whether that licence allows commercial use.
     trained_on
         Images and labels that formed the weights.
+    labels_used
+        Ground truth among them, as `ndec_bench.submission.Declarations` names it.
+    container
+        What the file is, in a few words: ``state dict``, ``TorchScript``, ``PyTorch-Lightning checkpoint``.
+    runs_code
+        Whether loading the file can run code in it (TorchScript). Such a file is opened only if its digest is pinned
+        here or given by the user.
+    published
+        Whether the authors published the files at all; if not, ``source`` is empty and a user's own file is taken.
     """
 
-    file: str
-    source: str
-    size: int
-    sha256: str | None
+    files: tuple[WeightsFile, ...]
+    instruction: str
     licence: str
     commercial_use: Literal["yes", "no", "unclear"]
     trained_on: str
+    labels_used: tuple[Literal["none", "dev1", "dev2", "final", "ndec"], ...] = ("none",)
+    container: str = "state dict"
+    runs_code: bool = False
+    published: bool = True
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A published result of a baseline: which number on which split, and where it stands."""
+    """A published result of a baseline: which number on which split, and where it stands.
+
+    Attributes
+    ----------
+    split
+        Name of the split, for example ``disc21-dev1``.
+    metric
+        ``micro_ap``, ``recall_at_p90``, ``recall_at_1`` or ``recall_at_10``.
+    value
+        As a share of 1.
+    source
+        Where it was read.
+    protocol
+        Rules it was scored under: ``ndec-1``, or an entry of the protocol card (``isc2021``, ``drivendata``, ``sscd``).
+    score_norm
+        Normalisation of that protocol's score, ``none`` or a name of the protocol card.
+    steps
+        Post-processing behind the number, as `Card.steps`; None for that of the card.
+    """
 
     split: str
-    metric: str
+    metric: Literal["micro_ap", "recall_at_p90", "recall_at_1", "recall_at_10"]
     value: float
     source: str
+    protocol: str = "ndec-1"
+    score_norm: str = "none"
+    steps: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,13 +167,13 @@ class Card:
     title, description
         Name in tables, and one paragraph: how an image becomes a descriptor.
     dimension
-        Components of a descriptor.
+        Components of a descriptor as ``describe`` writes it, before `steps`; of a matcher, 0.
     metric
         ``l2`` (score is the negated squared distance) or ``ip`` (inner product).
     preprocessing
         From the decoded image to the model's input.
     postprocessing
-        From the model's output to the descriptor.
+        From the model's output to the descriptor as ``describe`` writes it.
     input
         Model input in a few characters, for tables.
     code_licence
@@ -120,17 +181,27 @@ class Card:
     weights
         None where nothing is learned.
     requires
-        Packages beyond those of ndec-bench, by their import name, which is also the name of the distribution.
+        Packages beyond those of ndec-bench, by their import name.
     install
         Arguments of ``pip install`` that bring them.
     parameters
         Learned numbers in the model.
+    gflops
+        Billions of multiply-adds of the model per image; None where there is no such count.
     paper
         Address of the paper that describes the method.
     selected_on
         Data whose scores were looked at when settings were chosen; a result on them flatters the method.
     expected
         Published results.
+    steps
+        Post-processing of the published system on descriptor files, in the grammar of ``ndec-bench postprocess``;
+        ``ndec-bench run`` applies it. Steps that need background images take those of the split.
+    track
+        ``descriptor``: `describe` gives a vector per image. ``matching``: the system scores pairs; ``ndec-bench run``
+        writes them, ``describe`` refuses.
+    family
+        Name of the row of the list under which variants of one system stand together; None if it stands alone.
     """
 
     name: str
@@ -147,9 +218,35 @@ class Card:
     requires: tuple[str, ...] = ()
     install: str = '".[baselines]" in a clone of ndec-bench'
     parameters: int = 0
+    gflops: float | None = None
     paper: str | None = None
     selected_on: str = "none"
     expected: tuple[Expected, ...] = ()
+    steps: tuple[str, ...] = ()
+    track: Literal["descriptor", "matching"] = "descriptor"
+    family: str | None = None
+
+
+@dataclass(frozen=True)
+class LocalWeights:
+    """Weights files at hand, their digests checked.
+
+    Attributes
+    ----------
+    paths
+        Published name to file, for every file of the card's `Weights`.
+    sha256
+        SHA-256 (hex): of a single file its own; of several, over the sorted lines ``name TAB sha256-of-file LF``.
+    """
+
+    paths: Mapping[str, Path]
+    sha256: str
+
+    @property
+    def only(self) -> Path:
+        """Return the path of the one file. Raises ValueError if there are several."""
+        (path,) = self.paths.values()
+        return path
 
 
 @dataclass(frozen=True)
@@ -190,15 +287,51 @@ class Baseline(Protocol):
     def preprocess(self, image: Image.Image) -> ModelInput:
         """Return the model's input for one RGB image, of fixed shape, without batch axis; on the CPU."""
 
-    def describe(self, batch: ModelInput) -> Described:
-        """Return the descriptors of a batch: preprocessed images stacked along a first axis, as array or tensor."""
+    def describe(self, batch: Batch) -> Described:
+        """Return the descriptors of a batch: preprocessed images stacked along a first axis, or a list of them.
+
+        A list is needed where a model takes images of different sizes.
+        """
+
+
+class Matcher(Protocol):
+    """A loaded system of the matching track: it scores pairs of images and has no single descriptor."""
+
+    @property
+    def card(self) -> Card:
+        """Return what the system says about itself; its ``track`` is ``matching``."""
+
+    @property
+    def device(self) -> str:
+        """Return where its models run: ``cpu`` or ``cuda``."""
+
+    @property
+    def weights_sha256(self) -> str | None:
+        """Return the SHA-256 (hex) of the weights files in use; None without weights."""
+
+    def match(
+        self, images: SplitImages, work: Path, *, cap: int, workers: int | None = None, progress: Progress = silent
+    ) -> Matches:
+        """Return at most ``cap`` scored pairs, each of which holds for its query and reference alone.
+
+        Descriptor files go into the folder ``work``; those that are there from the same recipe are used again.
+        """
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """The images of a split as a matcher needs them; ``background`` is None where the split has none."""
+
+    queries: ImageSource
+    references: ImageSource
+    background: ImageSource | None = None
 
 
 class Loader(Protocol):
-    """Loads a baseline from its weights onto a device."""
+    """Loads a baseline or matcher from its weights onto a device."""
 
-    def __call__(self, weights: Path | None, device: str) -> Baseline:
-        """Return the loaded baseline. ``weights`` is None if none were given; ``device`` is auto, cpu or cuda."""
+    def __call__(self, weights: LocalWeights | None, device: str) -> Baseline | Matcher:
+        """Return the loaded baseline; ``weights`` is None where the card names none, ``device`` auto, cpu or cuda."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +342,7 @@ class Registration:
     loader: Loader
 
 
-def recipe(baseline: Baseline) -> Mapping[str, str]:
+def recipe(baseline: Baseline | Matcher) -> Mapping[str, str]:
     """Return the choices behind a baseline's descriptors as text, by name: the attributes of a descriptor file.
 
     What may differ between two runs with equal descriptors (versions, device, speed) is not among them.
@@ -223,7 +356,10 @@ def recipe(baseline: Baseline) -> Mapping[str, str]:
         "postprocessing": card.postprocessing,
     }
     if card.weights is not None:
-        texts["weights"] = card.weights.file
+        texts["weights"] = ", ".join(sorted(file.name for file in card.weights.files))
     if baseline.weights_sha256 is not None:
         texts["weights_sha256"] = baseline.weights_sha256
+    precision = getattr(baseline, "precision", "float32")
+    if precision != "float32":
+        texts["precision"] = precision
     return texts

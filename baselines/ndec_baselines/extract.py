@@ -230,8 +230,8 @@ def _describe(
 def _blocks(
     baseline: Baseline, source: ImageSource, ids: Sequence[str], batch_size: int, workers: int
 ) -> Iterator[NDArray[np.float32]]:
-    def prepare(chosen: Sequence[str]) -> NDArray[Any]:
-        batch = np.stack([np.asarray(baseline.preprocess(source.read(image_id))) for image_id in chosen])
+    def prepare(chosen: Sequence[str]) -> Any:  # noqa: ANN401 -- vectors on the CPU, else inputs of the model
+        batch = [baseline.preprocess(source.read(image_id)) for image_id in chosen]
         return baseline.describe(batch).vectors if baseline.device == "cpu" else batch
 
     for result in _in_order(prepare, [ids[i : i + batch_size] for i in range(0, len(ids), batch_size)], workers):

@@ -11,11 +11,9 @@ from ndec_baselines.base import Card, Described, Preprocessing, Registration
 from ndec_baselines.thumbnail import check_cpu
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    from ndec_baselines.base import ModelInput
+    from ndec_baselines.base import Batch, LocalWeights
 
 HASH_SIDE = 16
 SIDE = 4 * HASH_SIDE  # imagehash.phash: highfreq_factor 4
@@ -55,7 +53,7 @@ class PHash:
         """Return the (64, 64) uint8 grey image that imagehash would make itself."""
         return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
-    def describe(self, batch: ModelInput) -> Described:
+    def describe(self, batch: Batch) -> Described:
         """Return the hashes of a batch (n, 64, 64) uint8 as rows of plus and minus one."""
         import imagehash
 
@@ -64,7 +62,7 @@ class PHash:
         return Described(np.where(np.stack(bits), np.float32(1), np.float32(-1)))
 
 
-def _load(weights: Path | None, device: str) -> PHash:
+def _load(weights: LocalWeights | None, device: str) -> PHash:
     check_cpu(CARD.name, device)
     return PHash()
 

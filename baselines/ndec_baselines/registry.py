@@ -5,20 +5,23 @@ Listing names and cards imports no model library; loading imports what the basel
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ndec_baselines.base import Card, Registration
-from ndec_baselines.weights import find_weights
+from ndec_baselines.weights import find_weights, local_weights
 from ndec_bench.errors import NdecBenchError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ndec_baselines.base import Baseline
+    from ndec_baselines.base import Baseline, Matcher
 
 ENTRY_POINT_GROUP = "ndec_bench.baselines"
 
@@ -28,7 +31,11 @@ BASELINES: dict[str, str] = {
     "scattering": "ndec_baselines.scattering:BASELINE",
     "thumbnail": "ndec_baselines.thumbnail:BASELINE",
 }
-"""Name to ``module:attribute`` of a `Registration`, the form entry points have too."""
+"""Name to ``module:attribute``, the form entry points have too. The attribute is a `Registration`, or a mapping of
+names to them where one module has several."""
+
+ALIASES: dict[str, str] = {}
+"""Short name of a system to the baseline that its paper reports."""
 
 
 @dataclass(frozen=True)
@@ -65,29 +72,62 @@ def card(name: str) -> Card:
     return _registration(name).card
 
 
-def load(name: str, weights: Path | None = None, device: str = "cpu") -> Baseline:
+def load(
+    name: str,
+    weights: Path | None = None,
+    device: str = "cpu",
+    *,
+    weights_sha256: str | None = None,
+    precision: str = "float32",
+) -> Baseline:
     """Return the baseline ``name``, loaded and ready to describe.
 
     Parameters
     ----------
     weights
-        File of trained numbers; None for baselines without, and where the card's package holds the file.
+        File of trained numbers, or folder of them; None for baselines without, and where a download or an installed
+        package left the files.
     device
         ``cpu``, ``cuda``, or ``auto`` (cuda where there is one).
+    weights_sha256
+        Digest (hex) of a file of your own, in place of the published one.
+    precision
+        ``float32``, or ``float16`` or ``bfloat16`` for mixed precision, which changes the descriptors and is recorded.
 
     Raises
     ------
     UsageError
-        If the name is unknown or taken twice, a package is missing, weights are given to a baseline without, or the
-        device is not there.
+        If the name is unknown or taken twice, a package is missing, weights are given to a baseline without, the
+        device is not there, or the system scores pairs and has no descriptors (`load_matcher`).
     DataError
         If the weights are missing or not the published file.
     """
+    if card(name).track == "matching":
+        raise UsageError(
+            f"{name} scores pairs of images and makes no descriptors", hint=f'"ndec-bench run {name}" does it all'
+        )
+    loaded = cast("Baseline", _load(name, weights, device, weights_sha256))
+    if precision == "float32":
+        return loaded
+    in_precision: Callable[[str], Baseline] | None = getattr(loaded, "with_precision", None)
+    if in_precision is None:
+        raise UsageError(f"baseline {name} knows no other precision than float32", hint="leave --precision out")
+    return in_precision(precision)
+
+
+def load_matcher(
+    name: str, weights: Path | None = None, device: str = "cpu", *, weights_sha256: str | None = None
+) -> Matcher:
+    """Return the matching-track system ``name``, loaded; parameters and errors as `load`."""
+    if card(name).track != "matching":
+        raise UsageError(f"{name} makes descriptors, no pairs", hint="load it as a baseline")
+    return cast("Matcher", _load(name, weights, device, weights_sha256))
+
+
+def _load(name: str, weights: Path | None, device: str, weights_sha256: str | None) -> Baseline | Matcher:
     registration = _registration(name)
     _require(registration.card)
-    if weights is not None and registration.card.weights is None:
-        raise UsageError(f"baseline {name} takes no weights", hint="leave --weights out")
-    return registration.loader(weights, device)
+    return registration.loader(local_weights(registration.card, weights, weights_sha256), device)
 
 
 def listed() -> list[Listed]:
@@ -99,7 +139,7 @@ def _listed(name: str) -> Listed:
     try:
         registration = _registration(name)
         _require(registration.card)
-        if registration.card.weights is not None:
+        if registration.card.weights is not None and registration.card.weights.published:
             find_weights(registration.card.name, registration.card.weights)
     except NdecBenchError as error:
         return Listed(name, _card_or_none(name), str(error))
@@ -114,10 +154,14 @@ def _card_or_none(name: str) -> Card | None:
 
 
 def _registration(name: str) -> Registration:
+    name = ALIASES.get(name, name)
     targets = [BASELINES[name]] if name in BASELINES else []
     targets += [point.value for point in entry_points(group=ENTRY_POINT_GROUP, name=name)]
     if not targets:
-        raise UsageError(f"baseline {name!r} is unknown", hint=f"known: {', '.join(names())}")
+        close = get_close_matches(name, names(), n=3) or names()
+        raise UsageError(
+            f"baseline {name[:80]!r} is unknown", hint=f'like it: {", ".join(close)}; "ndec-bench baselines" lists all'
+        )
     if len(set(targets)) > 1:
         raise UsageError(
             f"baseline {name!r} is offered by {' and by '.join(sorted(set(targets)))}",
@@ -130,6 +174,8 @@ def _import(name: str, target: str) -> Registration:
     module, _, attribute = target.partition(":")
     try:
         registration = getattr(import_module(module), attribute)
+        if isinstance(registration, Mapping):
+            registration = registration[name]
     except Exception as error:
         # Someone else's module may raise anything; the other baselines must still be listed and run.
         raise UsageError(

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from ndec_baselines.base import Card, Preprocessing, Registration
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
     from PIL import Image
 
+    from ndec_baselines.base import LocalWeights
     from ndec_baselines.inference import TorchBaseline
 
 SIDE = 64
@@ -55,7 +54,7 @@ def preprocess(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.asarray(grey, dtype=np.float32) / np.float32(255))[None]
 
 
-def _load(weights: Path | None, device: str) -> TorchBaseline:
+def _load(weights: LocalWeights | None, device: str) -> TorchBaseline:
     from ndec_baselines.inference import TorchBaseline
     from ndec_baselines.scattering_net import ScatteringNet
 

@@ -11,11 +11,9 @@ from ndec_baselines.base import Card, Described, Preprocessing, Registration
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-    from ndec_baselines.base import ModelInput
+    from ndec_baselines.base import Batch, LocalWeights
 
 SIDE = 16
 
@@ -52,7 +50,7 @@ class Thumbnail:
         """Return (16, 16) uint8 area averages of the grey image."""
         return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
 
-    def describe(self, batch: ModelInput) -> Described:
+    def describe(self, batch: Batch) -> Described:
         """Return the descriptors of a batch (n, 16, 16).
 
         A constant is added after centring: it is orthogonal to every centred vector, keeps the noise of nearly flat
@@ -65,7 +63,7 @@ class Thumbnail:
         return Described(np.ascontiguousarray(values / norms, dtype=np.float32))
 
 
-def _load(weights: Path | None, device: str) -> Thumbnail:
+def _load(weights: LocalWeights | None, device: str) -> Thumbnail:
     check_cpu(CARD.name, device)
     return Thumbnail()
 

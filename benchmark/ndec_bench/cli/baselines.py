@@ -125,7 +125,7 @@ def _images(
 def _as_cells(row: Listed) -> list[str]:
     if row.card is None:
         return [row.name, "?", "?", "?", "no"]
-    weights = "none" if row.card.weights is None else f"{row.card.weights.file}, {row.card.weights.licence}"
+    weights = "none" if row.card.weights is None else f"{row.card.weights.files[0].name}, {row.card.weights.licence}"
     return [row.name, str(row.card.dimension), row.card.input, weights, "yes" if row.available else "no"]
 
 

@@ -1,0 +1,19 @@
+"""``mobilenetv2``: seeded random weights in the published form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from random_weights import randomised
+
+from ndec_baselines.torchvision_import import import_torchvision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(name: str, folder: Path) -> None:
+    """Write the files that the card of baseline ``name`` lists into ``folder``."""
+    network = randomised(import_torchvision().models.mobilenet_v2(weights=None), seed=0)
+    torch.save(network.state_dict(), folder / "mobilenet_v2-b0353104.pth")
