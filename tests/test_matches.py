@@ -2,6 +2,8 @@ import contextlib
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from ndec_bench.errors import DataError, SubmissionError
+from ndec_bench.errors import DataError, SubmissionError, UsageError
 from ndec_bench.matches import Matches, csv_text, read_pairs, write_pairs
 from ndec_bench.matches.lines import text_of
+from ndec_bench.scoring import Options
 
 HEADER = "query_id,reference_id,score\n"
 
@@ -103,15 +106,15 @@ def test_every_sound_form_reads_the_same(
     slow: list[Path] = []
     line_by_line = csv_text._line_by_line
 
-    def noted(path: Path) -> Matches:
+    def noted(path: Path, progress: Callable[[int], None]) -> Matches:
         slow.append(path)
-        return line_by_line(path)
+        return line_by_line(path, progress)
 
     monkeypatch.setattr(csv_text, "_line_by_line", noted)
     path = written(tmp_path, text)
     assert rows_of(read_pairs(path)) == [("Q1", "R1", 0.25), ("Q1", "R2", 0.001)]
     assert (not slow) == quick
-    assert rows_of(line_by_line(path)) == [("Q1", "R1", 0.25), ("Q1", "R2", 0.001)]
+    assert rows_of(line_by_line(path, lambda _: None)) == [("Q1", "R1", 0.25), ("Q1", "R2", 0.001)]
 
 
 BAD = [
@@ -151,12 +154,91 @@ def test_the_quick_parser_takes_nothing_that_the_slow_one_reads_otherwise(
 ) -> None:
     path = written(tmp_path_factory.mktemp("pairs"), (HEADER + text).replace("\n", line_end))
     try:
-        expected = rows_of(csv_text._line_by_line(path))
+        expected = rows_of(csv_text._line_by_line(path, lambda _: None))
     except SubmissionError as error:
         with pytest.raises(SubmissionError, match=re.escape(str(error))):
             read_pairs(path)
     else:
         assert rows_of(read_pairs(path)) == expected
+
+
+@pytest.fixture
+def without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # importing it now raises ImportError
+
+
+@pytest.mark.usefixtures("without_pyarrow")
+@pytest.mark.parametrize("text", [text for text, _ in SOUND])
+def test_csv_reads_the_same_without_pyarrow(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, text)
+    assert rows_of(read_pairs(path)) == [("Q1", "R1", 0.25), ("Q1", "R2", 0.001)]
+    # Nor is the quick parser used if it was imported before.
+    monkeypatch.setattr("ndec_bench.matches.quick_csv.parsed", None)
+    assert rows_of(read_pairs(path)) == [("Q1", "R1", 0.25), ("Q1", "R2", 0.001)]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD)
+def test_the_messages_are_the_same_without_pyarrow(tmp_path: Path, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(SubmissionError) as quick:
+        read_pairs(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pyarrow", None)
+        with pytest.raises(SubmissionError, match=message) as slow:
+            read_pairs(path)
+    assert str(slow.value) == str(quick.value)
+
+
+def test_a_long_csv_reads_the_same_without_pyarrow_and_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matches = random_matches(150_000)
+    path = tmp_path / "pairs.csv"
+    write_pairs(path, matches)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    seen: list[int] = []
+    found = read_pairs(path, progress=lambda _, done, total: seen.append(done))
+    assert found.sha256 == matches.sha256
+    size = path.stat().st_size
+    assert (seen[0], seen[-1], len(seen)) == (0, size, 4)
+    assert 0.3 * size < seen[1] < 0.6 * size < seen[2] < size
+
+
+@pytest.mark.usefixtures("without_pyarrow")
+def test_csv_is_written_without_pyarrow_and_parquet_refused_before_the_work(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairs.csv", random_matches(10))
+    assert len(read_pairs(tmp_path / "pairs.csv")) == 10
+    for name in ("pairs.parquet", "pairs"):
+        message = rf"{name}: Parquet needs pyarrow, not installed here; pip install \"\.\[parquet\]\""
+        with pytest.raises(UsageError, match=message):
+            write_pairs(tmp_path / name, random_matches(10))
+        with pytest.raises(UsageError, match=message):
+            Options(save_matches=tmp_path / name)
+        assert not (tmp_path / name).exists()
+    assert Options(save_matches=tmp_path / "pairs.csv").save_matches is not None
+
+
+def test_parquet_without_pyarrow_is_one_error_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pairs(tmp_path / "pairs", random_matches(10))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UsageError, match=r'pairs: Parquet needs pyarrow, not installed here; pip install "\.\[parquet'):
+        read_pairs(tmp_path / "pairs")
+
+
+ALONE = """
+import importlib, pkgutil, sys
+sys.modules["pyarrow"] = None
+import ndec_bench
+for module in pkgutil.walk_packages(ndec_bench.__path__, "ndec_bench."):
+    if module.name.rpartition(".")[2] not in ("arrow", "parquet", "quick_csv", "__main__"):
+        importlib.import_module(module.name)
+"""
+
+
+def test_everything_else_is_imported_without_pyarrow() -> None:
+    subprocess.run([sys.executable, "-c", ALONE], check=True)
+    quiet = "import sys, ndec_bench.scoring, ndec_bench.pipeline; assert 'pyarrow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", quiet], check=True)
 
 
 def test_binary_and_absent_files_are_refused(tmp_path: Path) -> None:

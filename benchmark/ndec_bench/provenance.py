@@ -45,7 +45,7 @@ def collect(
 def _versions() -> dict[str, str]:
     versions = {}
     for name in _LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):  # torch is not needed to score
+        with suppress(metadata.PackageNotFoundError):  # pyarrow and torch are not needed to score
             versions[name] = metadata.version(name)
     return versions
 

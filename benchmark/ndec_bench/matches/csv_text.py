@@ -1,34 +1,33 @@
 """Scored pairs as CSV: ``query_id,reference_id,score`` with that header.
 
-A sound file goes through pyarrow's parser, tens of times faster than Python's. Whatever that refuses, and whatever
-fails a check, is read again line by line, slowly, so that the message can name the line.
+A sound file goes through pyarrow's parser where pyarrow is installed. Whatever that refuses, and whatever fails a
+check, is read again line by line, slowly, so that the message can name the line; without pyarrow every file is read so,
+with the same result.
 """
 
 from __future__ import annotations
 
 import csv
-import mmap
 from array import array
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import csv as arrow_csv
 
 from ndec_bench.errors import SubmissionError
-from ndec_bench.matches.arrow import coded_of
 from ndec_bench.matches.coded import FEWER, Coded, Ids, checked
 from ndec_bench.matches.pairs import COLUMNS, Matches
 from ndec_bench.memory import check_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-    from typing import BinaryIO, TextIO
+    from typing import TextIO
 
     from ndec_bench.progress import Progress
 
 STAGE = "reading pairs"
-_LONGEST_HEADER = 1 << 16
+_ROWS_PER_STEP = 1 << 16
 
 
 def read_csv(path: Path, progress: Progress) -> Matches:
@@ -44,11 +43,9 @@ def read_csv(path: Path, progress: Progress) -> Matches:
     size = path.stat().st_size
     check_memory(f"{path}:", size, hint=FEWER)
     progress(STAGE, 0, size)
-    try:
-        with path.open("rb") as file:
-            found = checked(path, _parsed(file, size, progress), lambda row: f"row {row}")
-    except (pa.ArrowException, SubmissionError, ValueError, LookupError, csv.Error):
-        found = _line_by_line(path)
+    found = _quickly(path, size, progress)
+    if found is None:
+        found = _line_by_line(path, lambda at: progress(STAGE, min(at, size), size))
     progress(STAGE, size, size)
     return found
 
@@ -62,47 +59,33 @@ def write_csv(path: Path, matches: Matches) -> None:
         writer.writerows(zip(*rows, strict=True))
 
 
-def _parsed(file: BinaryIO, size: int, progress: Progress) -> Coded:
-    """Return the pairs as pyarrow parses them. Raises ArrowException or ValueError where it would be lenient."""
-    header = next(csv.reader([file.readline(_LONGEST_HEADER).decode("utf-8-sig")]), [])
-    if any(header.count(name) != 1 for name in COLUMNS):
-        raise ValueError
-    file.seek(0)
-    ids = pa.dictionary(pa.int32(), pa.string())
-    reader = arrow_csv.open_csv(
-        file,
-        parse_options=arrow_csv.ParseOptions(newlines_in_values=_holds_quotes(file)),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict(zip(COLUMNS, (ids, ids, pa.float64()), strict=True)),
-            include_columns=list(COLUMNS),
-            null_values=[],
-            strings_can_be_null=False,
-        ),
-    )
-    batches = []
-    for batch in reader:
-        batches.append(batch)
-        progress(STAGE, min(file.tell(), size), size)
-    return coded_of(pa.Table.from_batches(batches, schema=reader.schema))
+def _quickly(path: Path, size: int, progress: Progress) -> Matches | None:
+    """Return the pairs as pyarrow reads them; None where it is not installed, refuses the file, or a check fails."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        return None
+    from ndec_bench.matches import quick_csv
+
+    try:
+        with path.open("rb") as file:
+            return checked(path, quick_csv.parsed(file, size, progress, STAGE), lambda row: f"row {row}")
+    except (SubmissionError, ValueError, LookupError, csv.Error):
+        return None
 
 
-def _holds_quotes(file: BinaryIO) -> bool:
-    # Only quoted fields can hold line ends, and looking for the ends of such lines costs time.
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b'"') >= 0
-
-
-def _line_by_line(path: Path) -> Matches:
+def _line_by_line(path: Path, progress: Callable[[int], None]) -> Matches:
+    """Return the pairs as Python reads them; ``progress`` is called with the bytes read."""
     lines = array("q")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            coded = _rows(path, file, lines)
+        with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
+            coded = _rows(path, file, lines, lambda: progress(raw.tell()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise SubmissionError(f"{path}: no CSV text ({error})", hint=f"expected {','.join(COLUMNS)}") from error
     return checked(path, coded, lambda row: f"line {lines[row]}")
 
 
-def _rows(path: Path, file: TextIO, lines: array[int]) -> Coded:
+def _rows(path: Path, file: TextIO, lines: array[int], progress: Callable[[], None]) -> Coded:
     """Return the rows of ``file``, and append to ``lines`` the line of each."""
     reader = csv.reader(file)
     header = next((row for row in reader if row), None)
@@ -124,6 +107,8 @@ def _rows(path: Path, file: TextIO, lines: array[int]) -> Coded:
         for name, known, column in zip((query, reference), names, codes, strict=True):
             column.append(known.setdefault(name, len(known)))
         lines.append(reader.line_num)
+        if not len(lines) % _ROWS_PER_STEP:
+            progress()
     ids = [Ids.of(list(known), np.array(column, dtype=np.int64)) for known, column in zip(names, codes, strict=True)]
     return Coded(ids[0], ids[1], np.array(scores, dtype=np.float64))
 

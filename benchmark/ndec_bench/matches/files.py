@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ndec_bench.atomic import replacing
-from ndec_bench.errors import SubmissionError
+from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.matches.csv_text import read_csv, write_csv
-from ndec_bench.matches.parquet import MAGICS, read_parquet, write_parquet
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from ndec_bench.matches.pairs import Matches
     from ndec_bench.progress import Progress
 
+PARQUET_MAGICS = (b"PAR1", b"PARE")
 _SNIFFED = 512
 
 
@@ -39,11 +39,16 @@ def read_pairs(path: Path, *, progress: Progress = silent) -> Matches:
         If the file is neither, is damaged or too large for this machine, a column is missing or of another type, a
         score is no finite number, an id is empty or unprintable, or a pair stands twice. The message names the line
         (CSV, from 1) or the row (Parquet, from 0).
+    UsageError
+        If the file is Parquet and pyarrow is not installed. CSV is read without it.
     """
     try:
         with path.open("rb") as file:
             start = file.read(_SNIFFED)
-        if start[:4] in MAGICS:
+        if start[:4] in PARQUET_MAGICS:
+            _require_pyarrow(path)
+            from ndec_bench.matches.parquet import read_parquet
+
             return read_parquet(path, progress)
         if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<":
             raise SubmissionError(
@@ -69,9 +74,36 @@ def write_pairs(path: Path, matches: Matches) -> None:
 
     Raises
     ------
+    UsageError
+        As `check_form`.
     DataError
         If the file cannot be written.
     """
-    write = write_csv if path.suffix.lower() == ".csv" else write_parquet
+    check_form(path)
     with replacing(path) as temporary:
-        write(temporary, matches)
+        if _is_csv(path):
+            write_csv(temporary, matches)
+        else:
+            from ndec_bench.matches.parquet import write_parquet
+
+            write_parquet(temporary, matches)
+
+
+def check_form(path: Path) -> None:
+    """Raise UsageError if a file of that name would be Parquet and pyarrow is not installed: before long work."""
+    if not _is_csv(path):
+        _require_pyarrow(path)
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _require_pyarrow(path: Path) -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f"{path}: Parquet needs pyarrow, not installed here",
+            hint='pip install ".[parquet]" in a clone of ndec-bench, or take a CSV file',
+        ) from error

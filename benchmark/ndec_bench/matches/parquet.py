@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from ndec_bench.progress import Progress
 
-MAGICS = (b"PAR1", b"PARE")
 STAGE = "reading pairs"
 _ROWS_PER_BATCH = 1 << 19
 _ROWS_OF_TEXT_PER_BATCH = 1 << 16
