@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
+import time
+import tracemalloc
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageFilter
 
 import ndec_baselines
-from ndec_baselines import extract
-from ndec_baselines.base import recipe
+from ndec_baselines import thumbnail
+from ndec_baselines.base import Described, recipe
 from ndec_baselines.extract import Shard, describe_images, read_report, sidecar
+from ndec_baselines.row_blocks import in_order
 from ndec_bench.cli import run
 from ndec_bench.data.images import open_images
-from ndec_bench.descriptors import read_attributes, read_descriptors, sha256_of_file
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.descriptors import open_descriptors, read_attributes, read_descriptors, sha256_of_file
+from ndec_bench.errors import DataError, MissingDataError, SubmissionError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from ndec_baselines.base import Described, ModelInput
+    from ndec_baselines.base import Batch, ModelInput
 
 COUNT = 21
 
@@ -103,6 +110,14 @@ def test_the_report_beside_the_file(pictures: Path, tmp_path: Path) -> None:
     assert read_report(tmp_path / "none.h5") is None
 
 
+def test_versions_are_found_under_the_name_that_is_imported(pictures: Path, tmp_path: Path) -> None:
+    baseline = _Faulty(lambda described: described)
+    baseline.card = replace(baseline.card, requires=("PIL", "no_such_package"))
+    report = describe_images(baseline, open_images(pictures), tmp_path / "all.h5")
+    assert report.libraries["PIL"] == report.libraries["pillow"] == PIL.__version__
+    assert report.libraries["no_such_package"] == "unknown"
+
+
 def test_progress_counts_images_to_the_end(pictures: Path, tmp_path: Path) -> None:
     calls: list[tuple[str, int, int]] = []
     describe_images(
@@ -116,15 +131,114 @@ def test_progress_counts_images_to_the_end(pictures: Path, tmp_path: Path) -> No
     assert calls == [("describing references", done, COUNT) for done in (0, 8, 16, 21)]
 
 
-def test_a_broken_image_is_named_and_nothing_is_written(pictures: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def broken(pictures: Path, tmp_path: Path) -> Path:
+    """The pictures, of which P02 is cut short, P13 is text, and P14 is too large."""
+    folder = shutil.copytree(pictures, tmp_path / "images")
+    (folder / "P02.png").write_bytes((pictures / "P02.png").read_bytes()[:300])
+    (folder / "P13.png").write_text("no picture")
+    Image.new("1", (9000, 9000)).save(folder / "P14.png")
+    return folder
+
+
+def test_a_broken_image_is_named_and_no_file_is_written(broken: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"P02\.png.*leave broken images out with --keep-going") as told:
+        describe_images(ndec_baselines.load("thumbnail"), open_images(broken), tmp_path / "all.h5", batch_size=4)
+    assert "kept" not in str(told.value)  # it is in the first batch: nothing was finished
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (4, 2), (16, 3)])
+def test_broken_images_are_left_out_and_listed(broken: Path, tmp_path: Path, batch_size: int, workers: int) -> None:
+    baseline, told = ndec_baselines.load("thumbnail"), list[str]()
+    out = tmp_path / "all.h5"
+    report = describe_images(
+        baseline,
+        open_images(broken),
+        out,
+        keep_going=True,
+        batch_size=batch_size,
+        workers=workers,
+        tell=told.append,
+    )
+    assert (report.images, report.invalid_images) == (COUNT - 3, 3)
+    with open_descriptors(out) as file:
+        assert file.invalid_ids == {"P02", "P13", "P14"}
+        assert set(file.vectors.ids) == {f"P{number:02}" for number in range(COUNT)} - file.invalid_ids
+    whole = read_descriptors(out)
+    for name in ("P02", "P13", "P14"):
+        (broken / f"{name}.png").unlink()
+    describe_images(baseline, open_images(broken), tmp_path / "good.h5")
+    good = read_descriptors(tmp_path / "good.h5")
+    assert whole.ids == good.ids
+    assert np.array_equal(whole.vectors, good.vectors)
+    assert [text.split(": ")[1] for text in told if text.startswith("left out")] == [
+        "image P02",
+        "image P13",
+        "image P14",
+    ]
+    assert told[-1] == f"3 broken images are left out; {out} lists them in invalid_ids"
+
+
+def test_the_list_of_broken_images_on_the_screen_is_bounded(pictures: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "images")
+    for number in range(30):
+        (folder / f"X{number:02}.png").write_text("no picture")
+    told: list[str] = []
+    report = describe_images(
+        ndec_baselines.load("thumbnail"),
+        open_images(folder),
+        tmp_path / "all.h5",
+        keep_going=True,
+        tell=told.append,
+    )
+    assert report.invalid_images == 30
+    assert len([text for text in told if text.startswith("left out")]) == 20
+    assert any("no longer named" in text for text in told)
+    assert told[-1].startswith("30 broken images")
+
+
+def test_nothing_but_broken_images_is_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
-    for path in pictures.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    (folder / "P13.png").write_bytes((pictures / "P13.png").read_bytes()[:300])
-    with pytest.raises(DataError, match=r"P13\.png"):
-        describe_images(ndec_baselines.load("thumbnail"), open_images(folder), tmp_path / "all.h5", batch_size=4)
+    for number in range(5):
+        (folder / f"P{number}.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"all 5 images are broken, the first: .*P0\.png"):
+        describe_images(ndec_baselines.load("thumbnail"), open_images(folder), tmp_path / "all.h5", keep_going=True)
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def _because(cause: BaseException) -> DataError:
+    error = DataError("P05: no readable image")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        _because(MemoryError()),
+        _because(OSError(5, "Input/output error")),
+        _because(FileNotFoundError(2, "gone")),
+        _because(_because(OSError(116, "Stale file handle"))),
+        MissingDataError("P05: no readable image"),
+    ],
+)
+def test_what_is_no_fault_of_the_image_is_never_taken_for_one(pictures: Path, tmp_path: Path, error: DataError) -> None:
+    source = open_images(pictures)
+
+    class Failing:
+        ids = source.ids
+        read_bytes = staticmethod(source.read_bytes)
+
+        def read(self, image_id: str) -> Image.Image:
+            if image_id == "P05":
+                raise error
+            return source.read(image_id)
+
+    with pytest.raises(DataError, match="P05: no readable image") as told:
+        describe_images(ndec_baselines.load("thumbnail"), Failing(), tmp_path / "all.h5", keep_going=True)
+    assert "--keep-going" not in str(told.value)  # it would not help
 
 
 class _Stopping:
@@ -132,7 +246,7 @@ class _Stopping:
 
     def __init__(self, folder: Path) -> None:
         self._source = open_images(folder)
-        self.ids = self._source.ids
+        self.ids, self.read_bytes = self._source.ids, self._source.read_bytes
 
     def read(self, image_id: str) -> Image.Image:
         if image_id >= "P08":
@@ -140,14 +254,19 @@ class _Stopping:
         return self._source.read(image_id)
 
 
-def test_an_interrupted_run_writes_nothing_and_leaves_no_thread(pictures: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_the_file_as_it_was_and_no_thread(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "all.h5"
     out.write_bytes(b"from before")
+    baseline = ndec_baselines.load("thumbnail")
     with pytest.raises(KeyboardInterrupt):
-        describe_images(ndec_baselines.load("thumbnail"), _Stopping(pictures), out, batch_size=2, workers=2)
+        describe_images(baseline, _Stopping(pictures), out, batch_size=2, workers=2)
     assert out.read_bytes() == b"from before"
-    assert [path.name for path in tmp_path.iterdir()] == ["all.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.h5", "all.h5.partial"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("describe")]
+    told: list[str] = []
+    report = describe_images(baseline, open_images(pictures), out, tell=told.append)
+    assert f"going on after 8 of {COUNT} images, found in {out}.partial" in told
+    assert report.sha256 == describe_images(baseline, open_images(pictures), tmp_path / "b.h5").sha256
 
 
 def test_only_a_few_batches_are_ahead_of_the_reader() -> None:
@@ -157,10 +276,143 @@ def test_only_a_few_batches_are_ahead_of_the_reader() -> None:
         begun.append(unit)
         return unit
 
-    results = extract._in_order(work, list(range(100)), workers=2)
+    results = in_order(work, list(range(100)), workers=2)
     assert next(results) == 0
     assert len(begun) <= 4
     assert list(results) == list(range(1, 100))
+
+
+def test_what_will_be_done_is_told_before_it_is(pictures: Path, tmp_path: Path) -> None:
+    events: list[str] = []
+    describe_images(
+        ndec_baselines.load("thumbnail"),
+        open_images(pictures),
+        tmp_path / "all.h5",
+        workers=3,
+        tell=events.append,
+        progress=lambda _, done, total: events.append(f"{done}/{total}"),
+    )
+    assert events[0] == (
+        f"describing {COUNT} images with thumbnail on cpu, 3 workers: 21.5 kB of descriptors, 43.0 kB of disk until "
+        "they are finished"
+    )
+    assert events[1] == f"0/{COUNT}"
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_work(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=40_000))
+
+    def fail(*call: object) -> None:
+        raise AssertionError("work began")
+
+    with pytest.raises(DataError, match=r"all\.h5: describing needs 44\.4 kB more of that disk, 40\.0 kB are free"):
+        describe_images(ndec_baselines.load("thumbnail"), open_images(pictures), tmp_path / "all.h5", progress=fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Faulty:
+    """Thumbnails with ``fault`` done to each batch."""
+
+    device, weights_sha256 = "cpu", None
+
+    def __init__(self, fault: Callable[[Described], Described]) -> None:
+        self._inner, self._fault = ndec_baselines.load("thumbnail"), fault
+        self.card, self.preprocess = self._inner.card, self._inner.preprocess
+
+    def describe(self, batch: Batch) -> Described:
+        return self._fault(self._inner.describe(batch))
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda d: Described(d.vectors[:, :-1]), r"float32 of shape \(4, 255\), expected float32 of shape \(4, 256\)"),
+        (lambda d: Described(d.vectors[:-1]), r"shape \(3, 256\)"),
+        (lambda d: Described(d.vectors[:, :1]), r"shape \(4, 1\)"),
+        (lambda d: Described(d.vectors.astype(np.float64)), "gives float64"),
+        (
+            lambda d: Described(d.vectors * np.float32(0)),
+            "image P00: its descriptor by baseline thumbnail is all zeros",
+        ),
+        (lambda d: Described(d.vectors / np.float32(0)), "image P00: its descriptor .* is not finite"),
+        (lambda d: Described(np.ones_like(d.vectors)), "all 21 descriptors are equal"),
+        (lambda d: Described(d.vectors, d.vectors[:, 0] * 0 - 1), "image P00: its norm .* is negative"),
+        (lambda d: Described(d.vectors, d.vectors), r"norms of float32 of shape \(4, 256\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_descriptors_that_are_none_end_the_run(
+    pictures: Path, tmp_path: Path, fault: Callable[[Described], Described], message: str
+) -> None:
+    with pytest.raises(SubmissionError, match=message):
+        describe_images(_Faulty(fault), open_images(pictures), tmp_path / "all.h5", batch_size=4, keep_going=True)
+    assert not (tmp_path / "all.h5").exists()
+
+
+def test_norms_for_some_images_alone_end_the_run(pictures: Path, tmp_path: Path) -> None:
+    batches: list[int] = []
+
+    def now_and_then(described: Described) -> Described:
+        batches.append(1)
+        return described if len(batches) % 2 else Described(described.vectors, np.ones(len(described.vectors), "f4"))
+
+    with pytest.raises(SubmissionError, match="norms for some images and none for others"):
+        describe_images(_Faulty(now_and_then), open_images(pictures), tmp_path / "a.h5", batch_size=4, workers=1)
+
+
+def test_norms_are_stored_in_the_order_of_the_rows(pictures: Path, tmp_path: Path) -> None:
+    baseline = _Faulty(lambda d: Described(d.vectors, np.abs(d.vectors).max(axis=1)))
+    describe_images(baseline, open_images(pictures), tmp_path / "a.h5", batch_size=4, workers=2)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert sorted(file) == ["image_names", "norms", "vectors"]
+        assert file["norms"].dtype == np.float32
+        assert np.array_equal(file["norms"][:], np.abs(file["vectors"][:]).max(axis=1))
+
+
+@pytest.mark.parametrize(("micro_batch", "expected"), [(1, 16), (8, 16), (12, 24), (16, 16), (32, 32)])
+def test_units_of_work_are_whole_micro_batches(pictures: Path, tmp_path: Path, micro_batch: int, expected: int) -> None:
+    baseline = _Faulty(lambda d: d)
+    baseline.micro_batch = micro_batch  # type: ignore[attr-defined]
+    assert describe_images(baseline, open_images(pictures), tmp_path / "a.h5").batch_size == expected
+
+
+def test_memory_does_not_hold_all_vectors(pictures: Path, tmp_path: Path) -> None:
+    """512 components for 60,000 images are 123 MB; checking a block of 4,096 rows takes half of that at most."""
+    picture = open_images(pictures).read("P00")
+
+    class Many:
+        ids = tuple(f"{number:06}" for number in range(60_000))
+
+        def read(self, image_id: str) -> Image.Image:
+            return picture
+
+        def read_bytes(self, image_id: str) -> bytes:
+            return b""
+
+    class Wide:
+        device, weights_sha256 = "cpu", None
+        card = replace(ndec_baselines.card("thumbnail"), dimension=512)
+        described = 0
+
+        def preprocess(self, image: Image.Image) -> ModelInput:
+            return np.zeros(1, dtype=np.float32)
+
+        def describe(self, batch: Batch) -> Described:
+            self.described += len(batch)
+            return Described(np.full((len(batch), 512), self.described, dtype=np.float32))
+
+    tracemalloc.start()
+    try:
+        describe_images(Wide(), Many(), tmp_path / "a.h5", batch_size=1000, workers=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = 60_000 * 512 * 4
+    assert (tmp_path / "a.h5").stat().st_size > size
+    assert peak < 0.75 * size
 
 
 def test_an_accelerator_describes_in_the_calling_thread(pictures: Path, tmp_path: Path) -> None:
@@ -168,15 +420,27 @@ def test_an_accelerator_describes_in_the_calling_thread(pictures: Path, tmp_path
     inner = ndec_baselines.load("thumbnail")
     threads: set[str] = set()
 
+    prepared: list[int] = []
+    ahead: list[int] = []
+
     class Elsewhere:
         card, device, weights_sha256 = inner.card, "cuda", None
-        preprocess = staticmethod(inner.preprocess)
+        done = 0
 
-        def describe(self, batch: ModelInput) -> Described:
+        def preprocess(self, image: Image.Image) -> ModelInput:
+            assert threading.current_thread().name.startswith("describe")
+            prepared.append(1)
+            return inner.preprocess(image)
+
+        def describe(self, batch: Batch) -> Described:
             threads.add(threading.current_thread().name)
+            time.sleep(0.02)  # the model is the slower of the two: batches pile up before it
+            ahead.append(len(prepared) - self.done)
+            self.done += len(batch)
             return inner.describe(batch)
 
-    report = describe_images(Elsewhere(), open_images(pictures), tmp_path / "a.h5", batch_size=4, workers=2)
+    report = describe_images(Elsewhere(), open_images(pictures), tmp_path / "a.h5", batch_size=2, workers=2)
+    assert max(ahead) <= 2 * 2 * 2
     assert threads == {threading.current_thread().name}
     assert report.sha256 == describe_images(inner, open_images(pictures), tmp_path / "b.h5").sha256
 
@@ -249,6 +513,54 @@ def test_the_command_takes_several_folders_and_a_shard(
     assert "describing images" in captured.err
 
 
+def test_the_command_keeps_going_and_says_what_it_left_out(
+    broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "all.h5"
+    arguments = ["describe", "thumbnail", "--images", str(broken), "--out", str(out), "--batch-size", "2"]
+    assert run(arguments) == 4
+    assert "or leave broken images out with --keep-going; the 2 images that are finished" in capsys.readouterr().err
+    assert run([*arguments, "--keep-going"]) == 0
+    captured = capsys.readouterr()
+    assert "broken images  3, listed in invalid_ids" in captured.out
+    for text in ("going on after 2 of 21 images", "left out: image P02", "P13.png", "9000 x 9000 pixels"):
+        assert text in captured.err
+    with open_descriptors(out) as file:
+        assert file.invalid_ids == {"P02", "P13", "P14"}
+
+
+def test_precision_is_passed_on_recorded_and_changes_the_descriptors(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["describe", "scattering", "--images", str(pictures), "--device", "cpu", "--limit", "4"]
+    assert run([*arguments, "--out", str(tmp_path / "full.h5")]) == 0
+    assert run([*arguments, "--out", str(tmp_path / "half.h5"), "--precision", "bfloat16", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "with scattering on cpu in bfloat16" in captured.err
+    full, half = (read_descriptors(tmp_path / f"{name}.h5").vectors for name in ("full", "half"))
+    assert not np.array_equal(full, half)
+    assert np.einsum("ij,ij->i", full, half).min() > 0.9  # unit vectors, of the same images
+    assert "precision" not in read_attributes(tmp_path / "full.h5")
+    assert read_attributes(tmp_path / "half.h5")["precision"] == "bfloat16"
+    assert json.loads(sidecar(tmp_path / "half.h5").read_text())["precision"] == "bfloat16"
+
+
+def test_queries_are_cut_to_the_detections_that_the_user_brings(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutting = replace(thumbnail.BASELINE, choose_box=lambda size, boxes: boxes[0].corners)
+    monkeypatch.setattr(thumbnail, "BASELINE", cutting)
+    detections = tmp_path / "boxes.csv"
+    detections.write_text("image_id,left,top,right,bottom,score\nP03,5,5,45,30,0.9\n")
+    arguments = ["describe", "thumbnail", "--images", str(pictures)]
+    assert run([*arguments, "--out", str(tmp_path / "whole.h5")]) == 0
+    assert run([*arguments, "--out", str(tmp_path / "cut.h5"), "--detections", str(detections)]) == 0
+    whole, cut = (read_descriptors(tmp_path / f"{name}.h5").vectors for name in ("whole", "cut"))
+    assert np.flatnonzero((whole != cut).any(axis=1)).tolist() == [3]
+    assert "detections_sha256" not in read_attributes(tmp_path / "whole.h5")
+    assert read_attributes(tmp_path / "cut.h5")["detections_sha256"] == sha256_of_file(detections)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -256,6 +568,13 @@ def test_the_command_takes_several_folders_and_a_shard(
         (["describe", "thumbnail", "--images", "no/such/folder", "--out", "a.h5"], 4, "missing, expected a folder"),
         (["describe", "thumbnail", "--images", ".", "--out", "a.h5", "--shard", "3/2"], 2, "shard 3/2"),
         (["describe", "thumbnail", "--images", ".", "--out", "a.h5", "--weights", "w"], 2, "takes no weights"),
+        (
+            ["describe", "thumbnail", "--images", ".", "--out", "a.h5", "--precision", "float16"],
+            2,
+            "no other precision",
+        ),
+        (["describe", "thumbnail", "--images", ".", "--out", "a.h5", "--detections", "b.csv"], 2, "does not cut"),
+        (["describe", "thumbnail", "--images", ".", "--out", "a.h5", "--weights-sha256", "ab"], 2, "takes no weights"),
         (["describe", "thumbnail", "--out", "a.h5"], 2, "which images to describe is not said"),
         (["describe", "thumbnail", "--out", "a.h5", "--split", "ndec"], 2, "which images to describe is not said"),
         (["describe", "thumbnail", "--out", "a.h5", "--images", ".", "--split", "ndec"], 2, "do not go together"),

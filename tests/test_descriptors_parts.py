@@ -179,3 +179,36 @@ def test_query_ids_alone(tmp_path: Path, parts: dict[str, Path], whole: Path) ->
 def test_a_file_of_one_side_says_how_to_go_on(parts: dict[str, Path]) -> None:
     with pytest.raises(SubmissionError, match=r"no dataset 'query'.*give it as --query or --reference, or pack"):
         read_submission(parts["q1"])
+
+
+def test_norms_of_the_files_of_a_side_are_joined_without_those_of_broken_images(parts: dict[str, Path]) -> None:
+    for name, norms in {"q1": [1, 2], "q2": [3], "r1": [4, 5], "r2": [6], "r3": [7, 8]}.items():
+        with h5py.File(parts[name], "a") as file:
+            file["norms"] = np.array(norms, dtype=np.float32)
+            if name == "r3":
+                file["invalid_ids"][...] = "x/R4"
+    with read_submission_parts([parts["q1"], parts["q2"]], [parts["r1"], parts["r2"], parts["r3"]]) as submission:
+        assert submission.query_norms is not None
+        assert submission.reference_norms is not None
+        assert submission.query_norms.tolist() == [1, 2, 3]
+        assert submission.references.ids == ("R1", "R2.JPG", "R3", "R5")
+        assert submission.reference_norms.tolist() == [4, 5, 6, 8]
+
+
+def test_norms_in_some_files_only_are_refused(parts: dict[str, Path]) -> None:
+    with h5py.File(parts["q1"], "a") as file:
+        file["norms"] = np.ones(2, dtype=np.float32)
+    with pytest.raises(SubmissionError, match=r"r2.h5: no norms, but .*q1.h5 has them"):
+        read_submission_parts([parts["q1"]], [parts["r2"]])
+
+
+def test_a_file_whose_queries_see_each_other_says_so(parts: dict[str, Path], whole: Path) -> None:
+    with read_submission_parts([parts["q1"]], [parts["r2"]]) as submission:
+        assert submission.query_independent
+    for path in (parts["q1"], whole):
+        with h5py.File(path, "a") as file:
+            file.attrs["query_independent"] = "no"
+    with read_submission_parts([parts["q1"]], [parts["r2"]]) as submission:
+        assert not submission.query_independent
+    with read_submission(whole) as submission:
+        assert not submission.query_independent

@@ -7,13 +7,13 @@ batch; `ndec_baselines.extract` does the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from ndec_baselines.boxes import Box
     from ndec_bench.data.images import ImageSource
     from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
 
     ModelInput = NDArray[Any] | torch.Tensor
     Batch = ModelInput | Sequence[ModelInput]
+    ChooseBox = Callable[[tuple[int, int], Sequence[Box]], tuple[float, float, float, float] | None]
 
 
 IMAGENET_WORDS = "divided by 255, minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)"
@@ -320,11 +322,22 @@ class Matcher(Protocol):
 
 @dataclass(frozen=True)
 class SplitImages:
-    """The images of a split as a matcher needs them; ``background`` is None where the split has none."""
+    """The images of a split as a matcher needs them.
+
+    Attributes
+    ----------
+    queries, references
+        Both sides.
+    background
+        Images outside both; None where the split has none.
+    detections
+        What the user's detector found in queries, by id; empty where there was none.
+    """
 
     queries: ImageSource
     references: ImageSource
     background: ImageSource | None = None
+    detections: Mapping[str, Sequence[Box]] = field(default_factory=dict)
 
 
 class Loader(Protocol):
@@ -336,10 +349,21 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class Registration:
-    """A baseline as it is registered, in `ndec_baselines.BASELINES` or by an entry point."""
+    """A baseline as it is registered, in `ndec_baselines.BASELINES` or by an entry point.
+
+    Attributes
+    ----------
+    card, loader
+        What it says about itself, and what loads it.
+    choose_box
+        Of systems that cut a query to a detected overlay first: maps (width, height) of the stored image and its
+        detections (`ndec_baselines.boxes.Box`, in the detector's order) to the box (left, top, right, bottom) in pixels
+        that replaces the image, or to None to keep it. The detections come from the user.
+    """
 
     card: Card
     loader: Loader
+    choose_box: ChooseBox | None = None
 
 
 def recipe(baseline: Baseline | Matcher) -> Mapping[str, str]:

@@ -1,8 +1,7 @@
-"""Images to a descriptor file: decoding, preprocessing and the model side by side, rows in the order of the ids.
+"""Images to a descriptor file: described block by block, kept on disk as they come, rows in the order of the ids.
 
-The unit of work is a batch of consecutive images. On the CPU one worker thread does all of a batch, from decoding to
-the descriptor, with one arithmetic thread: Pillow, numpy and torch release the interpreter lock for their work, and
-no core waits for a slower stage. With the model on an accelerator the workers decode ahead of it.
+`ndec_baselines.row_blocks` makes the rows and `ndec_baselines.finished_rows` keeps them, so that a run that was killed
+goes on where it stopped, and memory holds a few blocks however many images there are.
 
 The descriptor file depends on the images and the baseline alone; speed, device and versions are written beside it.
 """
@@ -12,36 +11,37 @@ from __future__ import annotations
 import os
 import platform
 import re
-import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+import shutil
+import zlib
+from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ndec_baselines.base import recipe
+from ndec_baselines.describe_report import DescribeReport, libraries, read_report, sidecar
+from ndec_baselines.finished_rows import FINISHED, discard, finished_rows
+from ndec_baselines.row_blocks import BATCH_SIZE, is_broken, row_blocks
 from ndec_bench import atomic
-from ndec_bench.descriptors import Descriptors, sha256_of_file, write_descriptors
+from ndec_bench.descriptors import sha256_of_file, write_descriptors
+from ndec_bench.descriptors.stored import told
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from ndec_baselines.base import Baseline
+    from ndec_baselines.finished_rows import FinishedRows
+    from ndec_baselines.row_blocks import Block, Broken
     from ndec_bench.data.images import ImageSource
 
-Unit = TypeVar("Unit")
-Outcome = TypeVar("Outcome")
+__all__ = ["DescribeReport", "Shard", "describe_images", "read_report", "sidecar", "usable_cores"]
 
-BATCH_SIZE = 16
-_AHEAD = 2
+_FLOAT_BYTES = 4
+_BYTES_PER_ID = 64
+_NAMED_BROKEN = 20
 
 
 @dataclass(frozen=True)
@@ -69,30 +69,6 @@ class Shard:
         return ids[len(ids) * (self.index - 1) // self.count : len(ids) * self.index // self.count]
 
 
-class DescribeReport(BaseModel):
-    """What describing took: the JSON beside a descriptor file (``FILE.h5.json``). Never part of compared bytes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = 1
-    file: str = Field(description="Name of the descriptor file")
-    sha256: str = Field(description="SHA-256 (hex) of the descriptor file")
-    baseline: str
-    version: str
-    weights_sha256: str | None
-    device: str
-    images: int
-    dimension: int
-    bytes_per_descriptor: int
-    seconds: float = Field(description="From the first image opened to the last descriptor")
-    milliseconds_per_image: float
-    images_per_second: float
-    workers: int
-    batch_size: int
-    libraries: dict[str, str]
-    platform: str
-
-
 def describe_images(
     baseline: Baseline,
     source: ImageSource,
@@ -100,17 +76,21 @@ def describe_images(
     *,
     limit: int | None = None,
     shard: Shard | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     workers: int | None = None,
+    keep_going: bool = False,
     attributes: Mapping[str, str] | None = None,
     progress: Progress = silent,
     stage: str = "describing images",
+    tell: Callable[[str], None] = lambda _: None,
 ) -> DescribeReport:
     """Return what it took to describe ``source`` into the descriptor file ``out`` (and ``out`` + ``.json``).
 
     Rows are sorted by image id; the attributes hold the recipe (`ndec_baselines.base.recipe`). On the CPU the bytes
-    depend neither on ``batch_size`` nor on ``workers``, and a row not on ``limit`` or ``shard``. Nothing is written
-    when the run fails or is interrupted.
+    depend neither on ``batch_size`` nor on ``workers``, and a row not on ``limit`` or ``shard``. ``out`` appears whole
+    or not at all. What is finished before the run fails, is interrupted or killed stays in ``out`` + ``.partial``; the
+    same call goes on from there and ends with the same bytes. Rows of another recipe, other images, another device or
+    other versions of the libraries are not taken up: the call is refused until that folder is removed.
 
     Parameters
     ----------
@@ -119,77 +99,55 @@ def describe_images(
     shard
         Describe this part of them only.
     batch_size
-        Images per unit of work.
+        Images per unit of work; None for the baseline's own, at least 16.
     workers
         Threads; None for one per usable core.
+    keep_going
+        Whether broken images (undecodable, cut short, too large) are left out and listed in the dataset
+        ``invalid_ids``. Otherwise the first one ends the run.
     attributes
         Text that the descriptor file shall carry besides the recipe, for example the digest of the images.
     progress, stage
         Called as ``progress(stage, done, total)`` in images.
+    tell
+        Called with a sentence for people: what is about to be done, which images are broken.
 
     Raises
     ------
     UsageError
-        If a number is out of range or no image is left to describe.
+        If a number is out of range, no image is left to describe, or finished rows of another run are there.
     DataError
-        If an image is broken (named in the message) or ``out`` cannot be written.
+        If an image is broken (named in the message), or all are; another process describes into ``out``; it cannot be
+        written or the disk is too small.
     SubmissionError
         If a descriptor is not finite, all zero, or all are equal.
     """
     ids = _selected(source.ids, limit, shard)
     workers = usable_cores() if workers is None else workers
+    batch_size = _own_batch_size(baseline) if batch_size is None else batch_size
     if batch_size < 1 or workers < 1:
         raise UsageError(f"batch size {batch_size}, workers {workers}", hint="both are at least 1")
     # Hours of describing must not end in an error that could have been known at the start.
-    atomic.check_writable(out)
-    start = time.perf_counter()
-    vectors = _describe(baseline, source, ids, batch_size, workers, lambda done: progress(stage, done, len(ids)))
-    seconds = time.perf_counter() - start
-    write_descriptors(out, Descriptors(tuple(ids), vectors), {**(attributes or {}), **recipe(baseline)})
-    report = DescribeReport(
-        file=out.name,
-        sha256=sha256_of_file(out),
-        baseline=baseline.card.name,
-        version=baseline.card.version,
-        weights_sha256=baseline.weights_sha256,
-        device=baseline.device,
-        images=len(ids),
-        dimension=vectors.shape[1],
-        bytes_per_descriptor=vectors.itemsize * vectors.shape[1],
-        seconds=round(seconds, 6),
-        milliseconds_per_image=round(1000 * seconds / len(ids), 6),
-        images_per_second=round(len(ids) / seconds, 3),
-        workers=workers,
-        batch_size=batch_size,
-        libraries=_libraries(baseline),
-        platform=platform.platform(),
-    )
-    atomic.write_text(sidecar(out), report.model_dump_json(indent=2) + "\n")
+    if out.is_dir():
+        raise DataError(f"{out}: is a folder", hint="give the name of a file")
+    texts = {**(attributes or {}), **recipe(baseline)}
+    choices = {**texts, **_versions(baseline), "device": baseline.device, "machine": platform.machine()}
+    shown = told(progress, len(ids))
+    with finished_rows(out, choices, ids, baseline.card.dimension, _crc_of_file(source), progress=shown) as rows:
+        _recheck_broken(rows, source, keep_going)
+        _check_disk(out, rows)
+        tell(_plan(baseline, rows, workers))
+        if rows.note:
+            tell(rows.note)
+        make = partial(row_blocks, baseline, source, batch_size=batch_size, workers=workers, keep_going=keep_going)
+        _describe(rows, make, lambda done: progress(stage, done, len(ids)), tell)
+        finished = _written(rows, texts, shown)
+        report = _report(baseline, rows, out.name, sha256_of_file(finished), workers=workers, batch_size=batch_size)
+        _give_name(finished, report, out)
+        discard(rows.folder)
+    if rows.broken:
+        tell(f"{len(rows.broken):,} broken images are left out; {out} lists them in invalid_ids")
     return report
-
-
-def sidecar(out: Path) -> Path:
-    """Return where the report of the descriptor file ``out`` lies: the same name followed by ``.json``."""
-    return out.with_name(out.name + ".json")
-
-
-def read_report(out: Path) -> DescribeReport | None:
-    """Return the report beside the descriptor file ``out``; None if there is none of this very file.
-
-    Raises
-    ------
-    DataError
-        If it cannot be read or is no such report.
-    """
-    path = sidecar(out)
-    try:
-        report = DescribeReport.model_validate_json(path.read_bytes())
-        return report if report.sha256 == sha256_of_file(out) else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: no report of describing ({reason})", hint="remove it or describe again") from error
 
 
 def usable_cores() -> int:
@@ -209,55 +167,164 @@ def _selected(ids: Sequence[str], limit: int | None, shard: Shard | None) -> Seq
     return chosen
 
 
-def _describe(
-    baseline: Baseline,
-    source: ImageSource,
-    ids: Sequence[str],
-    batch_size: int,
-    workers: int,
-    done: Callable[[int], None],
-) -> NDArray[np.float32]:
-    vectors = np.empty((len(ids), baseline.card.dimension), dtype=np.float32)
-    row = 0
-    done(0)
-    for block in _blocks(baseline, source, ids, batch_size, workers):
-        vectors[row : row + len(block)] = block
-        row += len(block)
-        done(row)
-    return vectors
+def _own_batch_size(baseline: Baseline) -> int:
+    """Return the smallest multiple of the baseline's micro-batch that is `BATCH_SIZE` or more: none is half empty."""
+    micro_batch = int(getattr(baseline, "micro_batch", 1))
+    return -(-BATCH_SIZE // micro_batch) * micro_batch
 
 
-def _blocks(
-    baseline: Baseline, source: ImageSource, ids: Sequence[str], batch_size: int, workers: int
-) -> Iterator[NDArray[np.float32]]:
-    def prepare(chosen: Sequence[str]) -> Any:  # noqa: ANN401 -- vectors on the CPU, else inputs of the model
-        batch = [baseline.preprocess(source.read(image_id)) for image_id in chosen]
-        return baseline.describe(batch).vectors if baseline.device == "cpu" else batch
-
-    for result in _in_order(prepare, [ids[i : i + batch_size] for i in range(0, len(ids), batch_size)], workers):
-        yield result if baseline.device == "cpu" else baseline.describe(result).vectors
+def _versions(baseline: Baseline) -> dict[str, str]:
+    """Return the versions of the libraries that decide about the bits of a row."""
+    deciding = {"numpy", "pillow", *baseline.card.requires}
+    return {f"version_of_{name}": text for name, text in libraries(baseline).items() if name in deciding}
 
 
-def _in_order(work: Callable[[Unit], Outcome], units: Sequence[Unit], workers: int) -> Iterator[Outcome]:
-    """Yield ``work(unit)`` for each unit, in order, computed in threads, few units ahead of the reader."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="describe")
-    waiting: deque[Future[Outcome]] = deque()
-    try:
-        for unit in units:
-            waiting.append(pool.submit(work, unit))
-            if len(waiting) >= _AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _libraries(baseline: Baseline) -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in ("h5py", "ndec-bench", "numpy", "pillow", *baseline.card.requires):
+def _crc_of_file(source: ImageSource) -> Callable[[str], int | None]:
+    def crc(image_id: str) -> int | None:
         try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
-    return dict(sorted(versions.items()))
+            return zlib.crc32(source.read_bytes(image_id))
+        except DataError:
+            return None
+
+    return crc
+
+
+def _recheck_broken(rows: FinishedRows, source: ImageSource, keep_going: bool) -> None:
+    """Cut ``rows`` back to before the first image that was broken and can be read now.
+
+    Raises DataError for one that cannot, unless ``keep_going``.
+    """
+    for count, line in enumerate(rows.lines):
+        for broken in line.broken:
+            try:
+                source.read(broken.image_id)
+            except DataError as error:
+                if not (keep_going and is_broken(error)):
+                    raise _with_remedy(error, rows) from error
+            else:
+                rows.cut(count)
+                return
+
+
+def _check_disk(out: Path, rows: FinishedRows) -> None:
+    count, row = len(rows.ids), rows.dimension * _FLOAT_BYTES
+    # Each row lies on disk twice at the end: as it was finished, and in the file.
+    needed = (2 * count - rows.rows) * row + count * _BYTES_PER_ID
+    free = shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise DataError(
+            f"{out}: describing needs {_in_words(needed)} more of that disk, {_in_words(free)} are free",
+            hint="free disk space, write to another disk, or describe in shards",
+        )
+
+
+def _plan(baseline: Baseline, rows: FinishedRows, workers: int) -> str:
+    precision = getattr(baseline, "precision", "float32")
+    how = baseline.device if precision == "float32" else f"{baseline.device} in {precision}"
+    size = len(rows.ids) * rows.dimension * _FLOAT_BYTES
+    return (
+        f"describing {len(rows.ids):,} images with {baseline.card.name} on {how}, {workers} workers: "
+        f"{_in_words(size)} of descriptors, {_in_words(2 * size)} of disk until they are finished"
+    )
+
+
+def _describe(
+    rows: FinishedRows,
+    make: Callable[[Sequence[str]], Generator[Block]],
+    done: Callable[[int], None],
+    tell: Callable[[str], None],
+) -> None:
+    """Describe the images that ``rows`` lacks."""
+    count, broken = rows.images, len(rows.broken)
+    done(count)
+    rows.start_clock()
+    try:
+        with closing(make(rows.ids[count:])) as blocks:
+            for block in blocks:
+                rows.append(block)
+                for one in block.broken:
+                    broken += 1
+                    _tell_broken(one, broken, tell)
+                count += block.images
+                done(count)
+        rows.commit()
+    except DataError as error:
+        rows.commit()
+        raise _with_remedy(error, rows) from error
+
+
+def _written(rows: FinishedRows, texts: Mapping[str, str], progress: Progress) -> Path:
+    """Return where the descriptor file is, written from the rows block by block; not yet under its name."""
+    broken = rows.broken
+    if not rows.rows:
+        rows.cut(0)
+        raise DataError(
+            f"all {len(rows.ids):,} images are broken, the first: {broken[0].reason}", hint="check the images"
+        )
+    finished = rows.folder / FINISHED
+    vectors = rows.vectors(progress)
+    invalid_ids = [one.image_id for one in broken]
+    write_descriptors(finished, vectors, texts, norms=rows.norms(), invalid_ids=invalid_ids, progress=progress)
+    return finished
+
+
+def _give_name(finished: Path, report: DescribeReport, out: Path) -> None:
+    atomic.write_text(sidecar(finished), report.model_dump_json(indent=2) + "\n")
+    try:
+        finished.replace(out)
+        sidecar(finished).replace(sidecar(out))
+    except OSError as error:
+        raise DataError(
+            f"{out}: cannot be written ({error.strerror or error})", hint="run the same command again"
+        ) from error
+
+
+def _report(
+    baseline: Baseline, rows: FinishedRows, name: str, sha256: str, *, workers: int, batch_size: int
+) -> DescribeReport:
+    seconds, count = max(rows.seconds, 1e-6), rows.rows
+    return DescribeReport(
+        file=name,
+        sha256=sha256,
+        baseline=baseline.card.name,
+        version=baseline.card.version,
+        weights_sha256=baseline.weights_sha256,
+        device=baseline.device,
+        precision=getattr(baseline, "precision", "float32"),
+        images=count,
+        invalid_images=len(rows.broken),
+        dimension=rows.dimension,
+        bytes_per_descriptor=_FLOAT_BYTES * rows.dimension,
+        seconds=round(seconds, 6),
+        milliseconds_per_image=round(1000 * seconds / count, 6),
+        images_per_second=round(count / seconds, 3),
+        runs=rows.runs,
+        workers=workers,
+        batch_size=batch_size,
+        libraries=libraries(baseline),
+        platform=platform.platform(),
+    )
+
+
+def _tell_broken(one: Broken, number: int, tell: Callable[[str], None]) -> None:
+    if number <= _NAMED_BROKEN:
+        tell(f"left out: image {one.image_id}: {one.reason}")
+    elif number == _NAMED_BROKEN + 1:
+        tell("more broken images are counted, and listed in the file, but no longer named here")
+
+
+def _with_remedy(error: DataError, rows: FinishedRows) -> DataError:
+    hint = error.hint or ""
+    if is_broken(error):
+        hint = ", or ".join(filter(None, (hint, "leave broken images out with --keep-going")))
+    if rows.images:
+        kept = f"the {rows.images:,} images that are finished are kept in {rows.folder}"
+        hint = "; ".join(filter(None, (hint, kept)))
+    return type(error)(error.message, hint=hint or None)
+
+
+def _in_words(size: int) -> str:
+    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size / 1000:,.1f} kB"

@@ -12,7 +12,7 @@ from ndec_bench.archives import safe, tar_index, zip_index
 from ndec_bench.archives.index import members_of
 from ndec_bench.archives.joined import JoinedFile
 from ndec_bench.archives.members import DEFLATED
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, MissingDataError
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -133,8 +133,9 @@ class Archive:
             hint="fetch the archive again",
         )
 
-    def _stale(self, row: int) -> DataError:
-        return DataError(
+    def _stale(self, row: int) -> MissingDataError:
+        # Not a broken image: the archive has changed, and describing must not go on without its images.
+        return MissingDataError(
             f"{self.file.name}: member {safe.shown(self.members.names[row])} is not where the index says",
             hint="delete the file ending in .index beside the archive, then start again",
         )

@@ -5,6 +5,7 @@ set of images. A *submission file* (``query``, ``reference``, ``query_ids``, ``r
 DrivenData competition) holds both sides of a split.
 """
 
+from ndec_bench.descriptors.descriptor_file import DescriptorFile, open_descriptors, read_descriptors
 from ndec_bench.descriptors.hdf5 import read_attributes, sha256_of_file
 from ndec_bench.descriptors.parts import read_submission_parts
 from ndec_bench.descriptors.stored import Joined, StoredVectors
@@ -12,7 +13,6 @@ from ndec_bench.descriptors.submission import (
     Submission,
     form_of,
     read_background,
-    read_descriptors,
     read_query_ids,
     read_submission,
 )
@@ -20,6 +20,7 @@ from ndec_bench.descriptors.vectors import Descriptors, Survey, VectorSource, ch
 from ndec_bench.descriptors.writing import write_descriptors, write_submission
 
 __all__ = [
+    "DescriptorFile",
     "Descriptors",
     "Joined",
     "StoredVectors",
@@ -28,6 +29,7 @@ __all__ = [
     "VectorSource",
     "check_descriptors",
     "form_of",
+    "open_descriptors",
     "read_attributes",
     "read_background",
     "read_descriptors",

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from ndec_bench.descriptors.hdf5 import (
     has,
     metric_attribute,
@@ -17,8 +19,15 @@ from ndec_bench.descriptors.hdf5 import (
     sha256_of_file,
     text_attribute,
 )
-from ndec_bench.descriptors.stored import KEPT_BYTES, Joined, StoredVectors, told
-from ndec_bench.descriptors.submission import IN_MEMORY, Submission, ids_and_vectors, in_memory, without_suffix
+from ndec_bench.descriptors.stored import KEPT_BYTES, Joined, StoredVectors, read_norms, told
+from ndec_bench.descriptors.submission import (
+    IN_MEMORY,
+    INDEPENDENT_ATTRIBUTE,
+    Submission,
+    ids_and_vectors,
+    in_memory,
+    without_suffix,
+)
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.progress import silent
 
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import h5py
+    from numpy.typing import NDArray
 
     from ndec_bench.descriptors.vectors import VectorSource
     from ndec_bench.progress import Progress
@@ -46,6 +56,8 @@ class _Part:
     metric: Metric | None
     split: str | None
     threshold: float | None
+    file: h5py.File
+    independent: bool
 
 
 def read_submission_parts(
@@ -58,10 +70,11 @@ def read_submission_parts(
 ) -> Submission:
     """Return the submission that the HDF5 files of each side make together.
 
-    Each file holds ``vectors`` (n, d) and ``image_names`` (n,); optionally ``invalid_ids`` and the attributes
-    ``metric``, ``split`` and ``threshold``. Rows are in the order of the files. Of image names a suffix ``.jpg``,
-    ``.jpeg`` or ``.png`` is taken off, as isc2021's reader does with two of them; nothing else is repaired. Files that
-    name a metric or a threshold name the same; where files are for different splits, the submission names none.
+    Each file holds ``vectors`` (n, d) and ``image_names`` (n,); optionally ``norms`` (n,), ``invalid_ids`` and the
+    attributes ``metric``, ``split``, ``threshold`` and ``query_independent``. Rows are in the order of the files. Of
+    image names a suffix ``.jpg``, ``.jpeg`` or ``.png`` is taken off, as isc2021's reader does with two of them;
+    nothing else is repaired. Files that name a metric or a threshold name the same; where files are for different
+    splits, the submission names none.
     ``sha256`` is that over the sorted lines ``side TAB sha256-of-file LF`` (sides ``query``, ``reference``,
     ``background``).
 
@@ -77,8 +90,9 @@ def read_submission_parts(
     Raises
     ------
     SubmissionError
-        If a file is not what `read_submission` would accept, an id stands in two files of a side, or files differ in
-        dimension, type, metric or threshold. The message names both files.
+        If a file is not what `read_submission` would accept, an id stands in two files of a side, some files of
+        queries and references have norms and others none, or files differ in dimension, type, metric or threshold. The
+        message names both files.
     UsageError
         If a side has no file or a file stands twice on one side.
     """
@@ -92,17 +106,24 @@ def read_submission_parts(
             _check_apart(files)
         metric: Metric | None = _agreed("metric", [(part.path, part.metric) for part in parts])
         splits = {part.split for part in parts if part.split is not None}
-        query_source = _source(sides["query"], "checking queries", progress, IN_MEMORY)
+        _check_norms([*sides["query"], *sides["reference"]])
+        queried = _sources(sides["query"], "checking queries", progress, IN_MEMORY)
+        compared = _sources(sides["reference"], "checking references", progress, keep)
         submission = Submission(
-            queries=in_memory(query_source),
-            references=_source(sides["reference"], "checking references", progress, keep),
-            background=_source(sides["background"], "checking background", progress, keep) if backgrounds else None,
+            queries=in_memory(_joined(queried)),
+            references=_joined(compared),
+            background=(
+                _joined(_sources(sides["background"], "checking background", progress, keep)) if backgrounds else None
+            ),
             metric=metric or "l2",
             split=splits.pop() if len(splits) == 1 else None,
             stored_dtype=parts[0].vectors.dtype.name,
             invalid_ids=tuple(sorted(frozenset().union(*(part.invalid for part in parts)))),
             sha256=_digest(paths),
+            query_norms=_norms(sides["query"], queried),
+            reference_norms=_norms(sides["reference"], compared),
             threshold=_agreed("threshold", [(part.path, part.threshold) for part in parts]),
+            query_independent=all(part.independent for part in parts),
         )
         # All is well: the files stay open for the submission.
         stack.pop_all()
@@ -132,7 +153,27 @@ def _opened(path: Path, stack: ExitStack) -> _Part:
         metric=metric_attribute(path, file),
         split=text_attribute(path, file, "split"),
         threshold=number_attribute(path, file, "threshold"),
+        file=file,
+        independent=text_attribute(path, file, INDEPENDENT_ATTRIBUTE) != "no",
     )
+
+
+def _check_norms(parts: Sequence[_Part]) -> None:
+    """Raise SubmissionError if some files have norms and others none."""
+    with_norms = [part for part in parts if has(part.file, "norms")]
+    without = [part for part in parts if not has(part.file, "norms")]
+    if with_norms and without:
+        raise SubmissionError(
+            f"{without[0].path}: no norms, but {with_norms[0].path} has them",
+            hint="write norms into the files of both sides, or into none",
+        )
+
+
+def _norms(parts: Sequence[_Part], sources: Sequence[StoredVectors]) -> NDArray[np.float32] | None:
+    if not all(has(part.file, "norms") for part in parts):
+        return None
+    pairs = zip(parts, sources, strict=True)
+    return np.concatenate([read_norms(part.path, part.file, "norms", "vectors", source) for part, source in pairs])
 
 
 def _check_same(parts: Sequence[_Part]) -> None:
@@ -178,7 +219,7 @@ def _agreed(name: str, values: Sequence[tuple[Path, T | None]]) -> T | None:
     return None if first is None else first[1]
 
 
-def _source(parts: Sequence[_Part], stage: str, progress: Progress, keep: int) -> VectorSource:
+def _sources(parts: Sequence[_Part], stage: str, progress: Progress, keep: int) -> list[StoredVectors]:
     size = sum(part.vectors.size for part in parts) * 4
     total, done = sum(len(part.ids) for part in parts), 0
     shown = told(progress, total)
@@ -201,6 +242,10 @@ def _source(parts: Sequence[_Part], stage: str, progress: Progress, keep: int) -
             )
         )
         done += len(part.ids)
+    return sources
+
+
+def _joined(sources: Sequence[StoredVectors]) -> VectorSource:
     return sources[0] if len(sources) == 1 else Joined(sources)
 
 

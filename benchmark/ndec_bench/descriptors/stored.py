@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndec_bench.descriptors.hdf5 import LARGER, check_claim, reading
+from ndec_bench.descriptors.hdf5 import LARGER, check_claim, read_numbers, reading
 from ndec_bench.descriptors.vectors import GRID_BITS, ROWS_PER_READ, Survey, check_unique, survey
 from ndec_bench.errors import SubmissionError
 from ndec_bench.memory import check_memory
@@ -16,6 +16,7 @@ from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import h5py
     from numpy.typing import NDArray
@@ -104,6 +105,11 @@ class StoredVectors:
     def rows(self) -> NDArray[np.int64]:
         """Return the row in the dataset of each vector, (n,) int64; increasing."""
         return np.arange(self._shape[0]) if self._rows is None else self._rows
+
+    @property
+    def stored_rows(self) -> int:
+        """Return the number of rows in the dataset, those of invalid images included."""
+        return self._shape[0]
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -216,6 +222,28 @@ class Joined:
     def close(self) -> None:
         """Close the sources that are files."""
         close_all(self._sources)
+
+
+def read_norms(path: Path, file: h5py.File, name: str, rows_name: str, source: StoredVectors) -> NDArray[np.float32]:
+    """Return the norms in the dataset ``name``, (len(source),) float32, for the rows that ``source`` has.
+
+    Raises
+    ------
+    SubmissionError
+        If there is not one finite number, zero or above, per row of the dataset ``rows_name``.
+    """
+    stored = read_numbers(path, file, name, source.stored_rows, rows_name)[source.rows]
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
+        norms: NDArray[np.float32] = stored.astype(np.float32)
+    bad = np.flatnonzero(~(np.isfinite(norms) & (norms >= 0)))
+    if len(bad):
+        at = int(bad[0])
+        raise SubmissionError(
+            f"{path}: {name} row {source.rows[at]} ({source.ids[at]}) is {stored[at]}, expected a finite number, "
+            f"zero or above, in the range of float32 ({len(bad):,} such rows)",
+            hint="write the length of the vector that the asymmetric rule compares",
+        )
+    return norms
 
 
 def close_all(sources: Sequence[VectorSource | None]) -> None:

@@ -7,8 +7,6 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
-import numpy as np
-
 from ndec_bench.descriptors.hdf5 import (
     has,
     is_hdf5,
@@ -16,12 +14,11 @@ from ndec_bench.descriptors.hdf5 import (
     number_attribute,
     open_file,
     read_ids,
-    read_numbers,
     require,
     text_attribute,
     vectors_dataset,
 )
-from ndec_bench.descriptors.stored import KEPT_BYTES, StoredVectors, close_all, told
+from ndec_bench.descriptors.stored import KEPT_BYTES, StoredVectors, close_all, read_norms, told
 from ndec_bench.descriptors.vectors import Descriptors
 from ndec_bench.errors import SubmissionError
 from ndec_bench.progress import silent
@@ -31,11 +28,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import h5py
+    import numpy as np
     from numpy.typing import NDArray
 
     from ndec_bench.descriptors.vectors import VectorSource
     from ndec_bench.progress import Progress
     from ndec_bench.protocol import Metric
+
+INDEPENDENT_ATTRIBUTE = "query_independent"
+"""Attribute of a file; ``no`` where vectors of queries depend on other queries."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 _NEEDED = ("query", "reference", "query_ids", "reference_ids")
@@ -75,6 +76,8 @@ class Submission:
         or neither.
     threshold
         The authors' own operating threshold, on the scale of the score, if declared.
+    query_independent
+        False where the file says that a query's vector depends on other queries; its result is never ranked.
     """
 
     queries: Descriptors
@@ -88,6 +91,7 @@ class Submission:
     query_norms: NDArray[np.float32] | None = None
     reference_norms: NDArray[np.float32] | None = None
     threshold: float | None = None
+    query_independent: bool = True
 
     def close(self) -> None:
         """Close the files that the vectors are read from."""
@@ -106,8 +110,8 @@ def read_submission(path: Path, *, progress: Progress = silent, keep: int = KEPT
     The file holds ``query`` (nq, d), ``reference`` (nr, d) of float16, float32 or float64, both of one type,
     ``query_ids`` (nq,), ``reference_ids`` (nr,) of strings or bytes; optionally ``background`` with
     ``background_ids``, ``invalid_ids``, ``query_norms`` (nq,) with ``reference_norms`` (nr,), and the attributes
-    ``split``, ``metric`` (``l2`` or ``ip``) and ``threshold``. Row order is free and kept; rows of ``invalid_ids`` are
-    left out.
+    ``split``, ``metric`` (``l2`` or ``ip``), ``threshold`` and ``query_independent``. Row order is free and kept; rows
+    of ``invalid_ids`` are left out.
 
     Parameters
     ----------
@@ -155,22 +159,6 @@ def read_background(path: Path, *, progress: Progress = silent) -> VectorSource:
     except BaseException:
         file.close()
         raise
-
-
-def read_descriptors(path: Path) -> Descriptors:
-    """Return the descriptors in the HDF5 file ``path`` (``vectors`` (n, d), ``image_names`` (n,)), in memory.
-
-    Raises
-    ------
-    SubmissionError
-        If the file is no HDF5 file, lacks a dataset, or holds anything `check_descriptors` refuses.
-    """
-    with open_file(path) as file:
-        hint = 'expected vectors and image_names, as "ndec-bench describe" writes them'
-        require(path, file, ("vectors", "image_names"), hint)
-        dataset = vectors_dataset(path, file, "vectors")
-        ids = read_ids(path, file, "image_names", rows_of=dataset)
-        return in_memory(StoredVectors(f"{path}: vectors", dataset, ids, keep=IN_MEMORY))
 
 
 def read_query_ids(path: Path) -> tuple[str, ...]:
@@ -302,6 +290,7 @@ def _read(path: Path, file: h5py.File, digest: FileDigest, progress: Progress, k
         query_norms=query_norms,
         reference_norms=reference_norms,
         threshold=threshold,
+        query_independent=text_attribute(path, file, INDEPENDENT_ATTRIBUTE) != "no",
     )
 
 
@@ -332,23 +321,5 @@ def _norms(
         raise SubmissionError(
             f"{path}: {there[0]} without {absent}", hint="write one norm per row for both sides, or for neither"
         )
-    query, reference = (
-        _norms_of(path, file, side, datasets[side].shape[0], sides[side]) for side in ("query", "reference")
-    )
+    query, reference = (read_norms(path, file, f"{side}_norms", side, sides[side]) for side in ("query", "reference"))
     return query, reference
-
-
-def _norms_of(path: Path, file: h5py.File, side: str, rows: int, source: StoredVectors) -> NDArray[np.float32]:
-    name = f"{side}_norms"
-    stored = read_numbers(path, file, name, rows, side)[source.rows]
-    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
-        norms = stored.astype(np.float32)
-    bad = np.flatnonzero(~(np.isfinite(norms) & (norms >= 0)))
-    if len(bad):
-        at = int(bad[0])
-        raise SubmissionError(
-            f"{path}: {name} row {source.rows[at]} ({source.ids[at]}) is {stored[at]}, expected a finite number, "
-            f"zero or above, in the range of float32 ({len(bad):,} such rows)",
-            hint="write the length of the vector that the asymmetric rule compares",
-        )
-    return norms

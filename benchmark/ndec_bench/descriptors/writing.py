@@ -1,4 +1,4 @@
-"""Writing descriptors to HDF5: rows sorted by id, the same bytes for the same content."""
+"""Writing descriptors to HDF5: rows sorted by id, the same bytes for the same content, however large it is."""
 
 from __future__ import annotations
 
@@ -8,29 +8,69 @@ import h5py
 import numpy as np
 
 from ndec_bench.atomic import replacing
+from ndec_bench.descriptors.vectors import ROWS_PER_READ, Descriptors
+from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ndec_bench.descriptors.submission import Submission
-    from ndec_bench.descriptors.vectors import Descriptors, VectorSource
+    from ndec_bench.descriptors.vectors import VectorSource
+    from ndec_bench.progress import Progress
 
 
-def write_descriptors(path: Path, descriptors: Descriptors, attributes: Mapping[str, str]) -> None:
-    """Write a descriptor file: rows sorted by id, attributes sorted by name, the same bytes for the same content."""
+def write_descriptors(
+    path: Path,
+    descriptors: VectorSource,
+    attributes: Mapping[str, str],
+    *,
+    norms: NDArray[np.float32] | None = None,
+    invalid_ids: Iterable[str] = (),
+    progress: Progress = silent,
+) -> None:
+    """Write a descriptor file: rows sorted by id, attributes sorted by name, the same bytes for the same content.
+
+    The vectors are read and written block by block, in the order they lie in; a few blocks are in memory.
+
+    Parameters
+    ----------
+    path
+        The file; it appears whole or not at all.
+    descriptors
+        Vectors with their ids.
+    attributes
+        Texts, by name: the recipe.
+    norms
+        (n,) float32, one per row of ``descriptors``.
+    invalid_ids
+        Images that could not be decoded, which have no row.
+    progress
+        Called as ``progress("writing vectors", done, total)`` in rows.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written.
+    """
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
-        _write_side(file, "vectors", "image_names", descriptors, _order(descriptors))
+        _write_side(file, "vectors", "image_names", descriptors, progress)
+        if norms is not None:
+            file.create_dataset("norms", data=norms[_order(descriptors)], track_times=False)
+        _write_invalid(file, invalid_ids)
         for name in sorted(attributes):
             file.attrs[name] = attributes[name]
 
 
-def write_submission(path: Path, submission: Submission, attributes: Mapping[str, str] | None = None) -> None:
+def write_submission(
+    path: Path, submission: Submission, attributes: Mapping[str, str] | None = None, *, progress: Progress = silent
+) -> None:
     """Write a submission file: rows sorted by id, the same bytes for the same content.
 
-    ``attributes`` are added to ``split``, ``metric`` and ``threshold``.
+    ``attributes`` are added to ``split``, ``metric`` and ``threshold``; ``progress`` is called as by
+    `write_descriptors`, for each side. Raises DataError if the file cannot be written.
     """
     texts = {"metric": submission.metric, **(attributes or {})}
     if submission.split:
@@ -43,12 +83,10 @@ def write_submission(path: Path, submission: Submission, attributes: Mapping[str
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
         for name, (side, norms) in sides.items():
             if side is not None:
-                order = _order(side)
-                _write_side(file, name, f"{name}_ids", side, order)
+                _write_side(file, name, f"{name}_ids", side, progress)
                 if norms is not None:
-                    file.create_dataset(f"{name}_norms", data=norms[order], track_times=False)
-        if submission.invalid_ids:
-            file.create_dataset("invalid_ids", data=np.array([i.encode() for i in sorted(submission.invalid_ids)]))
+                    file.create_dataset(f"{name}_norms", data=norms[_order(side)], track_times=False)
+        _write_invalid(file, submission.invalid_ids)
         for name in sorted(texts):
             file.attrs[name] = texts[name]
         if submission.threshold is not None:
@@ -59,9 +97,42 @@ def _order(side: VectorSource) -> NDArray[np.intp]:
     return np.argsort(np.array(side.ids))
 
 
-def _write_side(file: h5py.File, vectors_name: str, ids_name: str, side: VectorSource, order: NDArray[np.intp]) -> None:
-    vectors = side.read(0, len(side))[order]
+def _write_side(file: h5py.File, vectors_name: str, ids_name: str, side: VectorSource, progress: Progress) -> None:
+    order = _order(side)
     # track_times=False (h5py's default for datasets) keeps the clock out of the bytes.
-    file.create_dataset(vectors_name, data=np.ascontiguousarray(vectors), track_times=False)
+    shape = (len(side), side.dimension)
+    vectors = file.create_dataset(vectors_name, shape=shape, dtype=np.float32, track_times=False)
+    done = 0
+    for place, rows in _in_memory(side, order) if isinstance(side, Descriptors) else _as_they_lie(side, order):
+        vectors[place : place + len(rows)] = rows
+        done += len(rows)
+        if done % ROWS_PER_READ == 0 or done == len(side):
+            progress(f"writing {vectors_name}", done, len(side))
     ids = np.array([side.ids[i].encode("utf-8") for i in order])
     file.create_dataset(ids_name, data=ids, track_times=False)
+
+
+def _in_memory(side: Descriptors, order: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    for start in range(0, len(order), ROWS_PER_READ):
+        yield start, side.vectors[order[start : start + ROWS_PER_READ]]
+
+
+def _as_they_lie(side: VectorSource, order: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield runs of neighbouring rows and the place of their first; a sorted file gives its blocks as they are.
+
+    Rows are read in the order of the file, for those of a compressed one come in pages.
+    """
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    for start in range(0, len(order), ROWS_PER_READ):
+        block = np.ascontiguousarray(side.read(start, start + ROWS_PER_READ))
+        here = places[start : start + len(block)]
+        starts = [0, *(np.flatnonzero(np.diff(here) != 1) + 1).tolist()]
+        for first, last in zip(starts, [*starts[1:], len(here)], strict=True):
+            yield int(here[first]), block[first:last]
+
+
+def _write_invalid(file: h5py.File, invalid_ids: Iterable[str]) -> None:
+    ids = sorted(set(invalid_ids))
+    if ids:
+        file.create_dataset("invalid_ids", data=np.array([i.encode("utf-8") for i in ids]), track_times=False)
