@@ -310,3 +310,13 @@ def test_several_splits_share_one_search(make_submission: Make) -> None:
         assert result.predictions_sha256 == alone.predictions_sha256
     with pytest.raises(SubmissionError, match="35 query ids are not in split first"):
         score_descriptors(submission, splits[0])
+
+
+def test_queries_that_see_each_other_are_scored_and_never_ranked(make_submission: Make) -> None:
+    submission, split = make_submission()
+    plain = score_descriptors(submission, split, options=NO_BOOTSTRAP)
+    seeing = score_descriptors(replace(submission, query_independent=False), split, options=NO_BOOTSTRAP)
+    assert plain.query_independent
+    assert not seeing.query_independent
+    assert seeing.parts == plain.parts
+    assert seeing.notes == ["the vectors of queries depend on other queries: the result is never ranked"]

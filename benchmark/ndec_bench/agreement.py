@@ -75,7 +75,10 @@ def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str)
         notes += _check_absent(where, submission, split)
         _check_reference_ids(where, references, split)
         _check_invalid_ids(where, submission, everywhere, split)
-        present = references | frozenset(submission.invalid_ids)
+        broken = frozenset(submission.invalid_ids)
+        if unreadable := broken.intersection(split.reference_ids or ()):
+            notes.append(f"{len(unreadable):,} references are listed in invalid_ids and have no predictions")
+        present = references | broken
         missing, runs = _missing(present, split)
         ceiling = _recall_ceiling(present, split)
         if missing:

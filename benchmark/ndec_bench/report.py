@@ -241,6 +241,9 @@ class Result(_Record):
     predictions_sha256: str = Field(description="SHA-256 of the list of part all in its final order")
     partial: bool = Field(description="References are missing; never ranked")
     truncated: bool = Field(default=False, description="A pair list was longer than the cap and was cut")
+    query_independent: bool = Field(
+        default=True, description="false where a query's vector depends on other queries; never ranked"
+    )
     missing_references: int = 0
     missing_reference_runs: list[str] = Field(
         default_factory=list, description="Which they are, neighbours as 'first to last'; of many runs the first 100"

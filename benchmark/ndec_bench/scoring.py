@@ -20,7 +20,7 @@ from ndec_bench.card import entries, protocol_card
 from ndec_bench.data.known import recognise
 from ndec_bench.descriptors import read_attributes, read_query_ids, read_submission, sha256_of_file
 from ndec_bench.errors import SubmissionError, UsageError
-from ndec_bench.matches import read_pairs, write_pairs
+from ndec_bench.matches import check_form, read_pairs, write_pairs
 from ndec_bench.parts import TruthTable, score_parts
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NDEC_1, NORMALISATIONS, Protocol
@@ -87,6 +87,11 @@ class Options:
     describing: Describing | None = None
     command: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raise UsageError if the pairs could not be written in the end."""
+        if self.save_matches is not None:
+            check_form(self.save_matches)
+
 
 DEFAULTS = Options()
 UNNAMED = "unnamed"
@@ -111,6 +116,7 @@ class _Facts:
     stored_dtype: str | None = None
     truncated: bool = False
     threshold: float | None = None
+    query_independent: bool = True
 
 
 def score_file(
@@ -208,6 +214,9 @@ def score_splits(
     if options.background is not None and not options.card:
         for fit in fits:
             fit.notes.append("the background was not used: only the protocol card normalises (--protocol all)")
+    if not submission.query_independent:
+        for fit in fits:
+            fit.notes.append("the vectors of queries depend on other queries: the result is never ranked")
     most, dimension = options.protocol.max_dimension, queries.dimension
     if most and dimension > most:
         for fit in fits:
@@ -376,6 +385,7 @@ def _facts(submission: Submission, plan: SearchPlan, options: Options) -> _Facts
         bytes_per_reference=dimension * _BYTES.get(submission.stored_dtype, 4),
         stored_dtype=submission.stored_dtype,
         threshold=submission.threshold if options.threshold is None else options.threshold,
+        query_independent=submission.query_independent,
     )
 
 
@@ -431,6 +441,7 @@ def _result(
         predictions_sha256=listed.sha256,
         partial=fit.missing > 0,
         truncated=facts.truncated,
+        query_independent=facts.query_independent,
         missing_references=fit.missing,
         missing_reference_runs=list(fit.missing_runs),
         recall_ceiling=fit.recall_ceiling,

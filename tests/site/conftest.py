@@ -248,6 +248,7 @@ def fill(folders: Folders) -> Folders:
         )
     )
     folders.add(result_of("cut-list", 0.7, truncated=True, notes=["600,000 pairs given"], **matching))
+    folders.add(result_of("query-expansion", 0.79, query_independent=False), card_of("query-expansion"))
     folders.add(result_of("no-replicates", 0.655, replicates=0), card_of("no-replicates"))
     for name, quality in (("thumbnail", 0.31), ("mini-phash", 0.36), ("random-features", 0.52)):
         folders.add(result_of(f"{name}-small", quality, "ndec-mini-1-small"))

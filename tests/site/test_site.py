@@ -74,7 +74,7 @@ def test_two_builds_give_the_same_bytes(full_site: Folders, tmp_path: Path) -> N
     report = build(full_site.results, tmp_path / "again", submissions=full_site.submissions)
     assert files(tmp_path / "again") == files(full_site.out)
     assert report.index == tmp_path / "again" / "index.html"
-    assert report.results == 19
+    assert report.results == 20
     assert set(report.pages) == set(pages(full_site.out))
 
 
@@ -192,10 +192,13 @@ def test_rank_intervals_and_tie_groups_are_shown(full_site: Folders) -> None:
     assert ranks["no-replicates"] == "4 , no interval"
 
 
-def test_partial_and_truncated_results_never_rank(full_site: Folders) -> None:
+def test_partial_truncated_and_dependent_results_never_rank(full_site: Folders) -> None:
     ranked, *apart = full_site.page().split("<b>Not ranked</b>")
     assert "half-the-references" not in ranked
     assert "half-the-references" in apart[0]
+    assert "query-expansion" not in ranked
+    assert "sees other queries" in row_of(apart[0], "query-expansion")
+    assert "sees other queries" in full_site.page("s/query-expansion/index.html")
     assert "cut-list" in apart[1]
     page = full_site.page("s/half-the-references/index.html")
     assert "never ranks" in page

@@ -21,6 +21,7 @@ from ndec_bench.cli import (
     download,
     mini,
     pack,
+    postprocess,
     run_baseline,
     score,
     site,
@@ -75,6 +76,7 @@ download.register(app)
 data.register(app)
 mini.register(app)
 baselines.register(app)
+postprocess.register(app)
 pack.register(app)
 run_baseline.register(app)
 score.register(app)

@@ -46,7 +46,7 @@ class Board:
     rows
         Ranked results, best first.
     apart
-        Results that never rank (partial or truncated), by name.
+        Results that never rank (partial, truncated, or with queries that see each other), by name.
     """
 
     split: str

@@ -57,8 +57,13 @@ class Entry:
 
     @property
     def ranks(self) -> bool:
-        """Return whether the result may rank: all references, and a list that was not cut."""
-        return not (self.result.partial or self.result.truncated)
+        """Return whether the result may rank: all references, a list that was not cut, each query by itself."""
+        return self.independent and not (self.result.partial or self.result.truncated)
+
+    @property
+    def independent(self) -> bool:
+        """Return whether every score holds for its query and reference alone, as the file and its card say."""
+        return self.result.query_independent and (self.card is None or self.card.declarations.query_independent)
 
 
 def read_entries(results: Path, submissions: Path | None, progress: Progress) -> list[Entry]:

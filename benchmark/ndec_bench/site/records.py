@@ -56,6 +56,7 @@ COLUMNS = (
     "code",
     "partial",
     "truncated",
+    "query_independent",
     "split_sha256",
     "predictions_sha256",
     "signature",
@@ -102,7 +103,8 @@ def results_csv(tables: Sequence[SplitTables]) -> str:
     for table in tables:
         for board in table.boards:
             for entry in board.entries:
-                row = {**_scores(entry.result), **_card(entry), **places[entry.result.name]}
+                independent = {"query_independent": entry.independent}
+                row = {**_scores(entry.result), **independent, **_card(entry), **places[entry.result.name]}
                 writer.writerow({key: _cell(row[key]) for key in COLUMNS})
     return buffer.getvalue()
 

@@ -1,0 +1,294 @@
+"""Steps applied to files: fitted once, in order, each on what the steps before it left.
+
+After each step the vectors are what a file of them would hold, float32: two commands with a step each and one command
+with both steps give the same vectors.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ndec_bench.atomic import check_writable
+from ndec_bench.descriptors import form_of, write_descriptors
+from ndec_bench.errors import SubmissionError, UsageError
+from ndec_bench.postprocess.files import opened, opened_background, opened_vectors, write_sides
+from ndec_bench.postprocess.line import Line
+from ndec_bench.postprocess.plan import planned
+from ndec_bench.postprocess.recipe import (
+    INDEPENDENT_ATTRIBUTE,
+    after,
+    check_going_on,
+    check_same_recipe,
+    joint,
+    with_steps,
+)
+from ndec_bench.postprocess.registry import needs_background, parse_steps
+from ndec_bench.postprocess.workspace import Workspace
+from ndec_bench.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from ndec_bench.postprocess.files import Opened
+    from ndec_bench.postprocess.line import Facts
+    from ndec_bench.postprocess.plan import Plan
+    from ndec_bench.postprocess.step import Side, Step
+    from ndec_bench.progress import Progress
+    from ndec_bench.protocol import Metric
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written, with its images by side."""
+
+    path: Path
+    images: Mapping[Side, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done.
+
+    Attributes
+    ----------
+    files
+        The files that were written.
+    steps
+        The steps in full, in order, each with what it found out.
+    dimension, metric
+        Of the vectors that were written.
+    background_sha256
+        Digest of the file with the background that steps were fitted on; None if none was.
+    query_independent
+        No query's vector depends on other queries.
+    notes
+        What a reader of the files should know.
+    """
+
+    files: tuple[Written, ...]
+    steps: tuple[tuple[str, Facts], ...]
+    dimension: int
+    metric: Metric
+    background_sha256: str | None
+    query_independent: bool
+    notes: tuple[str, ...] = ()
+
+
+def postprocess_file(
+    path: Path,
+    out: Path,
+    steps: Sequence[Step | str],
+    *,
+    background: Path | None = None,
+    side: Side | None = None,
+    others: Sequence[Path] = (),
+    unranked: bool = False,
+    threads: int | None = None,
+    backend: str = "auto",
+    progress: Progress = silent,
+) -> Report:
+    """Return the report of ``steps`` applied to the file ``path``, written to ``out`` in the same form.
+
+    Rows are sorted by id. Text attributes are kept; ``steps`` is added to, ``background_sha256`` names the background,
+    ``metric`` becomes what the steps make it. Feature norms and ``invalid_ids`` are carried over; a ``threshold`` is
+    not, for it was on the scale of other scores. The same input gives the same bytes, whatever ``threads``.
+
+    Parameters
+    ----------
+    path
+        A submission (both sides are changed, and the background in it) or a descriptor file.
+    out
+        The file to write; it may be ``path`` itself.
+    steps
+        At least one, in order, as written or as `parse_step` reads them.
+    background
+        Descriptors of background images after the steps that ``path`` has gone through, and after the fusion if there
+        is one; None takes the background inside a submission.
+    side
+        What the images of a descriptor file are; needed where a step treats the sides differently. Images of
+        ``background`` are changed as the background is, and steps are fitted on them where no ``background`` is given.
+    others
+        Further files of the same images, for a fusion step.
+    unranked
+        Allow steps that look at other queries; the attribute ``query_independent`` of ``out`` is then ``no``.
+    threads
+        Threads; None for all cores this process may use.
+    backend
+        Library of the neighbour search; no result depends on it.
+    progress
+        Called as ``progress(stage, done, total)`` in rows.
+
+    Raises
+    ------
+    UsageError
+        If steps cannot stand in this order or lack what they need.
+    SubmissionError
+        If a file cannot be read, files do not belong together, or a formula has no value for the vectors.
+    DataError
+        If ``out`` cannot be written.
+    """
+    plan = planned(parse_steps(steps), fusing=bool(others), unranked=unranked)
+    _check_side(path, others, plan, side)
+    check_writable(out)
+    fitting = needs_background(plan.steps)
+    with ExitStack() as stack:
+        files = [stack.enter_context(opened(one, side or "images", progress)) for one in (path, *others)]
+        first, attributes = files[0], joint(files)
+        check_going_on(path, attributes)
+        fit = None
+        if background is not None and fitting:
+            fit = stack.enter_context(opened_background(background, progress))
+            check_same_recipe(path, with_steps(attributes, plan.up_to_fusion), fit)
+            if "background" in first.sides and fit.sha256 == first.sha256:
+                fit = None
+        work = stack.enter_context(Workspace(out, threads=threads, backend=backend, progress=progress))
+        line = Line(work, first.metric, keep=first.sides)
+        # A side that only a further file has is missed in the first.
+        for name in dict.fromkeys(name for file in files for name in file.sides):
+            if plan.fusion is None:
+                line.add(name, first)
+            else:
+                line.add_fused(name, files, plan)
+        if fit is not None:
+            line.add("fit", fit)
+        line.check(plan.after)
+        line.run(plan.after)
+        fitted = (fit or first).sha256 if fitting else None
+        texts = after(attributes, plan.steps, metric=line.metric, fitted=fitted)
+        invalid = sorted({identifier for file in files for identifier in file.invalid_ids})
+        sides = line.written()
+        if first.form == "submission":
+            write_sides(out, sides, texts, norms=line.norms, invalid_ids=invalid, progress=progress)
+        else:
+            (name,) = sides
+            norms = line.norms.get(name)
+            write_descriptors(out, sides[name], texts, norms=norms, invalid_ids=invalid, progress=progress)
+        if background is not None and not fitting:
+            line.notes.append(f"{background} was not used: no step is fitted on the background")
+        written = Written(out, {name: len(source) for name, source in sides.items()})
+        return _report([written], plan, line, fitted, texts, files)
+
+
+def postprocess_sides(
+    query: Path,
+    reference: Path,
+    steps: Sequence[Step | str],
+    *,
+    out_query: Path,
+    out_reference: Path,
+    background: Path | None = None,
+    out_background: Path | None = None,
+    unranked: bool = False,
+    threads: int | None = None,
+    backend: str = "auto",
+    progress: Progress = silent,
+) -> Report:
+    """Return the report of ``steps`` applied to the descriptor files of both sides, fitted once.
+
+    Parameters
+    ----------
+    query, reference
+        Descriptor files of one recipe.
+    steps
+        At least one, in order, as for `postprocess_file`; no fusion.
+    out_query, out_reference
+        The files to write, see `postprocess_file`.
+    background
+        Descriptors of background images of the same recipe; needed where a step is fitted on them.
+    out_background
+        The background after the steps, if it is wanted; not after a step that leaves it no use (``score-norm``).
+    unranked, threads, backend, progress
+        As for `postprocess_file`.
+
+    Raises
+    ------
+    UsageError, SubmissionError, DataError
+        As `postprocess_file`.
+    """
+    plan = planned(parse_steps(steps), fusing=False, unranked=unranked)
+    outs: dict[Side, Path] = {"query": out_query, "reference": out_reference}
+    if out_background is not None:
+        outs["background"] = out_background
+        if background is None or plan.steps[-1].final:
+            reason = "there is none" if background is None else f"it has no use after step {plan.steps[-1].name}"
+            raise UsageError(f"{out_background}: no background to write, {reason}", hint="leave out_background out")
+    for out in outs.values():
+        check_writable(out)
+    fitting = needs_background(plan.steps)
+    with ExitStack() as stack:
+        files: dict[Side, Opened] = {
+            "query": stack.enter_context(opened_vectors(query, "query", progress)),
+            "reference": stack.enter_context(opened_vectors(reference, "reference", progress)),
+        }
+        if background is not None and (fitting or "background" in outs):
+            files["background"] = stack.enter_context(opened_background(background, progress))
+        for file in files.values():
+            check_going_on(file.path, file.attributes)
+            check_same_recipe(query, files["query"].attributes, file)
+        work = stack.enter_context(Workspace(out_query, threads=threads, backend=backend, progress=progress))
+        line = Line(work, files["query"].metric, keep=outs)
+        for name, file in files.items():
+            line.add(name, file)
+        line.check(plan.after)
+        line.run(plan.after)
+        fitted = files["background"].sha256 if fitting else None
+        sides, texts = line.written(), {}
+        for name, out in outs.items():
+            texts = after(files[name].attributes, plan.steps, metric=line.metric, fitted=fitted)
+            norms, invalid = line.norms.get(name), files[name].invalid_ids
+            write_descriptors(out, sides[name], texts, norms=norms, invalid_ids=invalid, progress=progress)
+        written = [Written(out, {name: len(sides[name])}) for name, out in outs.items()]
+        return _report(written, plan, line, fitted, texts, files.values())
+
+
+def _report(
+    written: Sequence[Written],
+    plan: Plan,
+    line: Line,
+    fitted: str | None,
+    texts: Mapping[str, str],
+    files: Iterable[Opened],
+) -> Report:
+    notes = list(line.notes)
+    if any(file.threshold is not None for file in files):
+        notes.append("the threshold is left out: it was on the scale of the scores before these steps")
+    independent = texts.get(INDEPENDENT_ATTRIBUTE) != "no"
+    if not independent:
+        notes.append("the vectors of queries depend on other queries: the result cannot be ranked")
+    steps = [*((step, {}) for step in plan.up_to_fusion), *line.facts]
+    return Report(
+        files=tuple(written),
+        steps=tuple((str(step), facts) for step, facts in steps),
+        dimension=next(iter(line.written().values())).dimension,
+        metric=line.metric,
+        background_sha256=fitted,
+        query_independent=independent,
+        notes=tuple(notes),
+    )
+
+
+def _check_side(path: Path, others: Sequence[Path], plan: Plan, side: Side | None) -> None:
+    """Raise UsageError if ``side`` does not fit the form of ``path``, SubmissionError if further files have another."""
+    submission = form_of(path) == "submission"
+    for other in others:
+        if (form_of(other) == "submission") != submission:
+            raise SubmissionError(
+                f"{other} and {path} are not of one form", hint="fuse submissions, or descriptor files"
+            )
+    if submission:
+        if side is not None:
+            raise UsageError(f"{path} holds both sides, --side {side} says otherwise", hint="leave --side out")
+        return
+    asking = [step for step in plan.steps if step.per_side or {"query", "reference"}.intersection(step.fitted_on)]
+    if side is None and asking:
+        raise UsageError(
+            f"{path} holds one set of images, and step {asking[0].name} treats the sides differently",
+            hint="say what they are: --side query, reference or background",
+        )
+    if side == "background" and plan.steps[-1].final:
+        raise UsageError(
+            f"step {plan.steps[-1].name} leaves the background without use", hint="change queries and references alone"
+        )
