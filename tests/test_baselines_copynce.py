@@ -1,0 +1,163 @@
+"""``copynce`` with random weights in the published form: strict loading, and the network against plain blocks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import copynce_published
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from ndec_baselines import copynce
+from ndec_baselines.base import LocalWeights
+from ndec_baselines.copynce import BASELINE, CARD, load_network, preprocess
+from ndec_bench.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ndec_baselines.base import Baseline
+
+IMAGES = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, Any]:
+    return copynce_published.content()
+
+
+@pytest.fixture(scope="module")
+def baseline(published: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Baseline:
+    return _baseline(published, tmp_path_factory.mktemp("weights"))
+
+
+def _baseline(content: object, folder: Path) -> Baseline:
+    path = folder / "descriptor_vits_224.pth.tar"
+    torch.save(content, path)
+    weights = LocalWeights({path.name: path}, hashlib.sha256(path.read_bytes()).hexdigest())
+    loaded: Any = BASELINE.loader(weights, "cpu")
+    return loaded  # type: ignore[no-any-return]
+
+
+def _plain(images: torch.Tensor, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the descriptors by torch's functions alone: pre-norm blocks, six heads, exact GELU, no last norm."""
+
+    def linear(rows: torch.Tensor, name: str) -> torch.Tensor:
+        return functional.linear(rows, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def norm(rows: torch.Tensor, name: str) -> torch.Tensor:
+        return functional.layer_norm(rows, (384,), state[f"{name}.weight"], state[f"{name}.bias"], eps=1e-4)
+
+    patches = functional.conv2d(
+        images, state["encoder.patch_embed.proj.weight"], state["encoder.patch_embed.proj.bias"], stride=16
+    )
+    tokens = torch.cat(
+        [state["encoder.cls_token"].expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1
+    )
+    tokens = tokens + state["encoder.pos_embed"]
+    for block in (f"encoder.blocks.{i}" for i in range(12)):
+        rows = linear(norm(tokens, f"{block}.norm1"), f"{block}.attn.qkv")
+        query, key, value = rows.reshape(len(rows), -1, 3, 6, 64).permute(2, 0, 3, 1, 4)
+        mixed = torch.softmax(query @ key.transpose(2, 3) / 8, dim=-1) @ value
+        tokens = tokens + linear(mixed.transpose(1, 2).flatten(2), f"{block}.attn.proj")
+        hidden = functional.gelu(linear(norm(tokens, f"{block}.norm2"), f"{block}.mlp.fc1"))
+        tokens = tokens + linear(hidden, f"{block}.mlp.fc2")
+    head = "heads.linear_head"
+    rows = tokens[:, 0] @ state[f"{head}.fc1.weight"].T
+    rows = (rows - state[f"{head}.bn.running_mean"]) / torch.sqrt(state[f"{head}.bn.running_var"] + 1e-5)
+    rows = rows * state[f"{head}.bn.weight"] + state[f"{head}.bn.bias"]
+    return functional.normalize(rows, dim=1)
+
+
+def test_descriptors_equal_a_transformer_written_out(baseline: Baseline, published: dict[str, Any]) -> None:
+    vectors = baseline.describe(IMAGES).vectors
+    assert vectors.shape == (3, 512)
+    assert np.abs(vectors - _plain(IMAGES, published["model"]).numpy()).max() < 2e-6
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_the_epsilon_and_the_missing_norm_matter(published: dict[str, Any], baseline: Baseline) -> None:
+    """What timm would do by itself, a last LayerNorm and eps 1e-6, gives other descriptors."""
+    path_state = {name.removeprefix("encoder."): value for name, value in published["model"].items()}
+    from timm.models.vision_transformer import VisionTransformer
+
+    usual = VisionTransformer(img_size=224, embed_dim=384, num_heads=6, num_classes=0).eval()
+    assert set(usual.load_state_dict(path_state, strict=False).missing_keys) == {"norm.weight", "norm.bias"}
+    head = published["model"]["heads.linear_head.fc1.weight"]
+    with torch.no_grad():
+        rows = functional.normalize(usual(IMAGES) @ head.T)
+    assert np.abs(rows.numpy() - baseline.describe(IMAGES).vectors).max() > 1e-2
+
+
+def test_bytes_do_not_depend_on_neighbours(baseline: Baseline) -> None:
+    whole = baseline.describe(IMAGES).vectors
+    assert np.array_equal(baseline.describe(IMAGES.flip(0)).vectors[::-1], whole)
+    assert np.array_equal(baseline.describe(IMAGES[1:2]).vectors[0], whole[1])
+
+
+def test_parameters_and_entries() -> None:
+    """12 blocks of 12 entries, four of the input, six of the head."""
+    network = copynce.network()
+    assert sum(parameter.numel() for parameter in network.parameters()) == CARD.parameters
+    assert len(network.state_dict()) == 12 * 12 + 4 + 6
+
+
+def test_preprocessing_is_pillow_alone() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    small = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC), dtype=np.float64)
+    expected = (small / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    values = preprocess(Image.fromarray(pixels))
+    assert values.shape == (3, 224, 224)
+    assert values.dtype == torch.float32
+    assert np.abs(values.numpy() - expected.transpose(2, 0, 1)).max() < 1e-6
+
+
+def test_a_grey_file_is_described(baseline: Baseline) -> None:
+    assert baseline.preprocess(Image.new("L", (30, 20), 128)).shape == (3, 224, 224)
+
+
+def test_a_bare_state_dict_and_prefixes_are_taken(
+    published: dict[str, Any], baseline: Baseline, tmp_path: Path
+) -> None:
+    inside = {f"module.{name}": value for name, value in published["model"].items()}
+    other = _baseline(inside, tmp_path)
+    assert np.array_equal(other.describe(IMAGES[:1]).vectors, baseline.describe(IMAGES[:1]).vectors)
+
+
+def test_a_head_of_256_is_taken_as_it_is(tmp_path: Path) -> None:
+    loaded = _baseline(copynce_published.content(256), tmp_path)
+    assert loaded.card.dimension == 256
+    assert loaded.describe(IMAGES[:1]).vectors.shape == (1, 256)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encoder.norm.weight": torch.ones(384)}, r"1 unexpected \(encoder\.norm\.weight\)"),
+        ({"encoder.cls_token": None}, r"1 missing \(encoder\.cls_token\)"),
+        ({"heads.linear_head.fc1.weight": torch.zeros(128, 384)}, r"fc1\.weight \(128, 384\), expected \(512, 384\)"),
+    ],
+)
+def test_other_weights_are_refused(
+    published: dict[str, Any], tmp_path: Path, change: dict[str, torch.Tensor | None], message: str
+) -> None:
+    state = {**published["model"], **change}
+    path = tmp_path / "other.pth.tar"
+    torch.save({"model": {name: value for name, value in state.items() if value is not None}, "epoch": 30}, path)
+    with pytest.raises(DataError, match=message):
+        load_network(path)
+
+
+def test_the_layers_are_where_the_names_say() -> None:
+    assert isinstance(copynce.network().get_submodule("heads.linear_head.bn"), nn.BatchNorm1d)
+
+
+def test_weights_are_asked_for() -> None:
+    with pytest.raises(DataError, match="copynce needs its weights"):
+        BASELINE.loader(None, "cpu")
