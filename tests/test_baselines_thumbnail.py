@@ -35,6 +35,31 @@ def test_areas_are_averaged() -> None:
     assert np.array_equal(_describe(image), np.full(256, 1 / 16, dtype=np.float32))
 
 
+@pytest.mark.parametrize("cell", [1, 2, 4, 8, 16, 32, 64])
+def test_the_quick_way_rounds_as_resize_does(cell: int) -> None:
+    """Every sum that a cell of a row can have, 0 to 255 x its width, stands there once, spread over its pixels."""
+    sums = np.arange(255 * cell + 1)
+    sums = np.concatenate([sums, np.zeros(-len(sums) % 16, dtype=int)])
+    low, more = np.divmod(sums, cell)
+    pixels = low[:, None] + (np.arange(cell) < more[:, None])
+    grey = Image.fromarray(pixels.reshape(-1, 16 * cell).astype(np.uint8))
+    baseline = ndec_baselines.load("thumbnail")
+    for top in range(0, grey.height, 16):  # in strips, so that every rounded average shows
+        strip = grey.crop((0, top, grey.width, top + 16))
+        expected = strip.resize((16, 16), Image.Resampling.BOX)
+        assert np.array_equal(baseline.preprocess(strip.convert("RGB")), expected)
+
+
+@pytest.mark.parametrize(
+    "size", [(1024, 683), (512, 1008), (512, 1009), (1024, 4000), (1000, 700), (1008, 64), (48, 48), (9, 33), (1, 1)]
+)
+def test_every_size_is_averaged_as_pillow_does(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    expected = np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BOX))
+    assert np.array_equal(ndec_baselines.load("thumbnail").preprocess(image), expected)
+
+
 def test_colour_weights_are_those_of_itu_r_601() -> None:
     """Pillow's L of pure red is 76 (0.299 * 255 = 76.2), of pure blue 29 (0.114 * 255 = 29.07): mean 52.5."""
     image = Image.new("RGB", (16, 16), (255, 0, 0))

@@ -48,7 +48,7 @@ class Thumbnail:
 
     def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
         """Return (16, 16) uint8 area averages of the grey image."""
-        return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX))
+        return np.asarray(_averaged(image.convert("L")))
 
     def describe(self, batch: Batch) -> Described:
         """Return the descriptors of a batch (n, 16, 16).
@@ -61,6 +61,19 @@ class Thumbnail:
         values = grey - grey.mean(axis=1, keepdims=True) + 1.0
         norms = np.sqrt((values * values).sum(axis=1, keepdims=True))
         return Described(np.ascontiguousarray(values / norms, dtype=np.float32))
+
+
+def _averaged(grey: Image.Image) -> Image.Image:
+    """Return ``grey`` as Pillow resizes it to 16 x 16 with the filter BOX.
+
+    Pillow averages along rows, rounds, then along columns; since Pillow 13 the other way round where the height shrinks
+    by more than twice the pixels of the width. Where the cells of a row are 2^k pixels wide, as in an image 1,024 wide,
+    ``reduce`` rounds as ``resize`` does, (sum + 2^(k-1)) / 2^k rounded down, in half the time.
+    """
+    cell, rest = divmod(grey.width, SIDE)
+    if not rest and cell.bit_count() == 1 and grey.height - SIDE <= 2 * (grey.width - SIDE):
+        grey = grey.reduce((cell, 1))
+    return grey.resize((SIDE, SIDE), Image.Resampling.BOX)
 
 
 def _load(weights: LocalWeights | None, device: str) -> Thumbnail:
