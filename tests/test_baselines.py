@@ -221,10 +221,17 @@ def test_the_command_lists_baselines_as_json(capsys: pytest.CaptureFixture[str])
     assert rows["mobilenetv2"]["weights"]["licence"] == "BSD-3-Clause"
 
 
-def test_the_command_lists_baselines_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_a_row_per_system_and_with_all_one_per_variant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["baselines", "--all"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert set(ndec_baselines.BASELINES) <= set(listed)
     assert run(["baselines"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ndec_baselines.BASELINES)
+    families = {ndec_baselines.card(name).family or name for name in ndec_baselines.BASELINES}
+    assert sum(line.rstrip().endswith(("yes", "no")) for line in out.splitlines()) == len(families)
+    row = next(line for line in out.splitlines() if line.strip().startswith("cnncl"))
+    assert row.split()[:2] == ["cnncl", "(+1)"]
+    assert "0.948 dev1" in row
 
 
 def test_listing_imports_no_model_library() -> None:

@@ -1,19 +1,24 @@
 """The line from images to a page, on a split of a dozen drawn pictures."""
 
 import json
+import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from ndec_baselines.extract import read_report
 from ndec_bench import pipeline
 from ndec_bench.cli import run
 from ndec_bench.cli.run_baseline import method_of
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, read_attributes, read_submission, write_descriptors
 from ndec_bench.errors import SubmissionError
-from ndec_bench.report import Describing, read_result
+from ndec_bench.report import Describing, read_describing, read_result
 from ndec_bench.submission import read_card
 
 
@@ -149,8 +154,210 @@ def test_pack_refuses_sides_that_do_not_belong_together(
     assert not (tmp_path / "s.h5").exists()
 
 
+def described(
+    path: Path,
+    letter: str,
+    *,
+    attributes: dict[str, str] | None = None,
+    dimension: int = 4,
+    norms: NDArray[np.float32] | None = None,
+    invalid_ids: Sequence[str] = (),
+) -> Path:
+    """A descriptor file with what one may hold beside its vectors; rows are given in no order."""
+    vectors = np.arange(5 * dimension, dtype=np.float32).reshape(5, dimension) + 1
+    descriptors = Descriptors(tuple(f"{letter}{i}" for i in (3, 0, 4, 1, 2)), vectors)
+    write_descriptors(path, descriptors, attributes or {}, norms=norms, invalid_ids=invalid_ids)
+    return path
+
+
+def test_pack_carries_norms_and_broken_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    norms = np.array([3, 0, 4, 1, 2], dtype=np.float32)
+    query = described(tmp_path / "q.h5", "Q", norms=norms, invalid_ids=["Q9", "Q8"])
+    reference = described(tmp_path / "r.h5", "R", norms=norms + 10, invalid_ids=["R7"])
+    background = described(tmp_path / "b.h5", "B", norms=norms, invalid_ids=["B7"])
+    arguments = ["pack", "--query", str(query), "--reference", str(reference), "--background", str(background)]
+    assert run([*arguments, "--split", "toy-1", "--out", str(tmp_path / "s.h5"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["invalid"] == 4
+    with read_submission(tmp_path / "s.h5") as packed:
+        assert packed.invalid_ids == ("B7", "Q8", "Q9", "R7")
+        assert packed.queries.ids == ("Q0", "Q1", "Q2", "Q3", "Q4")
+        assert packed.query_norms is not None
+        assert packed.reference_norms is not None
+        assert packed.query_norms.tolist() == [0, 1, 2, 3, 4]
+        assert packed.reference_norms.tolist() == [10, 11, 12, 13, 14]
+        assert packed.queries.vectors[:, 0].tolist() == [5, 13, 17, 1, 9]
+
+
+@pytest.mark.parametrize("lacking", ["q", "r"])
+def test_pack_refuses_norms_of_one_side(tmp_path: Path, lacking: str) -> None:
+    norms = np.ones(5, dtype=np.float32)
+    query = described(tmp_path / "q.h5", "Q", norms=None if lacking == "q" else norms)
+    reference = described(tmp_path / "r.h5", "R", norms=None if lacking == "r" else norms)
+    with pytest.raises(SubmissionError, match=rf"{lacking}\.h5: no dataset 'norms', but .*\.h5 has one"):
+        pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_broken_images_of_a_split_are_scored_as_without_predictions(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = root / "toy-1" / "images"
+    (images / "queries" / "Q00001.png").write_text("no picture")
+    (images / "references" / "R000003.png").write_text("no picture")
+    for part in ("queries", "references"):
+        out = str(tmp_path / f"{part}.h5")
+        where = ["--split", "toy-1", "--part", part, "--root", str(root), "--keep-going", "--out", out]
+        assert run(["describe", "thumbnail", *where]) == 0
+    files = ["--query", str(tmp_path / "queries.h5"), "--reference", str(tmp_path / "references.h5")]
+    assert run(["pack", *files, "--split", "toy-1", "--out", str(tmp_path / "s.h5")]) == 0
+    capsys.readouterr()
+    for given in ([str(tmp_path / "s.h5")], files):
+        arguments = ["score", *given, "--split", "toy-1", "--root", str(root), "--out", str(tmp_path / "result.json")]
+        assert run(arguments) == 0, capsys.readouterr().err
+        result = read_result(tmp_path / "result.json")
+        assert any("1 labelled queries are listed in invalid_ids" in note for note in result.notes)
+        assert result.parts["all"].queries == 4
+        assert not result.partial
+
+
+def test_pack_carries_what_describing_took(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {}
+    for part in ("queries", "references"):
+        files[part] = tmp_path / f"{part}.h5"
+        where = ["--split", "toy-1", "--part", part, "--root", str(root), "--out", str(files[part])]
+        assert run(["describe", "thumbnail", *where]) == 0
+    out = tmp_path / "s.h5"
+    arguments = ["pack", "--query", str(files["queries"]), "--reference", str(files["references"])]
+    arguments += ["--split", "toy-1", "--out", str(out)]
+    assert run(arguments) == 0
+    took = read_describing(out)
+    assert took is not None
+    assert (took.baseline, took.device, took.images) == ("thumbnail 1", "cpu", 8)
+    reports = [read_report(file) for file in files.values()]
+    assert took.seconds == pytest.approx(sum(report.seconds for report in reports if report), abs=1e-3)
+    # A record of another file is no record; and what stands beside the submission is not of it any more.
+    capsys.readouterr()
+    described(files["references"], "R", attributes=read_attributes(files["queries"]))
+    descriptor_file(files["queries"], "Q", 4, **read_attributes(files["queries"]))
+    assert run(arguments) == 0
+    assert read_describing(out) is None
+    assert "what describing took is not recorded" in capsys.readouterr().err
+
+
+def test_a_json_that_is_somebodys_own_harms_no_packing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query, reference = described(tmp_path / "q.h5", "Q"), described(tmp_path / "r.h5", "R")
+    (tmp_path / "q.h5.json").write_text('{"mine": 1}')
+    (tmp_path / "s.h5.json").write_text('{"mine": 2}')
+    arguments = ["pack", "--query", str(query), "--reference", str(reference), "--split", "toy-1"]
+    assert run([*arguments, "--out", str(tmp_path / "s.h5")]) == 0
+    assert (tmp_path / "s.h5.json").read_text() == '{"mine": 2}'
+
+
+def test_detections_concern_one_side_and_steps_all(tmp_path: Path) -> None:
+    common = {"baseline": "x", "steps": "l2", "background_sha256": "c"}
+    query = described(tmp_path / "q.h5", "Q", attributes={**common, "detections_sha256": "a"})
+    reference = described(tmp_path / "r.h5", "R", attributes=common)
+    pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
+    assert read_attributes(tmp_path / "s.h5") == {**common, "detections_sha256": "a", "metric": "l2", "split": "toy-1"}
+    reference = described(tmp_path / "r.h5", "R", attributes={**common, "detections_sha256": "b"})
+    pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
+    assert read_attributes(tmp_path / "s.h5")["reference_detections_sha256"] == "b"
+    for change in ({"steps": "l2 | centre"}, {"background_sha256": "d"}):
+        described(tmp_path / "r.h5", "R", attributes={**common, **change})
+        with pytest.raises(SubmissionError, match=r"give all sides the same steps and background"):
+            pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("in_order", [False, True])
+def test_references_of_any_order_and_storage_are_packed_to_the_same_bytes(
+    tmp_path: Path, compressed: bool, in_order: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "KEPT_BYTES", 0)  # as if they were too many for memory
+    count = 10_000
+    vectors = np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32)
+    ids = np.array([f"R{number:06}" for number in range(count)])
+    expected = tmp_path / "expected.h5"
+    queries = described(tmp_path / "q.h5", "Q", dimension=8)
+    write_descriptors(tmp_path / "sorted.h5", Descriptors(tuple(ids.tolist()), vectors), {})
+    pipeline.pack(queries, tmp_path / "sorted.h5", expected, split="toy-1").close()
+    order = np.arange(count) if in_order else np.random.default_rng(1).permutation(count)
+    with h5py.File(tmp_path / "r.h5", "w") as file:
+        options = {"chunks": (1000, 3), "compression": "gzip"} if compressed else {}
+        file.create_dataset("vectors", data=vectors[order], **options)
+        file["image_names"] = ids[order].astype("S")
+    pipeline.pack(queries, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
+    assert (tmp_path / "s.h5").read_bytes() == expected.read_bytes()
+    with read_submission(expected) as packed:
+        assert packed.references.ids == tuple(ids.tolist())
+        assert np.array_equal(packed.references.read(0, count), vectors)
+
+
+def test_packing_holds_a_block_of_references_at_a_time(tmp_path: Path) -> None:
+    count, dimension = 60_000, 512
+    size = count * dimension * 4
+    query = tmp_path / "q.h5"
+    write_descriptors(query, Descriptors(("Q0", "Q1"), np.eye(2, dimension, dtype=np.float32)), {})
+    vectors = np.random.default_rng(0).random((count, dimension), dtype=np.float32)
+    write_descriptors(tmp_path / "r.h5", Descriptors(tuple(f"R{i:06}" for i in range(count)), vectors), {})
+    del vectors
+    tracemalloc.start()
+    try:
+        pipeline.pack(query, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "s.h5").stat().st_size > size
+    assert peak < 0.75 * size
+
+
 def test_costs_of_sides_add_up() -> None:
     sides = [Describing(baseline="x 1", device="cpu", images=10, seconds=1.0), Describing(images=30, seconds=1.0)]
     joined = pipeline.joined(sides)
     assert (joined.images, joined.seconds, joined.milliseconds_per_image, joined.images_per_second) == (40, 2.0, 50, 20)
     assert (joined.baseline, joined.device) == ("x 1", "cpu")
+    apart = pipeline.joined([Describing(device="cpu"), Describing(device="cuda"), Describing(device="cpu")])
+    assert (apart.baseline, apart.device) == (None, "cpu and cuda")
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_describing_took_survives_postprocessing(root: Path, tmp_path: Path, in_place: bool) -> None:
+    files = {}
+    for side, part in (("query", "queries"), ("reference", "references")):
+        files[side] = tmp_path / f"{part}.h5"
+        where = ["--split", "toy-1", "--part", part, "--root", str(root)]
+        assert run(["describe", "thumbnail", *where, "--out", str(files[side])]) == 0
+        made = files[side] if in_place else tmp_path / f"{part}-unit.h5"
+        before = read_report(files[side])
+        assert run(["postprocess", str(files[side]), "--step", "l2", str(made)]) == 0
+        after = read_report(made)
+        assert before is not None
+        assert after is not None
+        assert after.sha256 != before.sha256
+        assert (after.seconds, after.images, after.baseline) == (before.seconds, 4, "thumbnail")
+        files[side] = made
+    sides = ["--query", str(files["query"]), "--reference", str(files["reference"])]
+    assert run(["pack", *sides, "--split", "toy-1", "--out", str(tmp_path / "s.h5")]) == 0
+    packed = read_describing(tmp_path / "s.h5")
+    assert packed is not None
+    assert (packed.images, packed.baseline) == (8, "thumbnail 1")
+    assert run(["postprocess", str(tmp_path / "s.h5"), "--step", "l2", str(tmp_path / "t.h5")]) == 0
+    assert read_describing(tmp_path / "t.h5") == packed
+
+
+def test_times_of_fused_files_add_up(root: Path, tmp_path: Path) -> None:
+    seconds = []
+    for name in ("thumbnail", "phash"):
+        out = tmp_path / f"{name}.h5"
+        where = ["--split", "toy-1", "--part", "queries", "--root", str(root)]
+        assert run(["describe", name, *where, "--out", str(out)]) == 0
+        report = read_report(out)
+        assert report is not None
+        seconds.append(report.seconds)
+    both = tmp_path / "both.h5"
+    other = ["--with", str(tmp_path / "phash.h5")]
+    assert run(["postprocess", str(tmp_path / "thumbnail.h5"), *other, "--step", "concat", str(both)]) == 0
+    report = read_report(both)
+    assert report is not None
+    assert (report.images, report.dimension, report.bytes_per_descriptor) == (4, 512, 2048)
+    assert report.seconds == pytest.approx(sum(seconds), abs=1e-5)

@@ -26,15 +26,73 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "ndec_bench.baselines"
 
 BASELINES: dict[str, str] = {
+    "bot": "ndec_baselines.bot:BASELINES",
+    "bot-200": "ndec_baselines.bot:BASELINES",
+    "bot-256": "ndec_baselines.bot:BASELINES",
+    "bot-320": "ndec_baselines.bot:BASELINES",
+    "bot-400": "ndec_baselines.bot:BASELINES",
+    "cnncl": "ndec_baselines.cnncl:BASELINES",
+    "cnncl-selfsup": "ndec_baselines.cnncl:BASELINES",
+    "copynce": "ndec_baselines.copynce:BASELINE",
+    "d2lv": "ndec_baselines.d2lv:BASELINES",
+    "d2lv-baseline-cc": "ndec_baselines.d2lv:BASELINES",
+    **{
+        f"d2lv-{variant}-{backbone}{side}": "ndec_baselines.d2lv:BASELINES"
+        for variant in (
+            *(f"{name}-cc" for name in ("baseline", "blur", "color", "dark", "face", "opa", "u")),
+            *(f"{name}-bw" for name in ("baseline", "blur", "color", "face")),
+        )
+        for backbone in ("50", "152", "ibn")
+        for side in ("", "-200", "-320")
+    },
+    "dinov2-b": "ndec_baselines.dinov2:BASELINES",
+    "dinov2-s": "ndec_baselines.dinov2:BASELINES",
+    "efnet": "ndec_baselines.efnet:BASELINES",
+    "efnet-1": "ndec_baselines.efnet:BASELINES",
+    "efnet-2": "ndec_baselines.efnet:BASELINES",
+    "efnet-3": "ndec_baselines.efnet:BASELINES",
+    "efnet-4": "ndec_baselines.efnet:BASELINES",
+    "efnet-5": "ndec_baselines.efnet:BASELINES",
+    "efnet-6": "ndec_baselines.efnet:BASELINES",
+    "efnet-7": "ndec_baselines.efnet:BASELINES",
+    "efnet-8": "ndec_baselines.efnet:BASELINES",
+    "esvitp": "ndec_baselines.esvitp:BASELINES",
+    "esvitp-sift": "ndec_baselines.esvitp:BASELINES",
+    "gist": "ndec_baselines.gist:BASELINE",
     "mobilenetv2": "ndec_baselines.mobilenetv2:BASELINE",
+    "multigrain": "ndec_baselines.multigrain:BASELINE",
+    "pdq": "ndec_baselines.pdq:BASELINES",
+    "pdq-8": "ndec_baselines.pdq:BASELINES",
     "phash": "ndec_baselines.phash:BASELINE",
+    "rdcd-128": "ndec_baselines.rdcd:BASELINES",
+    "rdcd-256": "ndec_baselines.rdcd:BASELINES",
+    "rdcd-64": "ndec_baselines.rdcd:BASELINES",
     "scattering": "ndec_baselines.scattering:BASELINE",
+    "sift": "ndec_baselines.esvitp:BASELINES",
+    "sscd-disc-advanced": "ndec_baselines.sscd:BASELINES",
+    "sscd-disc-advanced-320": "ndec_baselines.sscd:BASELINES",
+    "sscd-disc-blur": "ndec_baselines.sscd:BASELINES",
+    "sscd-disc-blur-320": "ndec_baselines.sscd:BASELINES",
+    "sscd-disc-large": "ndec_baselines.sscd:BASELINES",
+    "sscd-disc-large-320": "ndec_baselines.sscd:BASELINES",
+    "sscd-disc-mixup": "ndec_baselines.sscd:BASELINES",
+    "sscd-disc-mixup-320": "ndec_baselines.sscd:BASELINES",
+    "sscd-imagenet-advanced": "ndec_baselines.sscd:BASELINES",
+    "sscd-imagenet-advanced-320": "ndec_baselines.sscd:BASELINES",
+    "sscd-imagenet-blur": "ndec_baselines.sscd:BASELINES",
+    "sscd-imagenet-blur-320": "ndec_baselines.sscd:BASELINES",
+    "sscd-imagenet-mixup": "ndec_baselines.sscd:BASELINES",
+    "sscd-imagenet-mixup-320": "ndec_baselines.sscd:BASELINES",
     "thumbnail": "ndec_baselines.thumbnail:BASELINE",
 }
 """Name to ``module:attribute``, the form entry points have too. The attribute is a `Registration`, or a mapping of
 names to them where one module has several."""
 
-ALIASES: dict[str, str] = {}
+ALIASES: dict[str, str] = {
+    "dinov2": "dinov2-b",
+    "rdcd": "rdcd-256",
+    "sscd": "sscd-disc-mixup",
+}
 """Short name of a system to the baseline that its paper reports."""
 
 
@@ -70,6 +128,11 @@ def names() -> list[str]:
 def card(name: str) -> Card:
     """Return the card of the baseline ``name``, without importing its model libraries. Raises UsageError."""
     return _registration(name).card
+
+
+def registration(name: str) -> Registration:
+    """Return what the baseline ``name`` is registered as, without importing its model libraries. Raises UsageError."""
+    return _registration(name)
 
 
 def load(

@@ -11,9 +11,9 @@ from ndec_bench.cli import console
 from ndec_bench.cli.root import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from ndec_baselines import Listed
+    from ndec_baselines import Card, Listed
     from ndec_bench.data.images import ImageSource
     from ndec_bench.progress import Progress
 
@@ -24,20 +24,24 @@ def register(app: typer.Typer) -> None:
     app.command()(describe)
 
 
-def baselines(json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False) -> None:
-    """List the baselines, their weights and licences, and which can run here."""
+def baselines(
+    every: Annotated[bool, typer.Option("--all", help="A row for each variant of a system.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the list as JSON, all variants.")] = False,
+) -> None:
+    """List the baselines, their weights and licences, published numbers, and which can run here."""
     import ndec_baselines
 
     rows = ndec_baselines.listed()
     if json:
         console.out_json([_as_json(row) for row in rows])
         return
+    shown = [(row, 1) for row in rows] if every else _by_family(rows)
     console.table(
         "Baselines",
-        ["name", "dim", "input", "weights", "runs here"],
-        [_as_cells(row) for row in rows],
-        left=5,
-        caption="\n".join(row.missing for row in rows if row.missing) or None,
+        ["name", "dim", "input", "weights", "licence", "published µAP", "here"],
+        [_as_cells(row, variants) for row, variants in shown],
+        left=7,
+        caption=_caption(shown),
     )
 
 
@@ -55,15 +59,36 @@ def describe(
         str | None, typer.Option(help="With --split: queries, references, background or train.", show_default=False)
     ] = None,
     root: Root = None,
-    weights: Annotated[Path | None, typer.Option(help="File of trained weights, where the baseline needs one.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of trained weights, or folder of them, where the baseline needs any.")
+    ] = None,
+    weights_sha256: Annotated[
+        str | None, typer.Option(help="Digest of weights of your own, in place of the published one.")
+    ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(help="CSV of detected overlays that queries are cut to, where the system does that."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Images per unit of work; never changes a byte.", min=1)] = 16,
+    precision: Annotated[
+        str, typer.Option(help="float32, or float16 or bfloat16: mixed, faster, other descriptors; recorded.")
+    ] = "float32",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images per unit of work; never changes a byte.", min=1, show_default="what fits the model"),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="one per core")] = None,
     shard: Annotated[str | None, typer.Option(help="Only part i of n, written i/n with i from 1 to n.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many ids.", min=1)] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Leave broken images out and list them in invalid_ids.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Describe images with a baseline: one descriptor per image, into an HDF5 file."""
+    """Describe images with a baseline: one descriptor per image, into an HDF5 file.
+
+    What is finished when a run stops or is killed stays in OUT.partial; the same command goes on from there.
+    """
     import warnings
 
     import ndec_baselines
@@ -73,44 +98,49 @@ def describe(
     warnings.filterwarnings("error", message=".*decompression bomb.*")
     shard_of = None if shard is None else Shard.parse(shard)
     opened, attributes = _images(images, split, part, root)
-    baseline = ndec_baselines.load(name, weights=weights, device=device)
+    cut, more_attributes = _cut_to(name, detections)
+    baseline = ndec_baselines.load(
+        name, weights=weights, device=device, weights_sha256=weights_sha256, precision=precision
+    )
     with console.progress() as progress:
         report = describe_images(
             baseline,
-            opened(progress),
+            cut(opened(progress)),
             out,
             limit=limit,
             shard=shard_of,
             batch_size=batch_size,
             workers=workers,
-            attributes=attributes,
+            keep_going=keep_going,
+            attributes={**attributes, **more_attributes},
             progress=progress,
+            tell=console.note,
         )
     if json:
         console.out_json(report.model_dump(mode="json"))
         return
-    console.summary(
-        {
-            "descriptors": str(out),
-            "images": f"{report.images:,}",
-            "dimension": f"{report.dimension} ({report.bytes_per_descriptor:,} bytes per image)",
-            "speed": f"{report.milliseconds_per_image:.2f} ms per image on {report.device}, {report.workers} workers",
-            "SHA-256": report.sha256,
-        }
-    )
+    speed = f"{report.milliseconds_per_image:.2f} ms per image, {report.images_per_second:,.1f} images per second"
+    content = {
+        "descriptors": str(out),
+        "images": f"{report.images:,}",
+        "dimension": f"{report.dimension} ({report.bytes_per_descriptor:,} bytes per image)",
+        "speed": f"{speed}, on {report.device} with {report.workers} workers",
+        "SHA-256": report.sha256,
+    }
+    if report.invalid_images:
+        content["broken images"] = f"{report.invalid_images:,}, listed in invalid_ids"
+    console.summary(content)
 
 
 def _images(
     images: list[Path] | None, split: str | None, part: str | None, root: Path | None
 ) -> tuple[Callable[[Progress], ImageSource], dict[str, str]]:
     """Return what opens the images that are meant, and what the file says of them. Raises UsageError if unclear."""
-    from ndec_bench.data.images import open_images
-    from ndec_bench.data.roots import data_root, find_split
-    from ndec_bench.data.split_images import images_of
     from ndec_bench.errors import UsageError
-    from ndec_bench.pipeline import image_attributes
 
     if images and split is None and part is None:
+        from ndec_bench.data.images import open_images
+
         paths = images
         return lambda progress: open_images(*paths, progress=progress), {}
     if split is None or part is None or images:
@@ -118,15 +148,77 @@ def _images(
             "which images to describe is not said" if not images else "--images and --split do not go together",
             hint="give --images SOURCE, or --split NAME --part queries",
         )
+    from ndec_bench.data.roots import data_root, find_split
+    from ndec_bench.data.split_images import images_of
+    from ndec_bench.pipeline import image_attributes
+
     target, side = find_split(split, data_root(root)), part
     return lambda progress: images_of(target, side, progress=progress), image_attributes(target)
 
 
-def _as_cells(row: Listed) -> list[str]:
+def _cut_to(name: str, detections: Path | None) -> tuple[Callable[[ImageSource], ImageSource], dict[str, str]]:
+    """Return what cuts images to the detections in a file, and what the descriptor file says of them."""
+    if detections is None:
+        return lambda images: images, {}
+    from ndec_baselines.boxes import CroppedSource, read_boxes
+    from ndec_baselines.registry import registration
+    from ndec_bench.descriptors import sha256_of_file
+    from ndec_bench.errors import UsageError
+
+    choose = registration(name).choose_box
+    if choose is None:
+        raise UsageError(f"baseline {name} does not cut queries to detections", hint="leave --detections out")
+    boxes = read_boxes(detections)
+    return lambda images: CroppedSource(images, boxes, choose), {"detections_sha256": sha256_of_file(detections)}
+
+
+def _by_family(rows: Sequence[Listed]) -> list[tuple[Listed, int]]:
+    """Return one row per system, the one its name or alias stands for, with the number of its variants."""
+    from ndec_baselines.registry import ALIASES
+
+    families: dict[str, list[Listed]] = {}
+    for row in rows:
+        family = row.card.family if row.card is not None else None
+        families.setdefault(family or row.name, []).append(row)
+    shown = []
+    for family, members in sorted(families.items()):
+        first = {row.name: row for row in members}.get(ALIASES.get(family, family), members[0])
+        shown.append((first, len(members)))
+    return shown
+
+
+def _as_cells(row: Listed, variants: int) -> list[str]:
+    name = row.name if variants == 1 else f"{row.name} (+{variants - 1})"
+    here = "yes" if row.available else "no"
     if row.card is None:
-        return [row.name, "?", "?", "?", "no"]
-    weights = "none" if row.card.weights is None else f"{row.card.weights.files[0].name}, {row.card.weights.licence}"
-    return [row.name, str(row.card.dimension), row.card.input, weights, "yes" if row.available else "no"]
+        return [name, "?", "?", "?", "?", "?", here]
+    weights = row.card.weights
+    if weights is None:
+        files = licence = "none"
+    else:
+        files = weights.files[0].name if len(weights.files) == 1 else f"{len(weights.files)} files"
+        licence = weights.licence
+    dimension = str(row.card.dimension) if row.card.track == "descriptor" else "pairs"
+    return [name, dimension, row.card.input, files, licence, _published(row.card), here]
+
+
+def _published(card: Card) -> str:
+    """Return the published µAP that says most, with its split: on NDEC, or on the hardest set there is one for."""
+    found = {expected.split: expected.value for expected in card.expected if expected.metric == "micro_ap"}
+    for split in ("ndec", "disc21-dev2", "disc21-final", "disc21-dev", "disc21-dev1"):
+        if split in found:
+            return f"{found[split]:.3f} {split.removeprefix('disc21-')}"
+    return "none"
+
+
+def _caption(shown: Sequence[tuple[Listed, int]]) -> str:
+    more = "(+N): variants, listed by --all. " if any(variants > 1 for _, variants in shown) else ""
+    missing = [row for row, _ in shown if row.missing]
+    if not missing:
+        return more.strip()
+    first = missing[0].missing
+    rest = "" if len(missing) == 1 else f" ({len(missing) - 1} more; --json says why for each)"
+    return f"{more}Not here: {first}{rest}"
 
 
 def _as_json(row: Listed) -> dict[str, Any]:

@@ -39,11 +39,11 @@ def demo(
     Builds the embedded benchmark, describes it with three baselines, scores them, writes the leaderboard.
     """
     from ndec_bench import pipeline
-    from ndec_bench.cli.run_baseline import method_of
+    from ndec_bench.cli.run_baseline import How, method_of
 
     split = "ndec-mini-1" if size == "full" else "ndec-mini-1-small"
     console.note(f"the demo takes {COST[size]}; it writes to {out}")
-    methods = [method_of(name, split, device="cpu") for name in BASELINES]
+    methods = [method_of(name, split, how=How(device="cpu")) for name in BASELINES]
     command = f"ndec-bench demo --size {size}"
     with console.progress() as progress:
         report = pipeline.demo(methods, out, size=size, jobs=jobs, command=command, progress=progress)

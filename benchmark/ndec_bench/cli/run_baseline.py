@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +15,15 @@ from ndec_bench.cli import console
 from ndec_bench.cli.root import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from ndec_baselines.base import Card
-    from ndec_baselines.extract import DescribeReport
+    from ndec_baselines.base import Card, ChooseBox, Expected
+    from ndec_baselines.boxes import Box
     from ndec_bench.data.images import ImageSource
-    from ndec_bench.pipeline import Method
+    from ndec_bench.matches import Matches
+    from ndec_bench.pipeline import Describe, Match, Method
     from ndec_bench.progress import Progress
-    from ndec_bench.report import Describing
+    from ndec_bench.report import Describing, Result
     from ndec_bench.submission import SubmissionCard
 
 
@@ -30,15 +34,33 @@ def register(app: typer.Typer) -> None:
 
 def run(
     baseline: Annotated[str, typer.Argument(help='Its name, see "ndec-bench baselines".', show_default=False)],
-    split: Annotated[str, typer.Option(help="Name of the split to describe and score.")],
-    out: Annotated[Path, typer.Option(help="Folder for descriptors, submission and result.")],
+    split: Annotated[str, typer.Option(help="Name of the split to describe and score.")] = "ndec",
+    out: Annotated[Path, typer.Option(help="Folder for descriptors, submission and result.")] = Path("ndec-runs"),
     root: Root = None,
     name: Annotated[str | None, typer.Option(help="Name of the submission (default: the baseline's).")] = None,
-    weights: Annotated[Path | None, typer.Option(help="File of trained weights.", show_default=False)] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of trained weights, or folder of them.", show_default=False)
+    ] = None,
+    weights_sha256: Annotated[
+        str | None, typer.Option(help="Digest of weights of your own, in place of the published one.")
+    ] = None,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(help="Post-processing in place of the published one; may be repeated.", show_default=False),
+    ] = None,
+    no_steps: Annotated[bool, typer.Option("--no-steps", help="Leave the published post-processing out.")] = False,
+    detections: Annotated[
+        Path | None, typer.Option(help="CSV of detected overlays that queries are cut to, where the system does that.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    workers: Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="one per core")] = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Leave broken images out and name them.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare with the published number.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Take a baseline through the whole line: describe, pack, score."""
+    """Take a baseline through the whole line: describe, post-process, pack, score."""
+    import ndec_baselines
     from ndec_bench import pipeline
     from ndec_bench.cli.showing import show_result
     from ndec_bench.data.roots import data_root, find_split
@@ -46,27 +68,106 @@ def run(
     from ndec_bench.scoring import Options
 
     target = find_split(split, data_root(root))
-    method = method_of(baseline, target.name, name=name, weights=weights, device=device)
-    command = f"ndec-bench run {baseline} --split {split}" + (f" --name {name}" if name else "")
+    card = ndec_baselines.card(baseline)
+    steps = _steps(card, step, no_steps)
+    expected = published_for(card, target.name, steps) if check else []
+    method = method_of(
+        baseline,
+        target.name,
+        name=name,
+        steps=steps,
+        how=How(weights, weights_sha256, device, precision, workers, keep_going, detections),
+    )
+    options = Options(command=_command(baseline, split, name, step, no_steps, check), card=bool(expected))
     with console.progress() as progress:
-        result = pipeline.run(method, target, out, options=Options(command=command), progress=progress)
+        result = pipeline.run(method, target, out, options=options, progress=progress)
     if json:
         console.out(result_json(result).rstrip("\n"))
     else:
         show_result(result)
         console.out(f"result written to {out / 'results' / result.protocol / result.name}.json")
+    if check:
+        compare_with_published(expected, result)
+
+
+@dataclass(frozen=True)
+class How:
+    """The choices of a run beside what is run: weights and their digest, device, precision, threads, policy, boxes."""
+
+    weights: Path | None = None
+    weights_sha256: str | None = None
+    device: str = "auto"
+    precision: str = "float32"
+    workers: int | None = None
+    keep_going: bool = False
+    detections: Path | None = None
+
+
+def published_for(card: Card, split: str, steps: tuple[str, ...]) -> list[Expected]:
+    """Return the published numbers of a baseline on ``split`` after ``steps``. Raises UsageError if there are none."""
+    from ndec_bench.errors import UsageError
+
+    found = [
+        expected
+        for expected in card.expected
+        if expected.split == split
+        and expected.score_norm == "none"
+        and steps == (card.steps if expected.steps is None else expected.steps)
+    ]
+    if not found:
+        known = sorted({expected.split for expected in card.expected})
+        where = f"numbers are known on {', '.join(known)}, after their own steps" if known else "none is known anywhere"
+        raise UsageError(
+            f"--check: no published number of {card.name} on {split} after the steps {' '.join(steps) or 'none'}",
+            hint=f"{where}; leave --check out",
+        )
+    return found
+
+
+def compare_with_published(expected: Sequence[Expected], result: Result) -> None:
+    """Print a row per published number: both figures and OK, close or FAIL. Raises SubmissionError if one fails."""
+    from ndec_bench.errors import SubmissionError
+    from ndec_bench.reproduction import CLOSE, SAME, measured_in, verdict
+
+    rows, failed = [], []
+    for one in expected:
+        found = measured_in(result, one.metric, one.protocol)
+        said = verdict(one.value, found)
+        shown = "not reached" if found is None else f"{found:.5f}"
+        rows.append([one.metric, one.protocol, said, f"{one.value:.5f}", shown, one.source])
+        if said == "FAIL":
+            failed.append(f"{one.metric} under {one.protocol} is {shown}, published {one.value:.5f}")
+    console.table(
+        f"{result.name} on {result.split} against published numbers",
+        ["measure", "protocol", "verdict", "published", "measured", "source"],
+        rows,
+        left=3,
+        caption=f"OK: within {SAME}; close: within {CLOSE}",
+        to_stderr=True,
+    )
+    if failed:
+        raise SubmissionError(
+            f"{result.name} does not reproduce: {'; '.join(failed)}",
+            hint="check weights, images and versions; the result was written all the same",
+        )
 
 
 def method_of(
-    baseline: str, split: str, *, name: str | None = None, weights: Path | None = None, device: str = "auto"
+    baseline: str,
+    split: str,
+    *,
+    name: str | None = None,
+    steps: tuple[str, ...] | None = None,
+    how: How | None = None,
 ) -> Method:
-    """Return the baseline called ``baseline`` as the line takes it, loaded. Raises UsageError and DataError."""
+    """Return the baseline called ``baseline`` as the line takes it, loaded; ``steps`` None for the published ones.
+
+    Raises UsageError and DataError.
+    """
     import ndec_baselines
-    from ndec_baselines import extract
-    from ndec_baselines.base import recipe
-    from ndec_bench.descriptors import read_attributes
     from ndec_bench.errors import UsageError
     from ndec_bench.pipeline import Method
+    from ndec_bench.postprocess import parse_step
     from ndec_bench.submission import NAME_PATTERN
 
     if not re.fullmatch(NAME_PATTERN, name or baseline):
@@ -74,28 +175,148 @@ def method_of(
             f"name {(name or baseline)[:80]!r} cannot name a folder of submissions",
             hint="use a-z, 0-9, dot, dash and underscore, at most 63, a letter or digit first",
         )
-    loaded = ndec_baselines.load(baseline, weights=weights, device=device)
+    how = how or How()
+    card = ndec_baselines.card(baseline)
+    submission = _card(card, name or baseline, split)
+    chosen = card.steps if steps is None else steps
+    for text in chosen:
+        parse_step(text)  # a wrong step is told before the work, not after it
+    if card.track == "matching":
+        _refuse_for_matchers(card, how, chosen)
+        return Method(card=submission, match=_match(baseline, how))
+    return Method(card=submission, describe=_describe(baseline, name or baseline, how), steps=chosen)
+
+
+def _describe(baseline: str, name: str, how: How) -> Describe:
+    import ndec_baselines
+    from ndec_baselines import extract
+    from ndec_baselines.base import recipe
+    from ndec_bench.cli.took import describing_of
+    from ndec_bench.descriptors import read_attributes
+
+    loaded = ndec_baselines.load(
+        baseline, weights=how.weights, device=how.device, weights_sha256=how.weights_sha256, precision=how.precision
+    )
+
+    cut = None if how.detections is None else _cut_to(baseline, how.detections)
 
     def describe(
-        images: ImageSource, out: Path, *, attributes: Mapping[str, str], stage: str, progress: Progress
+        images: ImageSource, out: Path, *, side: str, attributes: Mapping[str, str], progress: Progress
     ) -> Describing:
+        if cut is not None and side == "queries":
+            images, attributes = cut(images), {**attributes, "detections_sha256": cut.sha256}
         report = extract.read_report(out) if attributes and out.is_file() else None
+        if report is not None and report.invalid_images and not how.keep_going:
+            report = None
         if report is None or read_attributes(out) != {**recipe(loaded), **attributes}:
-            report = extract.describe_images(loaded, images, out, attributes=attributes, stage=stage, progress=progress)
-        return _describing(report)
+            report = extract.describe_images(
+                loaded,
+                images,
+                out,
+                attributes=attributes,
+                stage=f"{name}: describing {side}",
+                workers=how.workers,
+                keep_going=how.keep_going,
+                progress=progress,
+                tell=console.note,
+            )
+        return describing_of(report)
 
-    return Method(card=_card(loaded.card, name or baseline, split), describe=describe)
+    return describe
 
 
-def _describing(report: DescribeReport) -> Describing:
+@dataclass(frozen=True)
+class _Cut:
+    """Cuts queries to what the user's detector found, as the system does."""
+
+    boxes: Mapping[str, tuple[Box, ...]]
+    choose: ChooseBox
+    sha256: str
+
+    def __call__(self, images: ImageSource) -> ImageSource:
+        from ndec_baselines.boxes import CroppedSource
+
+        return CroppedSource(images, self.boxes, self.choose)
+
+
+def _cut_to(baseline: str, detections: Path) -> _Cut:
+    from ndec_baselines.boxes import read_boxes
+    from ndec_baselines.registry import registration
+    from ndec_bench.descriptors import sha256_of_file
+    from ndec_bench.errors import UsageError
+
+    choose = registration(baseline).choose_box
+    if choose is None:
+        raise UsageError(f"baseline {baseline} does not cut queries to detections", hint="leave --detections out")
+    return _Cut(read_boxes(detections), choose, sha256_of_file(detections))
+
+
+def _match(baseline: str, how: How) -> Match:
+    import ndec_baselines
+    from ndec_baselines import SplitImages
+    from ndec_baselines.boxes import read_boxes
     from ndec_bench.report import Describing
 
-    return Describing(
-        baseline=f"{report.baseline} {report.version}",
-        device=report.device,
-        images=report.images,
-        seconds=report.seconds,
+    detections = {} if how.detections is None else read_boxes(how.detections)
+    loaded = ndec_baselines.load_matcher(
+        baseline, weights=how.weights, device=how.device, weights_sha256=how.weights_sha256
     )
+
+    def match(
+        queries: ImageSource,
+        references: ImageSource,
+        background: ImageSource | None,
+        work: Path,
+        *,
+        cap: int,
+        progress: Progress,
+    ) -> tuple[Matches, Describing]:
+        start = time.perf_counter()
+        images = SplitImages(queries, references, background, detections)
+        matches = loaded.match(images, work, cap=cap, workers=how.workers, progress=progress)
+        seconds, count = time.perf_counter() - start, len(queries.ids) + len(references.ids)
+        took = Describing(
+            baseline=f"{loaded.card.name} {loaded.card.version}",
+            device=loaded.device,
+            images=count,
+            seconds=round(seconds, 3),
+            milliseconds_per_image=round(1000 * seconds / count, 3),
+            images_per_second=round(count / seconds, 1),
+        )
+        return matches, took
+
+    return match
+
+
+def _steps(card: Card, given: list[str] | None, no_steps: bool) -> tuple[str, ...]:
+    from ndec_bench.errors import UsageError
+
+    if given and no_steps:
+        raise UsageError("--step and --no-steps contradict each other", hint="give one of them")
+    if no_steps:
+        return ()
+    return tuple(given) if given else card.steps
+
+
+def _command(baseline: str, split: str, name: str | None, step: list[str] | None, no_steps: bool, check: bool) -> str:
+    words = ["ndec-bench", "run", baseline, "--split", split]
+    words += ["--name", name] if name else []
+    for one in step or []:
+        words += ["--step", one]
+    words += ["--no-steps"] if no_steps else []
+    words += ["--check"] if check else []
+    return shlex.join(words)
+
+
+def _refuse_for_matchers(card: Card, how: How, steps: tuple[str, ...]) -> None:
+    from ndec_bench.errors import UsageError
+
+    if steps:
+        raise UsageError(f"{card.name} scores pairs: there are no descriptors for steps", hint="leave --step out")
+    if how.precision != "float32" or how.keep_going:
+        raise UsageError(
+            f"{card.name} scores pairs: --precision and --keep-going are for descriptors", hint="leave them out"
+        )
 
 
 def _card(card: Card, name: str, split: str) -> SubmissionCard:
@@ -105,6 +326,7 @@ def _card(card: Card, name: str, split: str) -> SubmissionCard:
     return SubmissionCard(
         name=name,
         split=split,
+        track=card.track,
         authors=["The ndec-bench developers"],
         method=Method(
             title=card.title,
@@ -115,6 +337,7 @@ def _card(card: Card, name: str, split: str) -> SubmissionCard:
             commercial_use=weights.commercial_use if weights else "yes",
         ),
         declarations=Declarations(
+            labels_used=list(weights.labels_used) if weights else ["none"],
             train_images=weights.trained_on if weights else "none",
             external_data=weights is not None,
             selected_on=card.selected_on,

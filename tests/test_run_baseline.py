@@ -1,0 +1,189 @@
+"""``ndec-bench run``: steps, matchers, what is recorded, and the comparison with published numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ndec_baselines import registry
+from ndec_bench.cli import run
+from ndec_bench.descriptors import read_attributes, read_submission
+from ndec_bench.matches.files import read_pairs
+from ndec_bench.report import read_result
+from ndec_bench.reproduction import verdict
+from ndec_bench.submission import read_card
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COLOURS = {
+    # Q00000 and Q00001 are darkened copies; Q00002 looks like R000002 and is copy of nothing.
+    "queries": [(190, 10, 10), (10, 190, 10), (10, 20, 190)],
+    "references": [(200, 10, 10), (10, 200, 10), (10, 90, 200), (120, 120, 120)],
+    "background": [(0, 0, 0), (90, 60, 30), (30, 90, 60), (60, 30, 90)],
+}
+LETTERS = {"queries": ("Q", 5), "references": ("R", 6), "background": ("B", 6)}
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("toy-mean", "toy-pairs"):
+        monkeypatch.setitem(registry.BASELINES, name, "toy_baselines:BASELINES")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data root with the split ``toy-1``: flat pictures."""
+    folder = tmp_path / "data" / "toy-1"
+    for side, colours in COLOURS.items():
+        (folder / "images" / side).mkdir(parents=True)
+        letter, digits = LETTERS[side]
+        for number, colour in enumerate(colours):
+            Image.new("RGB", (8, 8), colour).save(folder / "images" / side / f"{letter}{number:0{digits}d}.png")
+    (folder / "split.json").write_text(json.dumps({"name": "toy-1", "digest": "a" * 64}))
+    (folder / "ground_truth.csv").write_text("query_id,reference_id\nQ00000,R000000\nQ00001,R000001\nQ00002,\n")
+    (folder / "hard_negatives.txt").write_text("Q00002\n")
+    (folder / "references.txt").write_text("".join(f"R{i:06d}\n" for i in range(4)))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def line(root: Path, tmp_path: Path) -> list[str]:
+    return ["--split", "toy-1", "--root", str(root), "--out", str(tmp_path / "out")]
+
+
+def test_published_steps_are_applied_and_recorded(line: list[str], tmp_path: Path) -> None:
+    assert run(["run", "toy-mean", *line]) == 0
+    out = tmp_path / "out"
+    packed = read_submission(out / "submissions" / "toy-mean" / "toy-mean.h5")
+    mean = np.mean(COLOURS["background"], axis=0)
+    assert np.allclose(packed.queries.vectors, np.array(COLOURS["queries"]) - mean, atol=1e-4)
+    assert np.allclose(packed.references.read(0, 4), np.array(COLOURS["references"]) - mean, atol=1e-4)
+    assert read_attributes(out / "submissions" / "toy-mean" / "toy-mean.h5")["steps"] == "centre"
+    card = read_card(out / "submissions" / "toy-mean" / "submission.toml")
+    assert (card.track, card.declarations.background) == ("descriptor", "other")
+    result = read_result(out / "results" / "ndec-1" / "toy-mean.json")
+    assert result.provenance.command == "ndec-bench run toy-mean --split toy-1"
+    assert result.describing is not None
+    assert result.describing.images == 11
+
+
+def test_norms_of_the_baseline_reach_the_submission(line: list[str], tmp_path: Path) -> None:
+    assert run(["run", "toy-mean", *line]) == 0
+    packed = read_submission(tmp_path / "out" / "submissions" / "toy-mean" / "toy-mean.h5")
+    assert packed.query_norms is not None
+    assert packed.query_norms.tolist() == pytest.approx([213, 213, 223])
+
+
+def test_other_steps_or_none(line: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out" / "submissions"
+    assert run(["run", "toy-mean", *line, "--no-steps", "--name", "plain"]) == 0
+    packed = read_submission(out / "plain" / "plain.h5")
+    assert np.array_equal(packed.queries.vectors, np.array(COLOURS["queries"], np.float32) + 1)
+    assert read_card(out / "plain" / "submission.toml").declarations.background == "none"
+    assert not (tmp_path / "out" / "descriptors" / "plain" / "background.h5").exists()
+    assert run(["run", "toy-mean", *line, "--step", "centre", "--step", "l2", "--name", "unit"]) == 0
+    packed = read_submission(out / "unit" / "unit.h5")
+    assert np.linalg.norm(packed.queries.vectors, axis=1) == pytest.approx(1)
+    result = read_result(tmp_path / "out" / "results" / "ndec-1" / "unit.json")
+    assert result.provenance.command == ("ndec-bench run toy-mean --split toy-1 --name unit --step centre --step l2")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--step", "l2", "--no-steps"], "contradict"),
+        (["--step", "whiten"], "whiten"),
+        (["--check", "--step", "centre", "--step", "l2"], "no published number of toy-mean on toy-1 after the steps"),
+        (["--detections", "boxes.csv"], "does not cut queries"),
+    ],
+)
+def test_wrong_use_is_told_before_the_work(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert run(["run", "toy-mean", *line, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_background_is_told_before_the_work(
+    root: Path, line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (root / "toy-1" / "images" / "background").iterdir():
+        path.unlink()
+    assert run(["run", "toy-mean", *line]) == 4
+    assert "background" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_matcher_leaves_pairs_and_a_result(line: list[str], tmp_path: Path) -> None:
+    assert run(["run", "toy-pairs", *line]) == 0
+    out = tmp_path / "out"
+    pairs = read_pairs(out / "submissions" / "toy-pairs" / "toy-pairs.csv")
+    assert len(pairs) == 12
+    # By hand: 10 of red apart, 10 of green apart, then 70 + 10 for the look-alike.
+    assert [*zip(pairs.query_ids[:3], pairs.reference_ids[:3], pairs.scores[:3], strict=True)] == [
+        ("Q00000", "R000000", -10.0),
+        ("Q00001", "R000001", -10.0),
+        ("Q00002", "R000002", -80.0),
+    ]
+    result = read_result(out / "results" / "ndec-1" / "toy-pairs.json")
+    assert (result.track, result.metric, result.parts["all"].micro_ap) == ("matching", "score", 1.0)
+    assert result.describing is not None
+    assert (result.describing.baseline, result.describing.images) == ("toy-pairs 1", 7)
+    card = read_card(out / "submissions" / "toy-pairs" / "submission.toml")
+    assert card.track == "matching"
+    assert card.descriptors is not None
+    assert card.descriptors.sha256 == result.digests.submission
+
+
+def test_a_matcher_has_no_descriptors_and_takes_no_steps(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["describe", "toy-pairs", "--images", str(tmp_path), "--out", str(tmp_path / "x.h5")]) == 2
+    assert '"ndec-bench run toy-pairs" does it all' in capsys.readouterr().err
+    assert run(["run", "toy-pairs", *line, "--step", "l2"]) == 2
+    assert "there are no descriptors for steps" in capsys.readouterr().err
+    assert run(["run", "toy-pairs", *line, "--precision", "float16"]) == 2
+
+
+def test_check_compares_every_number_of_these_steps(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "toy-mean", *line, "--check"]) == 0
+    shown = capsys.readouterr().err
+    rows = [row.split() for row in shown.splitlines() if "worked out by hand" in row]
+    assert [row[:5] for row in rows] == [
+        ["micro_ap", "ndec-1", "OK", "1.00000", "1.00000"],
+        ["recall_at_1", "isc2021", "OK", "1.00000", "1.00000"],
+    ]
+
+
+def test_check_says_close_and_fail_and_keeps_the_result(
+    line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", "toy-mean", *line, "--check", "--no-steps", "--name", "near"]) == 0
+    assert ["micro_ap", "ndec-1", "close", "0.99500", "1.00000"] in [
+        row.split()[:5] for row in capsys.readouterr().err.splitlines()
+    ]
+    assert run(["run", "toy-mean", *line, "--check", "--step", "l2", "--name", "wrong"]) == 3
+    shown = capsys.readouterr().err
+    assert "does not reproduce: micro_ap under ndec-1 is 1.00000, published 0.50000" in shown
+    assert (tmp_path / "out" / "results" / "ndec-1" / "wrong.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("published", "measured", "expected"),
+    [
+        (0.652, 0.652, "OK"),
+        (0.652, 0.654, "OK"),
+        (0.652, 0.6541, "close"),
+        (0.652, 0.642, "close"),
+        (0.652, 0.6419, "FAIL"),
+        (0.0, None, "FAIL"),
+    ],
+)
+def test_verdicts(published: float, measured: float | None, expected: str) -> None:
+    assert verdict(published, measured) == expected
