@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ndec_baselines
 from ndec_bench.data import known
 from ndec_bench.data.registry import find, image_sets, licences, pictures, remote_files, same_name, select
 from ndec_bench.errors import UsageError
@@ -106,3 +107,27 @@ def test_image_sets_and_pictures() -> None:
     assert sets["ndec", "queries"].images == 25_000 + 24_252
     assert sets["disc21", "final-queries"].first == 50_000
     assert len(pictures()) == 15
+
+
+def test_weights_are_named_by_the_baselines_that_need_them() -> None:
+    assert [file.name for file in select("weights", ["cnncl"])] == ["isc_ft_v107.pth.tar"]
+    chosen = select("weights", ["sscd-disc-blur", "sscd-disc-blur-320", "sscd_disc_blur"])
+    assert [file.name for file in chosen] == ["sscd_disc_blur.torchscript.pt"]
+
+
+def test_weights_and_cards_say_the_same() -> None:
+    """What a card tells people to download can be downloaded, and is the file that the card means."""
+    offered = {name: file for file in remote_files() if file.dataset == "weights" for name in file.baselines}
+    cards = {name: ndec_baselines.card(name) for name in ndec_baselines.BASELINES}
+    for name, card in cards.items():
+        told = card.weights is not None and f"ndec-bench download weights {name}" in card.weights.instruction
+        shared = card.weights is not None and "ndec-bench download weights" in card.weights.instruction
+        assert shared is (name in offered), name
+        if card.weights is None or name not in offered:
+            continue
+        file, (stated,) = offered[name], card.weights.files
+        assert told or file.part in card.weights.instruction
+        assert (file.name, file.sha256) == (stated.name, stated.sha256)
+        assert not file.bytes_exact or stated.size == file.bytes
+        source = file.sources[0]
+        assert stated.source in (source.url, f"gdrive:{source.address}")

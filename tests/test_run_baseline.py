@@ -100,6 +100,7 @@ def test_other_steps_or_none(line: list[str], tmp_path: Path) -> None:
         (["--step", "whiten"], "whiten"),
         (["--check", "--step", "centre", "--step", "l2"], "no published number of toy-mean on toy-1 after the steps"),
         (["--detections", "boxes.csv"], "does not cut queries"),
+        (["--check", "--step", "pca:dim=1,whiten=no"], "known on toy-1, after their own steps, with detections"),
     ],
 )
 def test_wrong_use_is_told_before_the_work(

@@ -145,6 +145,8 @@ class Expected:
         Normalisation of that protocol's score, ``none`` or a name of the protocol card.
     steps
         Post-processing behind the number, as `Card.steps`; None for that of the card.
+    detections
+        Whether a detector looked at the queries first, whose finds the user brings.
     """
 
     split: str
@@ -154,6 +156,7 @@ class Expected:
     protocol: str = "ndec-1"
     score_norm: str = "none"
     steps: tuple[str, ...] | None = None
+    detections: bool = False
 
 
 @dataclass(frozen=True)

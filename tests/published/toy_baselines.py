@@ -35,6 +35,7 @@ CARD = Card(
         Expected("toy-1", "recall_at_1", 1.0, "worked out by hand", protocol="isc2021"),
         Expected("toy-1", "micro_ap", 0.5, "a number that is wrong on purpose", steps=("l2",)),
         Expected("toy-1", "micro_ap", 0.995, "a number that is nearly right", steps=()),
+        Expected("toy-1", "micro_ap", 0.1, "of queries that are cut to detections", steps=(), detections=True),
     ),
 )
 

@@ -199,8 +199,8 @@ def _system_card(
 
 def _dev(micro_ap: float, recall: float, where: str) -> tuple[Expected, ...]:
     return (
-        Expected("disc21-dev2", "micro_ap", micro_ap, where, protocol="isc2021"),
-        Expected("disc21-dev2", "recall_at_p90", recall, where, protocol="isc2021"),
+        Expected("disc21-dev2", "micro_ap", micro_ap, where, protocol="isc2021", detections=True),
+        Expected("disc21-dev2", "recall_at_p90", recall, where, protocol="isc2021", detections=True),
     )
 
 
@@ -218,6 +218,7 @@ SYSTEMS = {
                 0.8329,
                 "drivendataorg/image-similarity-challenge README, phase 2, with detection and list of faces",
                 protocol="drivendata",
+                detections=True,
             ),
             *_dev(0.90035, 0.81887, f"{_RECAP}; with detection and list of faces"),
         ),

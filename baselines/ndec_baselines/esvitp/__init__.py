@@ -75,7 +75,9 @@ CARD = Card(
     parameters=87_704_632,
     gflops=16.3,
     paper="https://github.com/sun-xl/ISC2021",
-    expected=(Expected("disc21-final", "micro_ap", 0.525, f"{_SLIDES}: EsViT", protocol="drivendata"),),
+    expected=(
+        Expected("disc21-final", "micro_ap", 0.525, f"{_SLIDES}: EsViT", protocol="drivendata", detections=True),
+    ),
     family=FAMILY,
 )
 
@@ -119,9 +121,21 @@ WHOLE_CARD = replace(
     requires=(*CARD.requires, "cv2"),
     install='".[baselines,sift]" in a clone of ndec-bench',
     expected=(
-        Expected("disc21-final", "micro_ap", 0.7682, "drivendataorg/image-similarity-challenge", protocol="drivendata"),
         Expected(
-            "disc21-final", "recall_at_p90", 0.672, "eddielyc/CopyNCE assets/poster.png (imgFp)", protocol="drivendata"
+            "disc21-final",
+            "micro_ap",
+            0.7682,
+            "drivendataorg/image-similarity-challenge",
+            protocol="drivendata",
+            detections=True,
+        ),
+        Expected(
+            "disc21-final",
+            "recall_at_p90",
+            0.672,
+            "eddielyc/CopyNCE assets/poster.png (imgFp)",
+            protocol="drivendata",
+            detections=True,
         ),
     ),
     track="matching",

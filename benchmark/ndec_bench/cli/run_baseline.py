@@ -70,7 +70,7 @@ def run(
     target = find_split(split, data_root(root))
     card = ndec_baselines.card(baseline)
     steps = _steps(card, step, no_steps)
-    expected = published_for(card, target.name, steps) if check else []
+    expected = published_for(card, target.name, steps, detections=detections is not None) if check else []
     method = method_of(
         baseline,
         target.name,
@@ -103,8 +103,11 @@ class How:
     detections: Path | None = None
 
 
-def published_for(card: Card, split: str, steps: tuple[str, ...]) -> list[Expected]:
-    """Return the published numbers of a baseline on ``split`` after ``steps``. Raises UsageError if there are none."""
+def published_for(card: Card, split: str, steps: tuple[str, ...], *, detections: bool) -> list[Expected]:
+    """Return the published numbers of a baseline on ``split`` after ``steps``, with or without ``detections``.
+
+    Raises UsageError if there are none.
+    """
     from ndec_bench.errors import UsageError
 
     found = [
@@ -112,11 +115,13 @@ def published_for(card: Card, split: str, steps: tuple[str, ...]) -> list[Expect
         for expected in card.expected
         if expected.split == split
         and expected.score_norm == "none"
+        and expected.detections is detections
         and steps == (card.steps if expected.steps is None else expected.steps)
     ]
     if not found:
         known = sorted({expected.split for expected in card.expected})
-        where = f"numbers are known on {', '.join(known)}, after their own steps" if known else "none is known anywhere"
+        cut = ", with detections" if any(one.detections for one in card.expected) and not detections else ""
+        where = f"known on {', '.join(known)}, after their own steps{cut}" if known else "none is known anywhere"
         raise UsageError(
             f"--check: no published number of {card.name} on {split} after the steps {' '.join(steps) or 'none'}",
             hint=f"{where}; leave --check out",

@@ -100,6 +100,8 @@ class RemoteFile(_Record):
     ----------
     name, dataset, part
         Name on disk; the data set and part it belongs to. Of weights, ``part`` is the name users give.
+    baselines
+        Of weights, names of the baselines that need them, which users may give as well.
     bytes, bytes_exact
         Size, and whether it is known or estimated.
     sha256
@@ -123,6 +125,7 @@ class RemoteFile(_Record):
     name: str
     dataset: Literal["ndec", "disc21", "weights"]
     part: str
+    baselines: tuple[str, ...] = ()
     bytes: Annotated[int, Field(gt=0)]
     bytes_exact: bool = True
     sha256: _Sha256 | None = None
@@ -177,7 +180,10 @@ def select(dataset: str, parts: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
     """
     if dataset == "weights":
         known: Mapping[str, tuple[tuple[str, str], ...]] = {
-            file.part: (("weights", file.part),) for file in remote_files() if file.dataset == "weights"
+            name: (("weights", file.part),)
+            for file in remote_files()
+            if file.dataset == "weights"
+            for name in dict.fromkeys((file.part, *file.baselines))
         }
         if not parts:
             raise UsageError("download weights: no name given", hint=f"known: {', '.join(sorted(known))}")
@@ -190,14 +196,18 @@ def select(dataset: str, parts: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
     for part in parts:
         if part not in known:
             raise UsageError(f"{dataset} has no part {part[:80]!r}", hint=f"known: {', '.join(known)}")
-    return tuple(
+    chosen = [
         file.model_copy(update={"part": part})
         for part, homes in known.items()
         if not parts or part in parts
         for home in homes
         for file in remote_files()
         if (file.dataset, file.part) == home
-    )
+    ]
+    once: dict[tuple[str, str], RemoteFile] = {}
+    for file in chosen:  # two baselines may need the same file
+        once.setdefault((file.dataset, file.name), file)
+    return tuple(once.values())
 
 
 def find(name: str, files: Iterable[RemoteFile] | None = None) -> RemoteFile | None:
