@@ -138,3 +138,16 @@ def test_every_module_is_among_them() -> None:
     assert modules == {
         ndec_baselines.BASELINES[n].partition(":")[0] for n, c in cards.items() if c.track == "descriptor"
     }
+
+
+@pytest.mark.parametrize("name", ["esvitp-sift", "pdq-8", "sift"])
+def test_matchers_from_images_to_a_score(root: Path, tmp_path: Path, name: str) -> None:
+    """``d2lv`` and ``d2lv-baseline-cc`` take minutes; tests/test_baselines_d2lv_matcher.py has them."""
+    where = ["--split", "twenty-1", "--root", str(root), "--out", str(tmp_path / "out")]
+    assert run(["run", name, *where, *written_weights(name, tmp_path), "--device", "cpu"]) == 0
+    scored = read_result(tmp_path / "out" / "results" / "ndec-1" / f"{name}.json")
+    assert (scored.split, scored.track, scored.parts["all"].queries) == ("twenty-1", "matching", 6)
+    assert scored.describing is not None
+    assert (scored.describing.baseline, scored.describing.images) == (f"{name} 1", 12)
+    # The copies are blurred a little and scaled: each of these finds them.
+    assert scored.parts["all"].recall_at_1 == 1.0

@@ -142,6 +142,23 @@ def test_a_matcher_leaves_pairs_and_a_result(line: list[str], tmp_path: Path) ->
     assert card.descriptors.sha256 == result.digests.submission
 
 
+def test_what_matching_takes_is_that_of_a_run_that_did_all_the_work(line: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "out" / "results" / "ndec-1" / "toy-pairs.json"
+    assert run(["run", "toy-pairs", *line]) == 0
+    first = read_result(file).describing
+    assert first is not None
+    assert (first.images, first.seconds is not None) == (7, True)
+    assert run(["run", "toy-pairs", *line]) == 0
+    assert read_result(file).describing == first
+    (work,) = (tmp_path / "out" / "matching" / "toy-pairs").iterdir()
+    (record,) = work.glob("took-*.json")
+    record.rename(work / "something-else")
+    assert run(["run", "toy-pairs", *line]) == 0
+    again = read_result(file).describing
+    assert again is not None
+    assert (again.images, again.seconds) == (7, None)
+
+
 def test_a_matcher_has_no_descriptors_and_takes_no_steps(
     line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

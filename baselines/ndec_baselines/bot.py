@@ -101,7 +101,7 @@ def _card(name: str, sides: tuple[int, ...], title: str, text: str, expected: tu
                 "ndec-bench download weights bot, or baseline_matrix_baro_c24.pth.tar from the Google Drive link in "
                 "Test/README.md of WangWenhao0716/ISC-Track2-Submission, with --weights FILE"
             ),
-            licence="not stated for the file; its repository is MIT, DISC21 images are for research",
+            licence="unstated (repository MIT)",
             commercial_use="unclear",
             trained_on="ImageNet images (self-supervised); 100,000 DISC21 training images, one class each",
             container="state dict",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 import torch
 
@@ -49,7 +50,8 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     stand_ins: list[Any] = [(_stand_in(name), name) for name in inert]
     try:
         with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped, so that what is left out (class matrices, optimiser states) is never read; the old form cannot be.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except Exception as error:
         # Besides UnpicklingError and RuntimeError, damaged files make torch raise KeyError, EOFError and others.
         raise DataError(

@@ -79,7 +79,7 @@ def _card(dimension: int) -> Card:
                 f"ndec-bench download weights rdcd-{dimension}, or the link of the README of juntae9926/RDCD with "
                 "--weights FILE; the name on Google Drive is not known, this one is ours"
             ),
-            licence="not stated; the repository is MIT",
+            licence="unstated (repository MIT)",
             commercial_use="unclear",
             trained_on=(
                 "1 million images without labels, from the steps in the checkpoints' names: presumably the DISC21 "

@@ -202,7 +202,7 @@ def _listed(name: str) -> Listed:
     try:
         registration = _registration(name)
         _require(registration.card)
-        if registration.card.weights is not None and registration.card.weights.published:
+        if registration.card.weights is not None:
             find_weights(registration.card.name, registration.card.weights)
     except NdecBenchError as error:
         return Listed(name, _card_or_none(name), str(error))

@@ -150,7 +150,7 @@ def _weights(files: tuple[str, ...], how: str) -> Weights:
             f"from the Google Drive folder {_FOLDER}, sub-folders kept, with {how}; in the data root they are looked "
             "for under weights/"
         ),
-        licence="not stated for the files; their repository is MIT, DISC21 images are for research",
+        licence="unstated (repository MIT)",
         commercial_use="unclear",
         trained_on="ImageNet images (self-supervised); 100,000 DISC21 training images, one class each",
         container="state dict",

@@ -67,8 +67,8 @@ def run(
     from ndec_bench.report import result_json
     from ndec_bench.scoring import Options
 
-    target = find_split(split, data_root(root))
     card = ndec_baselines.card(baseline)
+    target = find_split(split, data_root(root))
     steps = _steps(card, step, no_steps)
     expected = published_for(card, target.name, steps, detections=detections is not None) if check else []
     method = method_of(
@@ -260,7 +260,7 @@ def _match(baseline: str, how: How) -> Match:
     import ndec_baselines
     from ndec_baselines import SplitImages
     from ndec_baselines.boxes import read_boxes
-    from ndec_bench.report import Describing
+    from ndec_bench.report import Describing, read_describing, write_describing
 
     detections = {} if how.detections is None else read_boxes(how.detections)
     loaded = ndec_baselines.load_matcher(
@@ -276,18 +276,22 @@ def _match(baseline: str, how: How) -> Match:
         cap: int,
         progress: Progress,
     ) -> tuple[Matches, Describing]:
+        fresh = not work.exists() or not any(work.iterdir())
         start = time.perf_counter()
         images = SplitImages(queries, references, background, detections)
         matches = loaded.match(images, work, cap=cap, workers=how.workers, progress=progress)
         seconds, count = time.perf_counter() - start, len(queries.ids) + len(references.ids)
-        took = Describing(
-            baseline=f"{loaded.card.name} {loaded.card.version}",
-            device=loaded.device,
-            images=count,
-            seconds=round(seconds, 3),
-            milliseconds_per_image=round(1000 * seconds / count, 3),
-            images_per_second=round(count / seconds, 1),
-        )
+        took = Describing(baseline=f"{loaded.card.name} {loaded.card.version}", device=loaded.device, images=count)
+        record = work / f"took-{(loaded.weights_sha256 or 'none')[:16]}"
+        if not fresh:  # what an earlier run left was used again: only a run of all the work tells what it takes
+            return matches, read_describing(record) or took
+        timed = {
+            "seconds": round(seconds, 3),
+            "milliseconds_per_image": round(1000 * seconds / count, 3),
+            "images_per_second": round(count / seconds, 1),
+        }
+        took = took.model_copy(update=timed)
+        write_describing(record, took)
         return matches, took
 
     return match
