@@ -66,6 +66,8 @@ def test_published_steps_are_applied_and_recorded(line: list[str], tmp_path: Pat
     assert read_attributes(out / "submissions" / "toy-mean" / "toy-mean.h5")["steps"] == "centre"
     card = read_card(out / "submissions" / "toy-mean" / "submission.toml")
     assert (card.track, card.declarations.background) == ("descriptor", "other")
+    assert card.method.title == "Mean colour"
+    assert card.method.description.endswith("plus one. Then, as ndec-bench postprocess does it: centre.")
     result = read_result(out / "results" / "ndec-1" / "toy-mean.json")
     assert result.provenance.command == "ndec-bench run toy-mean --split toy-1"
     assert result.describing is not None
@@ -84,11 +86,13 @@ def test_other_steps_or_none(line: list[str], tmp_path: Path) -> None:
     assert run(["run", "toy-mean", *line, "--no-steps", "--name", "plain"]) == 0
     packed = read_submission(out / "plain" / "plain.h5")
     assert np.array_equal(packed.queries.vectors, np.array(COLOURS["queries"], np.float32) + 1)
-    assert read_card(out / "plain" / "submission.toml").declarations.background == "none"
+    card = read_card(out / "plain" / "submission.toml")
+    assert (card.declarations.background, card.method.title) == ("none", "Mean colour, plain")
     assert not (tmp_path / "out" / "descriptors" / "plain" / "background.h5").exists()
     assert run(["run", "toy-mean", *line, "--step", "centre", "--step", "l2", "--name", "unit"]) == 0
     packed = read_submission(out / "unit" / "unit.h5")
     assert np.linalg.norm(packed.queries.vectors, axis=1) == pytest.approx(1)
+    assert read_card(out / "unit" / "submission.toml").method.title == "Mean colour + centre, l2"
     result = read_result(tmp_path / "out" / "results" / "ndec-1" / "unit.json")
     assert result.provenance.command == ("ndec-bench run toy-mean --split toy-1 --name unit --step centre --step l2")
 

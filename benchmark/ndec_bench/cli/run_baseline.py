@@ -182,8 +182,8 @@ def method_of(
         )
     how = how or How()
     card = ndec_baselines.card(baseline)
-    submission = _card(card, name or baseline, split)
     chosen = card.steps if steps is None else steps
+    submission = _card(card, name or baseline, split, chosen)
     for text in chosen:
         parse_step(text)  # a wrong step is told before the work, not after it
     if card.track == "matching":
@@ -328,9 +328,19 @@ def _refuse_for_matchers(card: Card, how: How, steps: tuple[str, ...]) -> None:
         )
 
 
-def _card(card: Card, name: str, split: str) -> SubmissionCard:
+def _title(card: Card, steps: tuple[str, ...]) -> str:
+    """Return the title of a row: two rows of one baseline with other steps must not look the same."""
+    if steps == card.steps:
+        return card.title
+    if not steps:
+        return f"{card.title}, plain"
+    return f"{card.title} + {', '.join(step.partition(':')[0] for step in steps)}"
+
+
+def _card(card: Card, name: str, split: str, steps: tuple[str, ...]) -> SubmissionCard:
     from ndec_bench.submission import Declarations, Method, SubmissionCard
 
+    after = f" Then, as ndec-bench postprocess does it: {', '.join(steps)}." if steps else ""
     weights = card.weights
     return SubmissionCard(
         name=name,
@@ -338,8 +348,8 @@ def _card(card: Card, name: str, split: str) -> SubmissionCard:
         track=card.track,
         authors=["The ndec-bench developers"],
         method=Method(
-            title=card.title,
-            description=card.description,
+            title=_title(card, steps),
+            description=f"{card.description}{after}",
             paper=card.paper,
             code_licence=card.code_licence,
             weights_licence=weights.licence if weights else None,
