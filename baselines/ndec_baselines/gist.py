@@ -50,7 +50,7 @@ _RESULTS = {
 CARD = Card(
     name="gist",
     version="1",
-    title="GIST 960",
+    title="GIST",
     description=(
         "Colour GIST with the parameters of lear_gist: a square of the image at 32 x 32, local contrast normalisation, "
         "then the mean energy of 20 Gabor filters (8, 8 and 4 orientations) in 4 x 4 blocks of each colour. The square "
