@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import pdqhash
 import pytest
 from PIL import Image, ImageFilter
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ndec_baselines.base import Baseline
+
+pdqhash = pytest.importorskip("pdqhash", reason="pdqhash is compiled on installation, see docs/development.md")
 
 TURNS = (
     None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIDES = {"queries": ("Q", 5, 6), "references": ("R", 6, 6), "background": ("B", 6, 8)}
+
+NEEDS_PDQHASH = pytest.mark.skipif(find_spec("pdqhash") is None, reason="pdqhash is not installed")
 
 # One of each architecture and preprocessing; variants of the list differ from these in numbers alone.
 DESCRIBED = [
@@ -37,7 +40,7 @@ DESCRIBED = [
     "gist",
     "mobilenetv2",
     "multigrain",
-    "pdq",
+    pytest.param("pdq", marks=NEEDS_PDQHASH),
     "phash",
     "rdcd-64",
     "scattering",
@@ -140,7 +143,7 @@ def test_every_module_is_among_them() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["esvitp-sift", "pdq-8", "sift"])
+@pytest.mark.parametrize("name", ["esvitp-sift", pytest.param("pdq-8", marks=NEEDS_PDQHASH), "sift"])
 def test_matchers_from_images_to_a_score(root: Path, tmp_path: Path, name: str) -> None:
     """``d2lv`` and ``d2lv-baseline-cc`` take minutes; tests/test_baselines_d2lv_matcher.py has them."""
     where = ["--split", "twenty-1", "--root", str(root), "--out", str(tmp_path / "out")]
