@@ -1,6 +1,7 @@
 """Install what must be compiled into the environment of the tests: pdqhash, which has no wheels.
 
-Without a compiler its tests are skipped, so that a first look at ndec-bench needs none; where CI is set that is an error.
+Without a compiler its tests are skipped, so that a first look at ndec-bench needs none; where CI is set it must be
+there.
 """
 
 import importlib.util
