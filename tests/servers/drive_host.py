@@ -329,8 +329,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.drive.closing.wait(self.fault.stall)
 
     def _put(self, piece: bytes) -> None:
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if self.fault.chunked else piece)
+        # Counted before they go out, so that whoever has read the bytes finds them counted.
         self.asked.sent += len(piece)
+        try:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if self.fault.chunked else piece)
+        except OSError:
+            self.asked.sent -= len(piece)
+            raise
 
     def _cut(self) -> None:
         if self.fault.reset:

@@ -316,8 +316,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self, piece: bytes) -> None:
         self.host.throttle(len(piece), self.fault.rate)
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if self.fault.chunked else piece)
+        # Counted before they go out, so that whoever has read the bytes finds them counted.
         self.host.note(self.served, len(piece))
+        try:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if self.fault.chunked else piece)
+        except OSError:
+            self.host.note(self.served, -len(piece))
+            raise
 
     def _cut(self) -> None:
         if self.fault.reset:
