@@ -164,7 +164,6 @@ def test_the_ratio_rule_drops_pairs_before_the_cap(files: Submission, capsys: py
     code, message = failed(capsys, "mine.h5", *TRUTH, "--asymmetric", "ratio")
     assert code == 3
     assert "needs the datasets query_norms and reference_norms" in message
-    assert failed(capsys, "mine.h5", *TRUTH, "--asymmetric", "surprise")[0] == 2
     with h5py.File("mine.h5", "a") as file:
         file["query_norms"] = np.where(np.arange(60) < 30, 1.0, 3.0).astype(np.float32)
         file["reference_norms"] = np.full(90, 2.0, dtype=np.float32)
@@ -177,6 +176,95 @@ def test_the_ratio_rule_drops_pairs_before_the_cap(files: Submission, capsys: py
     assert ruled["parts"]["all"]["predictions"] == 600  # the cap is that of all 60 queries, filled by the other half
     Path("p.csv").write_text("query_id,reference_id,score\nQ00000,R000000,1\n")
     assert failed(capsys, "p.csv", *TRUTH, "--asymmetric", "ratio")[0] == 2
+
+
+@pytest.fixture
+def normed(files: Submission) -> Submission:
+    """The same files; every third query is longer than all references."""
+    with h5py.File("mine.h5", "a") as file:
+        file["query_norms"] = np.where(np.arange(60) % 3 == 0, 3.0, 1.0).astype(np.float32)
+        file["reference_norms"] = np.full(90, 2.0, dtype=np.float32)
+    return files
+
+
+@pytest.mark.parametrize("rule", ["surprise", "ratio:2", "tilt:", "tilt:-1", "tilt:nan", "hinge:1e400"])
+def test_a_wrong_rule_is_told_before_anything_is_read(
+    files: Submission, capsys: pytest.CaptureFixture[str], rule: str
+) -> None:
+    code, message = failed(capsys, "absent.h5", *TRUTH, "--asymmetric", rule)
+    assert code == 2
+    assert f"asymmetric rule '{rule}'" in message
+    assert "expected none, ratio, ratio-after-list, hinge:L or tilt:L" in message
+
+
+def test_help_names_every_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("score", "run"):
+        assert run([command, "--help"]) == 0
+        # A narrow terminal breaks lines behind hyphens.
+        text = " ".join(capsys.readouterr().out.split()).replace("- ", "-")
+        assert "Asymmetric rule on the norms: none, ratio, ratio-after-list, hinge:L or tilt:L." in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "named", "signed"),
+    [("none", "ratio", "none"), ("ratio", "ratio", "ratio"), ("tilt:0.50", "tilt:0.5", "tilt:0.5")],
+)
+def test_both_scores_are_printed_and_the_signature_names_the_rule(
+    normed: Submission, capsys: pytest.CaptureFixture[str], rule: str, named: str, signed: str
+) -> None:
+    arguments = ["mine.h5", *TRUTH, "--hard-negatives", "hard.txt", "--asymmetric", rule]
+    assert run(["score", *arguments, "--out", "r.json"]) == 0
+    shown = capsys.readouterr().out
+    result = read_result(Path("r.json"))
+    assert result.direction is not None
+    assert result.direction.rule == named
+    assert (result.asymmetric, f"|asym:{signed}|" in result.signature) == (signed, True)
+    block = shown[shown.index(f"Asymmetric similarity: {named}") :]
+    without, ruled = (getattr(result.direction.parts["all"], which).micro_ap for which in ("without_rule", "with_rule"))
+    assert result.parts["all"].micro_ap == (without if rule == "none" else ruled)
+    assert without != ruled
+    cells = [line.split() for line in block.splitlines()]
+    low, high = result.direction.parts["all"].micro_ap_difference_interval or (0.0, 0.0)
+    row = f"µAP, all {without:.4f} {ruled:.4f} {ruled - without:+.4f} {low:+.4f} to {high:+.4f}"
+    assert row.split() in cells
+    assert "True pairs kept: 13 of 20 = 65.00%; if swapped: 7 of 20 = 35.00%" in block
+    # t is 1/3 thirteen times and -1/5 seven times: all sums but those of two of the seven are above zero.
+    assert f"told by their norms: AUC {1 - 49 / 400:.4f} (" in block
+    assert ("the scores above are those without it" in block) == (rule == "none")
+    assert ("Swap gap of true pairs: mean" in block) == (rule == "tilt:0.50")
+    at = result.direction.at_p90_isc
+    assert at is not None
+    assert at.without_rule is not None
+    assert at.with_rule is not None
+    for label, field in (("hard negatives hit", "hard_negatives_hit"), ("copies found", "copies_found")):
+        pair = [getattr(one, field) for one in (at.without_rule, at.with_rule)]
+        assert f"{label} {' '.join(f'{share.hits} = {share.rate:.2%}' for share in pair)}".split() in cells
+
+
+def test_json_holds_the_direction_only_with_norms(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "direction" not in scored(capsys, "mine.h5", *TRUTH)
+    with h5py.File("mine.h5", "a") as file:
+        file["query_norms"], file["reference_norms"] = np.ones(60, np.float32), np.ones(90, np.float32)
+    direction = scored(capsys, "mine.h5", *TRUTH)["direction"]
+    assert direction["rule"] == "ratio"
+    assert direction["true_pairs_kept"]["rate"] == direction["true_pairs_kept_if_swapped"]["rate"] == 1.0
+    assert direction["direction_auc"] == 0.5
+
+
+def test_results_without_and_with_a_rule_are_compared(normed: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    for rule in ("none", "hinge:2"):
+        assert (
+            run(["score", "mine.h5", *TRUTH, "--asymmetric", rule, "--name", rule[:5], "--out", f"{rule[:5]}.json"])
+            == 0
+        )
+    capsys.readouterr()
+    assert run(["compare", "hinge.json", "none.json", "--json"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert "different asymmetric rule: hinge:2.0 (hinge); none (none)" in compared["notes"]
+    told = read_result(Path("hinge.json")).direction
+    assert told is not None
+    assert compared["pairs"][0]["difference"] == told.parts["all"].micro_ap_difference
+    assert tuple(compared["pairs"][0]["interval"]) == told.parts["all"].micro_ap_difference_interval
 
 
 def test_forms_exclude_each_other(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,8 @@ def test_long_arrays_stand_on_one_line(result: Result) -> None:
 def test_the_schema_describes_what_is_written(result: Result) -> None:
     schema = result_schema()
     content = json.loads(result_json(result))
-    assert set(content) == set(schema["properties"])
+    # Without norms there is no direction to tell; tests/test_direction.py has results with all fields.
+    assert set(content) == set(schema["properties"]) - {"direction"}
     assert set(schema["required"]) <= set(content)
 
 
@@ -61,7 +62,7 @@ RESULTS = sorted((Path(__file__).parents[1] / "results" / "ndec-1").glob("*.json
 def test_committed_results_read_and_write_back(path: Path, tmp_path: Path) -> None:
     result = read_result(path)
     write_result(tmp_path / "again.json", result)
-    assert read_result(tmp_path / "again.json") == result
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
 def test_results_of_version_0_1_read_with_what_they_lack_left_open(result: Result, tmp_path: Path) -> None:

@@ -81,6 +81,18 @@ def test_norms_of_the_baseline_reach_the_submission(line: list[str], tmp_path: P
     assert packed.query_norms.tolist() == pytest.approx([213, 213, 223])
 
 
+def test_a_run_is_scored_by_an_asymmetric_rule(line: list[str], tmp_path: Path) -> None:
+    assert run(["run", "toy-mean", *line, "--asymmetric", "tilt:2", "--name", "ruled"]) == 0
+    out = tmp_path / "out"
+    result = read_result(out / "results" / "ndec-1" / "ruled.json")
+    assert "|asym:tilt:2.0|" in result.signature
+    assert result.direction is not None
+    assert (result.direction.rule, result.direction.true_pairs) == ("tilt:2.0", 2)
+    assert result.provenance.command == "ndec-bench run toy-mean --split toy-1 --name ruled --asymmetric tilt:2.0"
+    card = read_card(out / "submissions" / "ruled" / "submission.toml")
+    assert card.method.title == "Mean colour, asymmetric tilt:2.0"
+
+
 def test_other_steps_or_none(line: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out" / "submissions"
     assert run(["run", "toy-mean", *line, "--no-steps", "--name", "plain"]) == 0
@@ -104,6 +116,8 @@ def test_other_steps_or_none(line: list[str], tmp_path: Path) -> None:
         (["--step", "whiten"], "whiten"),
         (["--check", "--step", "centre", "--step", "l2"], "no published number of toy-mean on toy-1 after the steps"),
         (["--detections", "boxes.csv"], "does not cut queries"),
+        (["--asymmetric", "tilt:0"], "expected none, ratio"),
+        (["--asymmetric", "ratio", "--check"], "--asymmetric ratio and --check contradict"),
         (["--check", "--step", "pca:dim=1,whiten=no"], "known on toy-1, after their own steps, with detections"),
     ],
 )
@@ -144,6 +158,12 @@ def test_a_matcher_leaves_pairs_and_a_result(line: list[str], tmp_path: Path) ->
     assert card.track == "matching"
     assert card.descriptors is not None
     assert card.descriptors.sha256 == result.digests.submission
+
+
+def test_pairs_have_no_norms_for_a_rule(line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "toy-pairs", *line, "--asymmetric", "ratio"]) == 2
+    assert "--asymmetric ratio: toy-pairs scores pairs, which have no norms" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_matching_takes_is_that_of_a_run_that_did_all_the_work(line: list[str], tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from ndec_bench.descriptors import Descriptors
 from ndec_bench.errors import UsageError
-from ndec_bench.search import Found, NormRule, Wanted, exact, search
+from ndec_bench.search import RATIO, Found, PairRule, Rule, Wanted, exact, parse_rule, search
 from ndec_bench.search.frame import Frame
 from ndec_bench.search.lists import GlobalList, QueryLists
 from ndec_bench.search.products import backend
@@ -64,12 +66,24 @@ def plain_search(queries: Descriptors, references: Descriptors, want: Wanted) ->
             continue
         own = []
         for column, (reference, r) in enumerate(zip(references.ids, references.vectors.tolist(), strict=True)):
-            if want.rule is None or want.rule.query_norms[row] <= want.rule.reference_norms[column]:
-                bias = 0.0 if want.bias is None else float(want.bias[row])
-                score = record(q, r, want.metric)
-                own.append((-(score if want.bias is None else score - bias), query, reference))
+            score = record(q, r, want.metric)
+            score = score if want.bias is None else score - float(want.bias[row])
+            ruled = score if want.rule is None else after_rule(score, want.rule, row, column)
+            if ruled is not None:
+                own.append(
+                    (-(-0.0 if ruled == 0 and want.bias is None and want.metric == "l2" else ruled), query, reference)
+                )
         pairs += sorted(own)[: want.cap] if want.per_query else own
     return [(q, r, (-score).hex()) for score, q, r in sorted(pairs)[: None if want.per_query else want.cap]]
+
+
+def after_rule(score: float, rule: PairRule, row: int, column: int) -> float | None:
+    nq, nr, strength = float(rule.query_norms[row]), float(rule.reference_norms[column]), rule.rule.strength
+    if strength is None:
+        return score if nq <= nr else None
+    if rule.rule.name == "hinge":
+        return score - strength * max(0.0, nq / nr - 1.0)
+    return score - strength * ((nq - nr) / (nq + nr))
 
 
 def lines(queries: Descriptors, references: Descriptors, found: Found) -> list[Line]:
@@ -93,7 +107,8 @@ def test_every_backend_gives_the_same_lists_in_one_pass(library: str, kind: str)
     queries, references = make(kind, 30, 160, 16)
     generator = np.random.default_rng(1)
     members = generator.random(30) < 0.5
-    norms = NormRule(generator.random(30).astype(np.float32), generator.random(160).astype(np.float32))
+    norms = PairRule(RATIO, generator.random(30).astype(np.float32), generator.random(160).astype(np.float32))
+    tilted, hinged = (replace(norms, rule=Rule(name, 2.0)) for name in ("tilt", "hinge"))
     bias = generator.normal(size=30)
     wanted = {
         "all": Wanted(300),
@@ -102,6 +117,9 @@ def test_every_backend_gives_the_same_lists_in_one_pass(library: str, kind: str)
         "own of some": Wanted(3, "ip", per_query=True, members=members),
         "shifted": Wanted(200, "ip", bias=bias),
         "ruled": Wanted(200, rule=norms),
+        "tilted": Wanted(200, rule=tilted),
+        "hinged, shifted": Wanted(200, "ip", bias=bias, rule=hinged),
+        "own, tilted": Wanted(3, "ip", per_query=True, members=members, rule=tilted),
     }
     found = search(queries, references, wanted, backend=library, threads=2, query_rows=8, reference_rows=50)
     for name, want in wanted.items():
@@ -134,6 +152,150 @@ def test_rows_blocks_and_threads_change_nothing(
         "a"
     ]
     assert lines(mixed_queries, mixed, found) == plain_search(queries, references, want)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    cap=st.integers(1, 60),
+    exact_products=st.booleans(),
+    like_norms=st.booleans(),
+    rule=st.sampled_from(["ratio", "hinge", "tilt"]),
+    strength=st.sampled_from([1e-9, 0.1, 3.0, 1e12]),
+    metric=st.sampled_from(["l2", "ip"]),
+    shifted=st.booleans(),
+    per_query=st.booleans(),
+    beside=st.booleans(),
+    block=st.integers(1, 40),
+)
+def test_rules_agree_with_the_plain_search_to_the_bit(
+    seed: int,
+    cap: int,
+    exact_products: bool,
+    like_norms: bool,
+    rule: str,
+    strength: float,
+    metric: Metric,
+    shifted: bool,
+    per_query: bool,
+    beside: bool,
+    block: int,
+) -> None:
+    """Ties by the dozen, norms of a few values or of forty orders of magnitude, blocks down to one reference."""
+    generator = np.random.default_rng(seed)
+    q, r = generator.integers(-2, 3, (8, 5)).astype(float), generator.integers(-2, 3, (30, 5)).astype(float)
+    if not exact_products:
+        q, r = q * 0.1 + 0.3, r * 0.1 + 0.3
+    q[~q.any(axis=1)], r[~r.any(axis=1)] = 1, 1
+    q[0], r[0] = 2, 3  # never all equal
+    queries, references = described("Q", q), described("R", r)
+    if like_norms:
+        norms = [generator.choice([0.5, 1.0, 1.5, 3.0], size) for size in (8, 30)]
+    else:
+        norms = [10.0 ** generator.uniform(-20, 20, size) for size in (8, 30)]
+    ruled = PairRule(
+        RATIO if rule == "ratio" else Rule(rule, strength), norms[0].astype(np.float32), norms[1].astype(np.float32)
+    )
+    bias = generator.choice([0.0, 0.1, 1.0], 8) if shifted else None
+    want = Wanted(cap, metric, per_query=per_query, bias=bias, rule=ruled)
+    expected = plain_search(queries, references, want)
+    mixed_q, mixed_r = generator.permutation(8), generator.permutation(30)
+    mixed = Wanted(
+        cap,
+        metric,
+        per_query=per_query,
+        bias=None if bias is None else bias[mixed_q],
+        rule=PairRule(ruled.rule, ruled.query_norms[mixed_q], ruled.reference_norms[mixed_r]),
+    )
+    sides = queries.take(mixed_q), references.take(mixed_r)
+    wanted = {"a": mixed, "plain": Wanted(cap)} if beside else {"a": mixed}
+    with pytest.MonkeyPatch.context() as patch:
+        # Thresholds rise with the first pairs, where a list of this size would else never ask for one.
+        patch.setattr("ndec_bench.search.lists._SPARE", 0)
+        found = search(*sides, wanted, query_rows=1 + block // 3, reference_rows=block)["a"]
+    assert lines(*sides, found) == expected
+
+
+STRENGTHS = [1e-3, 0.1, 3.0, 1e9, 1e11, 1e14]
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+@pytest.mark.parametrize("name", ["hinge", "tilt"])
+@pytest.mark.parametrize("kind", [*KINDS, "halves"])
+def test_bounds_hold_under_a_penalty_of_any_size(kind: str, name: str, metric: Metric) -> None:
+    """An estimate lies within its margin of the score of record; a pair that just reaches its list's threshold passes
+    the threshold of the product, in blocks of like and unlike norms. Of "halves" the product is zero for ``l2``.
+    """
+    queries, references = make("counts of unequal norm" if kind == "halves" else kind, 20, 40, 6)
+    if kind == "halves":
+        r = np.zeros((40, 6))
+        r[:, 0], r[20:, 1] = 2.0, 2.0
+        queries, references = (
+            described("Q", queries.vectors * (0, 0, 1, 1, 1, 1) + (1, 1, 0, 0, 0, 0)),
+            described("R", r),
+        )
+    generator = np.random.default_rng(5)
+    rows, columns = np.repeat(np.arange(20), 40), np.tile(np.arange(40), 20)
+    with backend("blas") as product, ThreadPoolExecutor(1) as executor:
+        for strength in STRENGTHS:
+            norms = [(0.5 + generator.random(size)).astype(np.float32) for size in (20, 40)]
+            norms[1][10:30] = norms[1][10]
+            rule = PairRule(Rule(name, strength), norms[0], norms[1])
+            bias = generator.normal(size=20) if metric == "ip" else None
+            run = exact._Search(queries, references, {"a": Wanted(9, metric, bias=bias, rule=rule)}, product, executor)
+            records = run._rescorer("a")(rows, columns).reshape(20, 40)
+            whole = run._tile(0, 20, *_block(run, references, 0, 40), 0)["a"]
+            assert len(whole[0]) == 800
+            assert (np.abs(whole[2] - records[whole[0], whole[1]]) <= whole[3]).all()
+            for start, stop in ((0, 40), *((column, column + 1) for column in range(40)), (10, 30)):
+                block, side = _block(run, references, start, stop)
+                _, _, products = product.hits(run._side.vectors, block, np.full(20, -np.inf, np.float32))
+                for column in range(start, stop):
+                    run._lists["a"].thresholds[:] = records[:, column]
+                    asked = run._product_thresholds(0, 20, side, start)
+                    assert (products.reshape(20, -1)[:, column - start] >= asked).all()
+
+
+def _block(run: Any, references: Descriptors, start: int, stop: int) -> Any:  # noqa: ANN401
+    side = run._frame.references(references.read(start, stop), references.survey.squared_norms[start:stop])
+    return run._product.block(side.vectors), side
+
+
+@pytest.mark.parametrize("rule", ["ratio", "hinge:1000", "tilt:1000"])
+@pytest.mark.parametrize("kind", ["unit", "far from centred", "bits"])
+def test_rules_start_from_a_sample_of_their_own_rows(rule: str, kind: str) -> None:
+    """With 3,200 references a sample guesses the cut: it must see the norms of the rows that it took."""
+    queries, references = make(kind, 40, 3200, 8)
+    parsed = parse_rule(rule)
+    assert parsed is not None
+    # Whoever took the norms of the first rows for those of the sample would guess far too high and look again.
+    few = np.where(np.arange(3200) < 16, 3.0, 1.0).astype(np.float32)
+    norms = PairRule(parsed, np.full(40, 2.0, np.float32), few)
+    stages = []
+    want = Wanted(400, rule=norms)
+    found = search(queries, references, {"a": want}, progress=lambda stage, *_: stages.append(stage))["a"]
+    assert set(stages) == {"searching references"}
+    assert lines(queries, references, found) == plain_search(queries, references, want)
+
+
+def test_blocks_without_a_pair_to_keep_ask_for_no_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a list that never fills would look at every pair there is."""
+    queries, references = make("normal", 20, 400, 8)
+    norms = PairRule(RATIO, np.full(20, 2.0, np.float32), np.ones(400, np.float32))
+    norms.reference_norms[50] = 3.0
+    seen = []
+    candidates = exact._Search._candidates
+
+    def spied(self: object, name: str, query_rows: np.ndarray, *rest: Any) -> Any:  # noqa: ANN401
+        seen.append(len(query_rows))
+        return candidates(self, name, query_rows, *rest)
+
+    monkeypatch.setattr(exact._Search, "_candidates", spied)
+    want = Wanted(200, rule=norms)
+    found = search(queries, references, {"a": want}, reference_rows=40)["a"]
+    assert lines(queries, references, found) == plain_search(queries, references, want)
+    assert len(found) == 20
+    assert sum(seen) == 20 * 40
 
 
 def test_a_sample_that_misleads_costs_a_second_pass_and_changes_nothing() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ndec_bench.search import NormRule, Wanted, search
+from ndec_bench.search import NO_RULE, Wanted, search
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ndec_bench.progress import Progress
     from ndec_bench.protocol import Metric, Normalisation
     from ndec_bench.protocol import Protocol as Rules
-    from ndec_bench.search import Found
+    from ndec_bench.search import Found, PairRule
 
 PLAIN = "none"
 
@@ -83,8 +84,6 @@ class SearchPlan:
         Of the submission; normalised lists use the inner product.
     offsets
         Normalisation to (queries,) float64, from `biases`.
-    rule
-        Asymmetric rule of the lists as submitted and normalised, or None.
     """
 
     def __init__(
@@ -92,24 +91,23 @@ class SearchPlan:
         queries: Descriptors,
         metric: Metric,
         offsets: Mapping[str, NDArray[np.float64]],
-        rule: NormRule | None,
     ) -> None:
         self.queries, self.metric = queries, metric
         self.norms = (PLAIN, *offsets)
         self.wanted: dict[str, Wanted] = {}
-        self._offsets, self._rule = offsets, rule
+        self._offsets = offsets
         self._members: dict[tuple[str, str], NDArray[np.bool_]] = {}
 
-    def add(self, split: Split, part: str, rules: Rules, score_norm: str = PLAIN) -> None:
-        """Ask for the list of ``part`` of ``split`` under ``rules``."""
+    def add(self, split: Split, part: str, rules: Rules, score_norm: str = PLAIN, rule: PairRule | None = None) -> None:
+        """Ask for the list of ``part`` of ``split`` under ``rules``; ``rule`` is the asymmetric one, None for none."""
         members = self.members(split, "all" if rules.per_query else part)
-        self.wanted[list_name(split, part, rules, score_norm)] = Wanted(
+        self.wanted[list_name(split, part, rules, score_norm, rule)] = Wanted(
             cap=rules.pairs_per_query if rules.per_query else rules.cap(len(split.parts[part])),
             metric=self.metric if score_norm == PLAIN else "ip",
             per_query=rules.per_query,
             members=members,
             bias=self._offsets.get(score_norm),
-            rule=self._rule,
+            rule=_in_search(rule),
         )
 
     def members(self, split: Split, part: str) -> NDArray[np.bool_]:
@@ -121,23 +119,71 @@ class SearchPlan:
         return self._members[key]
 
 
-def list_name(split: Split, part: str, rules: Rules, score_norm: str) -> str:
+def _in_search(rule: PairRule | None) -> PairRule | None:
+    """Return the rule if the search must know it; one that acts on the finished list needs the list without a rule."""
+    return None if rule is None or rule.rule.after_list else rule
+
+
+def list_name(split: Split, part: str, rules: Rules, score_norm: str, rule: PairRule | None = None) -> str:
     """Return the name of a list in a `SearchPlan`; lists of equal content have equal names."""
     # A query's own nearest references are the same whatever part it is counted in.
     scope = "all" if rules.per_query else part
-    return f"{split.name} {scope} {rules.candidates(len(split.parts[part]))} {score_norm}"
+    acting = _in_search(rule)
+    ruled = NO_RULE if acting is None else str(acting.rule)
+    return f"{split.name} {scope} {rules.candidates(len(split.parts[part]))} {score_norm} {ruled}"
 
 
 class SearchedLists:
-    """The lists of one split out of a finished search."""
+    """The lists of one split out of a finished search.
+
+    Parameters
+    ----------
+    found, plan
+        What was found of what was asked for.
+    split, truth
+        Whose lists, and what is true of their pairs.
+    references
+        What was searched.
+    rule
+        The asymmetric rule of these lists, None for no such rule; the plan asked for them with the same.
+    """
 
     def __init__(
-        self, found: Mapping[str, Found], plan: SearchPlan, split: Split, truth: TruthTable, references: VectorSource
+        self,
+        found: Mapping[str, Found],
+        plan: SearchPlan,
+        split: Split,
+        truth: TruthTable,
+        references: VectorSource,
+        rule: PairRule | None = None,
     ) -> None:
         self._found, self._plan, self._split, self._truth = found, plan, split, truth
         self._query_codes = truth.query_codes(plan.queries.ids)
         self._references = references
         self._reference_codes = truth.reference_codes(references.ids)
+        self._rule = rule
+
+    def under(self, rule: PairRule | None) -> SearchedLists:
+        """Return the lists of the same search under another rule."""
+        other = copy(self)
+        other._rule = rule
+        return other
+
+    def rows(self, part: str, rules: Rules) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the query row and the reference row of each pair in the list of ``part``, as `pairs` has them."""
+        found, keep = self._list(part, rules, PLAIN)
+        return found.query_rows[keep], found.reference_rows[keep]
+
+    def true_rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return code, query row and reference row of every true pair of which both sides were searched, found or not.
+
+        The code is the position of the query among the split's queries.
+        """
+        codes, references = self._truth.true_codes
+        query_rows = _rows_of(self._query_codes, len(self._split.query_ids))[codes]
+        reference_rows = _rows_of(self._reference_codes, int(references.max(initial=-1)) + 1)[references]
+        there = (query_rows >= 0) & (reference_rows >= 0)
+        return codes[there], query_rows[there], reference_rows[there]
 
     def pairs(self, part: str, rules: Rules, score_norm: str = PLAIN) -> PairList:
         """Return the list of ``part`` under ``rules``."""
@@ -161,10 +207,22 @@ class SearchedLists:
         return True
 
     def _list(self, part: str, rules: Rules, score_norm: str) -> tuple[Found, NDArray[np.bool_] | slice]:
-        found = self._found[list_name(self._split, part, rules, score_norm)]
+        found = self._found[list_name(self._split, part, rules, score_norm, self._rule)]
+        keep = None
         if rules.per_query and part != "all":
-            return found, self._plan.members(self._split, part)[found.query_rows]
-        return found, slice(None)
+            keep = self._plan.members(self._split, part)[found.query_rows]
+        if self._rule is not None and self._rule.rule.after_list:
+            kept = self._rule.keeps(found.query_rows, found.reference_rows)
+            keep = kept if keep is None else keep & kept
+        return found, slice(None) if keep is None else keep
+
+
+def _rows_of(codes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return (count,) the row that has each code from 0, -1 where none has; ``codes`` (rows,) are -1 for no code."""
+    rows = np.full(count, -1, dtype=np.int64)
+    known = np.flatnonzero(codes >= 0)
+    rows[codes[known]] = known
+    return rows
 
 
 class GivenLists:

@@ -65,6 +65,12 @@ class TruthTable:
         """Return (queries,) uint64 keys of the bootstrap stream."""
         return bootstrap.query_keys(self.split.query_ids)
 
+    @property
+    def true_codes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return query code and reference code of each true pair, sorted by both; see `query_codes`."""
+        queries, references = np.divmod(self._true_keys, max(len(self._reference), 1))
+        return queries, references
+
     def query_codes(self, ids: Sequence[str] | NDArray[np.str_]) -> NDArray[np.int64]:
         """Return (n,) the position of each id among the split's queries, -1 for any other."""
         return _codes(ids, self._position)

@@ -9,7 +9,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from ndec_bench import atomic
 from ndec_bench.errors import DataError
@@ -80,10 +87,14 @@ class PartScore(_Record):
 
 
 class Share(_Record):
-    """How many of a group of queries have any wrong pair above a threshold, with its Clopper-Pearson interval."""
+    """How many of a group are hit, with its Clopper-Pearson interval.
+
+    The group are queries, hit where they have a pair above a threshold (in the account, a wrong one); in `Direction`
+    the true pairs as well.
+    """
 
     hits: int
-    queries: int
+    queries: int = Field(description="Size of the group")
     rate: Rate | None = Field(description="null for an empty group")
     interval: Interval | None
 
@@ -163,6 +174,97 @@ class HardNegativeAccount(_Record):
         default=None, description="At the threshold that the authors declared, if they did"
     )
     transfer: ThresholdTransfer
+
+
+class RuleScore(_Record):
+    """The scores of one list of a part."""
+
+    micro_ap: Rate
+    recall_at_p90: Rate | None = Field(description="If never reached: null, or 0 under protocols that count so")
+
+
+class DirectionPart(_Record):
+    """One part of a split without and with an asymmetric rule; differences are with minus without."""
+
+    without_rule: RuleScore
+    with_rule: RuleScore
+    micro_ap_difference: float
+    micro_ap_difference_interval: Interval | None = Field(
+        description="95 %, paired replicates over queries; null without bootstrap"
+    )
+    recall_at_p90_difference: float = Field(description="Precision 0.90 never reached counts 0")
+    recall_at_p90_difference_interval: Interval | None
+
+
+class SwapGap(_Record):
+    """By how much a smooth rule prefers the direction of the truth, over the true pairs: s'(q, r) minus s'(r, q)."""
+
+    mean: float
+    median: float
+    above_zero: Share
+
+
+class Passing(_Record):
+    """Which queries have a pair at or above a threshold in the list of part all."""
+
+    threshold: float
+    hard_negatives_hit: Share
+    plain_distractors_hit: Share
+    copies_found: Share = Field(description="Queries with a true reference that have a true pair there")
+
+
+class PassingByRule(_Record):
+    """What passes in the list without the rule and in the list with it; null where no threshold is reached."""
+
+    without_rule: Passing | None
+    with_rule: Passing | None
+
+
+class DroppedPairs(_Record):
+    """Listed pairs with the query's norm above the reference's."""
+
+    pairs: int = Field(description="Pairs of this kind in the list")
+    dropped: int
+    rate: Rate | None = Field(description="null without such pairs")
+
+
+class Dropped(_Record):
+    """Which pairs of the list of part all, made without a rule, the rule ratio drops."""
+
+    true_pairs: DroppedPairs
+    hard_negative_pairs: DroppedPairs | None = Field(
+        description="null where hard negatives are unknown or references missing"
+    )
+    other_pairs: DroppedPairs
+
+
+class Direction(_Record):
+    """What the norms tell of the direction of copying, and what an asymmetric rule makes of it.
+
+    A true pair is kept where the query's norm is not above the reference's: ratio rules then leave it in, smooth rules
+    do not push its score down.
+    """
+
+    rule: str = Field(description="The rule that was asked for; ratio if none was")
+    parts: dict[str, DirectionPart]
+    true_pairs: int = Field(description="True pairs of which both sides are described, found or not")
+    true_pairs_kept: Share = Field(description="Of these, the query's norm is not above the reference's")
+    true_pairs_kept_if_swapped: Share = Field(description="The same if the reference were the query")
+    swap_gap: SwapGap | None = Field(description="null for rules that drop pairs, and without true pairs")
+    direction_auc: Rate | None = Field(
+        description="AUC of telling true pairs from swapped ones by (nr - nq) / (nr + nq); null without true pairs"
+    )
+    direction_auc_interval: Interval | None = Field(
+        description="95 %, resampling queries; null without bootstrap or where a replicate has no true pair"
+    )
+    at_p90_isc: PassingByRule | None = Field(
+        description="At one threshold, where the ISC part of the list without the rule reaches P90; null where that is "
+        "never reached, hard negatives are unknown or references missing"
+    )
+    at_own_p90_isc: PassingByRule | None = Field(
+        description="Each list at its own such threshold; null where hard negatives are unknown or references missing"
+    )
+    dropped: Dropped
 
 
 class Digests(_Record):
@@ -256,12 +358,23 @@ class Result(_Record):
     parts: dict[str, PartScore]
     hard_negatives: HardNegativeAccount | None = None
     protocols: dict[str, CardEntry] | None = Field(default=None, description="The protocol card, if it was asked for")
-    asymmetric: str = Field(default="none", description="Asymmetric rule that acted before the cap")
+    asymmetric: str = Field(default="none", description="Asymmetric rule behind the scores, as in signatures")
+    direction: Direction | None = Field(
+        default=None, description="Both lists, without and with a rule; left out where the submission has no norms"
+    )
     own_threshold: float | None = Field(default=None, description="Threshold that the authors declared")
     describing: Describing | None = None
     notes: list[str] = Field(default_factory=list)
     digests: Digests
     provenance: Provenance
+
+    @model_serializer(mode="wrap")
+    def _without_absent_direction(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Results of submissions without norms keep the bytes they had before there was this field.
+        content: dict[str, Any] = handler(self)
+        if self.direction is None:
+            content.pop("direction", None)
+        return content
 
 
 class Signature(_Record):

@@ -1,7 +1,8 @@
 """From descriptors or matches to a `Result`: check against the split, search once, score every part.
 
 Every part of a split (``all``; ``isc``, all but the hard negatives; the user's own) is scored as if it stood alone: its
-own queries, its own cap of ten pairs per query, its own list. All lists come from one search.
+own queries, its own cap of ten pairs per query, its own list. All lists come from one search, those without and with an
+asymmetric rule among them: a submission with norms is always scored both ways.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from ndec_bench.candidates import GivenLists, SearchedLists, SearchPlan
 from ndec_bench.card import entries, protocol_card
 from ndec_bench.data.known import recognise
 from ndec_bench.descriptors import read_attributes, read_query_ids, read_submission, sha256_of_file
+from ndec_bench.direction import ScoredLists, TrueNorms, compare_lists
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.matches import check_form, read_pairs, write_pairs
+from ndec_bench.norms import pair_rule
 from ndec_bench.parts import TruthTable, score_parts
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NDEC_1, NORMALISATIONS, Protocol
 from ndec_bench.report import Describing, Digests, Result, Signature
-from ndec_bench.search import NormRule, resolved, search
+from ndec_bench.search import NO_RULE, parse_rule, resolved, search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +40,8 @@ if TYPE_CHECKING:
     from ndec_bench.descriptors import Descriptors, Submission, VectorSource
     from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
+    from ndec_bench.search import PairRule
 
-RULES = ("none", "ratio")
 _HEAD = 256
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
@@ -62,7 +65,9 @@ class Options:
     threshold
         The authors' own operating threshold; None for the one in the file, if there is one.
     asymmetric
-        ``none``, or ``ratio``: a pair is dropped where the query's norm exceeds the reference's, before any cut.
+        The asymmetric rule of the scores, see `ndec_bench.search.rules`; its canonical text after construction. Where
+        the submission has norms, the result tells of the list without a rule and of the list with this one, or with
+        ``ratio`` if this is ``none``.
     background
         Descriptors for the normalisations of the card; None for those in the file.
     backend, threads
@@ -79,7 +84,7 @@ class Options:
     replicates: int = bootstrap.REPLICATES
     precisions: tuple[float, ...] = ()
     threshold: float | None = None
-    asymmetric: str = "none"
+    asymmetric: str = NO_RULE
     background: VectorSource | None = None
     backend: str = "auto"
     threads: int | None = None
@@ -88,7 +93,9 @@ class Options:
     command: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError if the pairs could not be written in the end."""
+        """Raise UsageError if the rule is none or the pairs could not be written in the end."""
+        rule = parse_rule(self.asymmetric)
+        object.__setattr__(self, "asymmetric", NO_RULE if rule is None else str(rule))
         if self.save_matches is not None:
             check_form(self.save_matches)
 
@@ -117,6 +124,15 @@ class _Facts:
     truncated: bool = False
     threshold: float | None = None
     query_independent: bool = True
+
+
+@dataclass(frozen=True)
+class _Asymmetry:
+    """The lists of one split without a rule and with one, by the norms of the submission."""
+
+    rule: PairRule
+    plain: SearchedLists
+    ruled: SearchedLists
 
 
 def score_file(
@@ -199,7 +215,8 @@ def score_splits(
     rows = np.flatnonzero(np.logical_or.reduce([fit.labelled for fit in fits]))
     queries = submission.queries if len(rows) == len(submission.queries) else submission.queries.take(rows)
     truths = truths or [TruthTable(split) for split in splits]
-    plan = _plan(submission, queries, rows, splits, options, progress, where)
+    norms = pair_rule(submission, rows, options.asymmetric, where)
+    plan = _plan(submission, queries, norms, splits, options, progress, where)
     with ThreadPoolExecutor(1) as beside:
         beside.submit(account.load)
         found = search(
@@ -223,8 +240,10 @@ def score_splits(
             fit.notes.append(f"{options.protocol.name} admits {most} dimensions, these descriptors have {dimension}")
     results = []
     for split, fit, truth in zip(splits, fits, truths, strict=True):
-        lists = SearchedLists(found, plan, split, truth, submission.references)
-        results.append(_result(facts, lists, fit, split, truth, options, progress, started))
+        plain = SearchedLists(found, plan, split, truth, submission.references)
+        asymmetry = None if norms is None else _Asymmetry(norms, plain, plain.under(norms))
+        lists = plain if asymmetry is None or options.asymmetric == NO_RULE else asymmetry.ruled
+        results.append(_result(facts, lists, fit, split, truth, options, progress, started, asymmetry))
     return results
 
 
@@ -247,7 +266,7 @@ def score_matches(
         If an option asks for what only descriptors have.
     """
     started = time.perf_counter()
-    if options.asymmetric != "none":
+    if options.asymmetric != NO_RULE:
         raise UsageError(
             f"--asymmetric {options.asymmetric}: {where} is a list of pairs, which has no norms",
             hint="apply the rule before writing the pairs",
@@ -326,7 +345,7 @@ def is_descriptors(path: Path) -> bool:
 def _plan(
     submission: Submission,
     queries: Descriptors,
-    rows: np.ndarray,
+    norms: PairRule | None,
     splits: Sequence[Split],
     options: Options,
     progress: Progress,
@@ -348,27 +367,16 @@ def _plan(
             threads=options.threads,
             progress=progress,
         )
-    plan = SearchPlan(queries, submission.metric, offsets, _norm_rule(submission, rows, options, where))
+    plan = SearchPlan(queries, submission.metric, offsets)
     for split in splits:
         for part in split.parts:
             plan.add(split, part, options.protocol)
+            if norms is not None:
+                plan.add(split, part, options.protocol, rule=norms)
             if options.card:
                 for _, protocol, score_norm in entries(plan.norms):
-                    plan.add(split, part, protocol, score_norm)
+                    plan.add(split, part, protocol, score_norm, None if options.asymmetric == NO_RULE else norms)
     return plan
-
-
-def _norm_rule(submission: Submission, rows: np.ndarray, options: Options, where: str) -> NormRule | None:
-    if options.asymmetric not in RULES:
-        raise UsageError(f"asymmetric rule {options.asymmetric!r} is unknown", hint=f"known: {', '.join(RULES)}")
-    if options.asymmetric == "none":
-        return None
-    if submission.query_norms is None or submission.reference_norms is None:
-        raise SubmissionError(
-            f"{where}: --asymmetric {options.asymmetric} needs the datasets query_norms and reference_norms",
-            hint="write one norm per row of query and of reference, or leave --asymmetric out",
-        )
-    return NormRule(submission.query_norms[rows], submission.reference_norms)
 
 
 def _facts(submission: Submission, plan: SearchPlan, options: Options) -> _Facts:
@@ -398,24 +406,23 @@ def _result(
     options: Options,
     progress: Progress,
     started: float,
+    asymmetry: _Asymmetry | None = None,
 ) -> Result:
+    """Return the result of ``lists``; where there is ``asymmetry``, they are one of its two."""
     protocol = options.protocol
+    direction = None
+    if asymmetry is None:
+        scored = _scored(lists, facts, fit, split, truth, options, progress)
+    else:
+        rule = asymmetry.rule.rule
+        plain = _scored(asymmetry.plain, facts, fit, split, truth, options, _of_list(progress, "without a rule"))
+        ruled = _scored(asymmetry.ruled, facts, fit, split, truth, options, _of_list(progress, f"rule {rule}"))
+        kept = asymmetry.rule.keeps(*asymmetry.plain.rows("all", protocol))
+        direction = compare_lists(rule, truth, _true_norms(asymmetry), plain, ruled, kept)
+        scored = plain if lists is asymmetry.plain else ruled
     listed = lists.matches("all", protocol)
     if options.save_matches is not None:
         write_pairs(options.save_matches, listed)
-    parts, hard_negatives = score_parts(
-        {part: lists.pairs(part, protocol) for part in split.parts},
-        truth,
-        protocol,
-        replicates=options.replicates,
-        precisions=options.precisions,
-        own_threshold=facts.threshold,
-        references=facts.searched,
-        complete={part: lists.complete(part, protocol) for part in split.parts},
-        # Without all references the look-alikes are missing too, and the account would flatter.
-        account=not fit.missing,
-        progress=progress,
-    )
 
     def sign(rules: Protocol, metric: str, score_norm: str) -> Signature:
         return _signature(rules, metric, score_norm, options.asymmetric, split)
@@ -449,10 +456,11 @@ def _result(
         bytes_per_reference=facts.bytes_per_reference,
         stored_dtype=facts.stored_dtype,
         references=facts.references,
-        parts=parts,
-        hard_negatives=hard_negatives,
+        parts=dict(scored.parts),
+        hard_negatives=scored.account,
         protocols=card,
         asymmetric=options.asymmetric,
+        direction=direction,
         own_threshold=facts.threshold,
         describing=options.describing,
         notes=fit.notes,
@@ -464,6 +472,48 @@ def _result(
             threads=options.threads,
         ),
     )
+
+
+def _scored(
+    lists: Lists,
+    facts: _Facts,
+    fit: Fit,
+    split: Split,
+    truth: TruthTable,
+    options: Options,
+    progress: Progress,
+) -> ScoredLists:
+    protocol = options.protocol
+    pairs = {part: lists.pairs(part, protocol) for part in split.parts}
+    parts, account = score_parts(
+        pairs,
+        truth,
+        protocol,
+        replicates=options.replicates,
+        precisions=options.precisions,
+        own_threshold=facts.threshold,
+        references=facts.searched,
+        complete={part: lists.complete(part, protocol) for part in split.parts},
+        # Without all references the look-alikes are missing too, and the account would flatter.
+        account=not fit.missing,
+        progress=progress,
+    )
+    return ScoredLists(pairs["all"], parts, account)
+
+
+def _of_list(progress: Progress, name: str) -> Progress:
+    """Return ``progress`` with the name of a list behind that of each stage."""
+
+    def tell(stage: str, done: int, total: int, /) -> None:
+        progress(f"{stage}, {name}", done, total)
+
+    return tell
+
+
+def _true_norms(asymmetry: _Asymmetry) -> TrueNorms:
+    codes, query_rows, reference_rows = asymmetry.plain.true_rows()
+    rule = asymmetry.rule
+    return TrueNorms(codes, rule.query_norms[query_rows], rule.reference_norms[reference_rows])
 
 
 def _signature(protocol: Protocol, metric: str, score_norm: str, asymmetric: str, split: Split) -> Signature:

@@ -129,6 +129,45 @@ def _account(quality: float, isc: float, hard: int, plain: int, positives: int) 
     }
 
 
+def direction_of(quality: float, hard: int, plain: int, positives: int, *, rule: str = "tilt:0.5") -> dict[str, Any]:
+    """Return what a submission with norms has in addition; the rule helps."""
+
+    def passing(rates: tuple[float, float], recall: float) -> dict[str, Any]:
+        return {
+            "threshold": -0.734251,
+            "hard_negatives_hit": share(int(rates[0] * hard), hard).model_dump(),
+            "plain_distractors_hit": share(int(rates[1] * plain), plain).model_dump(),
+            "copies_found": share(int(recall * positives), positives).model_dump(),
+        }
+
+    both = {"without_rule": passing((0.21, 0.012), 0.71), "with_rule": passing((0.13, 0.008), 0.69)}
+    part = {
+        "without_rule": {"micro_ap": quality, "recall_at_p90": 0.4},
+        "with_rule": {"micro_ap": quality + 0.0421, "recall_at_p90": None},
+        "micro_ap_difference": 0.0421,
+        "micro_ap_difference_interval": [-0.0102, 0.0815],
+        "recall_at_p90_difference": -0.4,
+        "recall_at_p90_difference_interval": None,
+    }
+    return {
+        "rule": rule,
+        "parts": {"all": part, "isc": part},
+        "true_pairs": positives,
+        "true_pairs_kept": share(int(0.93 * positives), positives).model_dump(),
+        "true_pairs_kept_if_swapped": share(int(0.08 * positives), positives).model_dump(),
+        "swap_gap": {"mean": 0.1234, "median": 0.0987, "above_zero": share(3, positives).model_dump()},
+        "direction_auc": 0.95173,
+        "direction_auc_interval": [0.94261, 0.96054],
+        "at_p90_isc": both,
+        "at_own_p90_isc": {**both, "with_rule": None},
+        "dropped": {
+            "true_pairs": {"pairs": 4000, "dropped": 271, "rate": 271 / 4000},
+            "hard_negative_pairs": {"pairs": 0, "dropped": 0, "rate": None},
+            "other_pairs": {"pairs": 90_000, "dropped": 43_021, "rate": 43_021 / 90_000},
+        },
+    }
+
+
 def result_of(
     name: str, quality: float = 0.6, split: str = "ndec", *, replicates: int = 200, **changes: object
 ) -> Result:
@@ -239,7 +278,8 @@ def fill(folders: Folders) -> Folders:
     names = ("whitened-cnn", "contrastive-vit", "scattering-net", "distilled-student", "multi-crop", "phash", "gist")
     qualities = (0.7312, 0.7268, 0.7251, 0.6411, 0.6104, 0.2204, 0.1553)
     for name, quality in zip(names, qualities, strict=True):
-        folders.add(result_of(name, quality, replicates=1000), card_of(name))
+        normed = {"direction": direction_of(quality, 24_252, 19_991, 5_009)} if name == "scattering-net" else {}
+        folders.add(result_of(name, quality, replicates=1000, **normed), card_of(name))
     matching = {"track": "matching", "metric": "score", "dimensions": None, "bytes_per_reference": None}
     folders.add(result_of("pair-matcher", 0.78, describing=None, **matching), card_of("pair-matcher"))
     folders.add(
@@ -253,7 +293,13 @@ def fill(folders: Folders) -> Folders:
     for name, quality in (("thumbnail", 0.31), ("mini-phash", 0.36), ("random-features", 0.52)):
         folders.add(result_of(f"{name}-small", quality, "ndec-mini-1-small"))
         folders.add(result_of(name, quality + 0.01, "ndec-mini-1"), card_of(name, "ndec-mini-1"))
-    folders.add(result_of("final-sscd", 0.61, "disc21-final"), card_of("final-sscd", "disc21-final"))
+    without_hard: dict[str, object] = {**direction_of(0.61, 1, 1, 10_000, rule="ratio"), "swap_gap": None}
+    without_hard |= {"parts": {"all": direction_of(0.61, 1, 1, 10)["parts"]["all"]}, "at_p90_isc": None}
+    without_hard |= {"at_own_p90_isc": None, "direction_auc_interval": None}
+    without_hard["dropped"] = {**direction_of(0.61, 1, 1, 10)["dropped"], "hard_negative_pairs": None}
+    folders.add(
+        result_of("final-sscd", 0.61, "disc21-final", direction=without_hard), card_of("final-sscd", "disc21-final")
+    )
     folders.add(result_of("shop", 0.42, "Our Shop's Photos/2026"))
     return folders
 
@@ -262,6 +308,12 @@ def fill(folders: Folders) -> Folders:
 def make_result() -> Callable[..., Result]:
     """Return the factory of results."""
     return result_of
+
+
+@pytest.fixture(scope="session")
+def make_direction() -> Callable[..., dict[str, Any]]:
+    """Return the factory of what a submission with norms has in addition."""
+    return direction_of
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import re
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import html5lib
@@ -269,7 +269,18 @@ def test_an_empty_folder_says_so(folders: Folders) -> None:
 # A submission's page
 
 
-@pytest.mark.parametrize("name", ["whitened-cnn", "random-features", "pair-matcher", "half-the-references", "shop"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "whitened-cnn",
+        "random-features",
+        "pair-matcher",
+        "half-the-references",
+        "shop",
+        "scattering-net",
+        "final-sscd",
+    ],
+)
 def test_a_page_shows_every_recorded_field(full_site: Folders, name: str) -> None:
     page = full_site.page(f"s/{name}/index.html")
     recorded = json.loads((full_site.results / f"ndec-1/{name}.json").read_text(encoding="utf-8"))
@@ -286,6 +297,32 @@ def test_a_page_shows_every_recorded_field(full_site: Folders, name: str) -> Non
             assert f'<data value="{at["alerts_per_true_match"]}">' in page
     assert escape(recorded["provenance"]["command"]) in page
     assert escape(recorded["signature"]) in page
+
+
+def test_a_page_shows_both_scores_of_a_submission_with_norms(full_site: Folders) -> None:
+    page = full_site.page("s/scattering-net/index.html")
+    section = page[page.index('id="direction"') : page.index('id="made"')]
+    assert "The scores above are those without it" in section
+    rows = {
+        " ".join(unescape(plain(row[0])).split()): " ".join(unescape(plain(row[1])).replace("\u00a0", " ").split())
+        for row in re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', section, re.DOTALL)
+    }
+    assert rows["µAP: All queries"] == "0.7251 0.7672 +0.0421 −0.0102 to +0.0815"
+    assert rows["recall@P90: ISC part"] == "0.4000 not reached −0.4000"
+    assert rows["kept: the query's norm is not above the reference's"] == "93.0 % 4,658 of 5,009"
+    assert rows["kept if the reference were the query"] == "8.0 % 400 of 5,009"
+    assert rows["AUC of telling the direction"] == "0.9517 0.9426–0.9605"
+    assert rows["swap gap of the score: mean"] == "0.123"
+    assert rows["true pairs"] == "6.8 % 271 of 4,000"
+    assert rows["pairs of hard negatives"] == "– none there 0 of 0"
+    tables = section.split("<table")
+    assert "21.0 % 5,092 of 24,252" in " ".join(unescape(plain(tables[3])).replace("\u00a0", " ").split())
+    assert "not reached" in tables[4]
+    other = full_site.page("s/final-sscd/index.html")
+    section = other[other.index('id="direction"') : other.index('id="made"')]
+    for absent in ("swap gap", "hard negatives hit", "pairs of hard negatives", "ISC part"):
+        assert absent not in section
+    assert 'id="direction"' not in full_site.page("s/whitened-cnn/index.html")
 
 
 def test_a_page_shows_the_card(full_site: Folders) -> None:
@@ -358,7 +395,10 @@ def test_csv_cells_are_no_formulas(
 
 
 def test_hostile_text_is_shown_and_harmless(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
+    folders: Folders,
+    make_result: Callable[..., Result],
+    make_card: Callable[..., SubmissionCard],
+    make_direction: Callable[..., dict[str, Any]],
 ) -> None:
     long = "W" * 290
     card = make_card(
@@ -366,7 +406,14 @@ def test_hostile_text_is_shown_and_harmless(
     )
     provenance = make_result("evil").provenance.model_copy(update={"command": HOSTILE, "cpu": HOSTILE})
     folders.add(
-        make_result("evil", notes=[HOSTILE, "N" * 10_000], provenance=provenance.model_dump(), signature=HOSTILE), card
+        make_result(
+            "evil",
+            notes=[HOSTILE, "N" * 10_000],
+            provenance=provenance.model_dump(),
+            signature=HOSTILE,
+            direction=make_direction(0.5, 10, 10, 10, rule=HOSTILE),
+        ),
+        card,
     )
     folders.build()
     for name in ("index.html", "s/evil/index.html"):

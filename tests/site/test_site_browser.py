@@ -41,6 +41,7 @@ PAGES = {
     "about": "about/index.html",
     "submission": "s/whitened-cnn/index.html",
     "mini submission": "s/random-features/index.html",
+    "asymmetric": "s/scattering-net/index.html",
     "partial": "s/half-the-references/index.html",
     "matching": "s/cut-list/index.html",
     "hostile": "s/evil/index.html",

@@ -13,6 +13,7 @@ import typer
 
 from ndec_bench.cli import console
 from ndec_bench.cli.root import Root
+from ndec_bench.cli.rule import Asymmetric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,6 +57,7 @@ def run(
     precision: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
     workers: Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="one per core")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Leave broken images out and name them.")] = False,
+    asymmetric: Asymmetric = "none",
     check: Annotated[bool, typer.Option("--check", help="Compare with the published number.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -71,14 +73,17 @@ def run(
     target = find_split(split, data_root(root))
     steps = _steps(card, step, no_steps)
     expected = published_for(card, target.name, steps, detections=detections is not None) if check else []
+    rule = _rule(card, asymmetric, check=check)
     method = method_of(
         baseline,
         target.name,
         name=name,
         steps=steps,
+        asymmetric=rule,
         how=How(weights, weights_sha256, device, precision, workers, keep_going, detections),
     )
-    options = Options(command=_command(baseline, split, name, step, no_steps, check), card=bool(expected))
+    command = _command(baseline, split, name, step, no_steps, rule, check)
+    options = Options(command=command, asymmetric=rule, card=bool(expected))
     with console.progress() as progress:
         result = pipeline.run(method, target, out, options=options, progress=progress)
     if json:
@@ -163,9 +168,12 @@ def method_of(
     *,
     name: str | None = None,
     steps: tuple[str, ...] | None = None,
+    asymmetric: str = "none",
     how: How | None = None,
 ) -> Method:
     """Return the baseline called ``baseline`` as the line takes it, loaded; ``steps`` None for the published ones.
+
+    ``asymmetric`` is the rule that it will be scored by, for its title.
 
     Raises UsageError and DataError.
     """
@@ -183,7 +191,7 @@ def method_of(
     how = how or How()
     card = ndec_baselines.card(baseline)
     chosen = card.steps if steps is None else steps
-    submission = _card(card, name or baseline, split, chosen)
+    submission = _card(card, name or baseline, split, chosen, asymmetric)
     for text in chosen:
         parse_step(text)  # a wrong step is told before the work, not after it
     if card.track == "matching":
@@ -307,12 +315,35 @@ def _steps(card: Card, given: list[str] | None, no_steps: bool) -> tuple[str, ..
     return tuple(given) if given else card.steps
 
 
-def _command(baseline: str, split: str, name: str | None, step: list[str] | None, no_steps: bool, check: bool) -> str:
+def _rule(card: Card, asymmetric: str, *, check: bool) -> str:
+    """Return the canonical text of the asymmetric rule. Raises UsageError where it cannot act, before any work."""
+    from ndec_bench.errors import UsageError
+    from ndec_bench.search import NO_RULE, parse_rule
+
+    rule = parse_rule(asymmetric)
+    if rule is None:
+        return NO_RULE
+    if card.track == "matching":
+        raise UsageError(
+            f"--asymmetric {rule}: {card.name} scores pairs, which have no norms", hint="leave --asymmetric out"
+        )
+    if check:
+        raise UsageError(
+            f"--asymmetric {rule} and --check contradict each other: published numbers are without a rule",
+            hint="give one of them",
+        )
+    return str(rule)
+
+
+def _command(
+    baseline: str, split: str, name: str | None, step: list[str] | None, no_steps: bool, rule: str, check: bool
+) -> str:
     words = ["ndec-bench", "run", baseline, "--split", split]
     words += ["--name", name] if name else []
     for one in step or []:
         words += ["--step", one]
     words += ["--no-steps"] if no_steps else []
+    words += ["--asymmetric", rule] if rule != "none" else []
     words += ["--check"] if check else []
     return shlex.join(words)
 
@@ -328,16 +359,17 @@ def _refuse_for_matchers(card: Card, how: How, steps: tuple[str, ...]) -> None:
         )
 
 
-def _title(card: Card, steps: tuple[str, ...]) -> str:
-    """Return the title of a row: two rows of one baseline with other steps must not look the same."""
+def _title(card: Card, steps: tuple[str, ...], asymmetric: str) -> str:
+    """Return the title of a row: two rows of one baseline with other steps or rules must not look the same."""
+    after = "" if asymmetric == "none" else f", asymmetric {asymmetric}"
     if steps == card.steps:
-        return card.title
+        return card.title + after
     if not steps:
-        return f"{card.title}, plain"
-    return f"{card.title} + {', '.join(step.partition(':')[0] for step in steps)}"
+        return f"{card.title}, plain{after}"
+    return f"{card.title} + {', '.join(step.partition(':')[0] for step in steps)}{after}"
 
 
-def _card(card: Card, name: str, split: str, steps: tuple[str, ...]) -> SubmissionCard:
+def _card(card: Card, name: str, split: str, steps: tuple[str, ...], asymmetric: str) -> SubmissionCard:
     from ndec_bench.submission import Declarations, Method, SubmissionCard
 
     after = f" Then, as ndec-bench postprocess does it: {', '.join(steps)}." if steps else ""
@@ -348,7 +380,7 @@ def _card(card: Card, name: str, split: str, steps: tuple[str, ...]) -> Submissi
         track=card.track,
         authors=["The ndec-bench developers"],
         method=Method(
-            title=_title(card, steps),
+            title=_title(card, steps, asymmetric),
             description=f"{card.description}{after}",
             paper=card.paper,
             code_licence=card.code_licence,

@@ -10,6 +10,7 @@ import typer
 
 from ndec_bench.cli import console, targets
 from ndec_bench.cli.root import Root
+from ndec_bench.cli.rule import Asymmetric
 
 if TYPE_CHECKING:
     from ndec_bench.data.split import Split
@@ -37,9 +38,7 @@ def score(
     protocol: Annotated[
         str, typer.Option(help="Rules of scoring; all adds the protocol card.", metavar="NAME|all")
     ] = "ndec-1",
-    asymmetric: Annotated[
-        str, typer.Option(help="Asymmetric rule before the cap: none or ratio.", metavar="RULE")
-    ] = "none",
+    asymmetric: Asymmetric = "none",
     precision: Annotated[
         list[float] | None,
         typer.Option(

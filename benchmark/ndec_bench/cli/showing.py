@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
-    from ndec_bench.report import CardEntry, HardNegativeAccount, PartScore, Result, Share, ThresholdAccount
+    from ndec_bench.report import (
+        CardEntry,
+        Direction,
+        DirectionPart,
+        HardNegativeAccount,
+        PartScore,
+        PassingByRule,
+        Result,
+        Share,
+        ThresholdAccount,
+    )
 
 MEASURES = (
     "µAP",
@@ -38,15 +48,23 @@ _ACCOUNT = (
     "alerts per true match",
 )
 
+_PASSING = {
+    "hard negatives hit": "hard_negatives_hit",
+    "plain distractors hit": "plain_distractors_hit",
+    "copies found": "copies_found",
+}
+
 
 def show_result(result: Result) -> None:
-    """Print a result as tables: a row per part, the hard negatives, the protocol card, then signature and notes."""
+    """Print a result as tables: a row per part, hard negatives, asymmetric rule, protocol card, signature and notes."""
     columns = [_part_column(part) for part in result.parts.values()]
     rows = list(zip(MEASURES, *columns, strict=True))
     rows += _precision_rows(list(result.parts.values()))
     console.table(f"{result.name} on {result.split}, {result.track} track", ["", *result.parts], rows)
     if result.hard_negatives is not None:
         _show_account(result.hard_negatives)
+    if result.direction is not None:
+        _show_direction(result.direction, result.asymmetric)
     if result.protocols is not None:
         _show_card(result.protocols)
     for note in result.notes:
@@ -131,6 +149,68 @@ def _show_card(card: dict[str, CardEntry]) -> None:
         rows,
         caption="* more dimensions than these rules admit" if outside else None,
     )
+
+
+def _show_direction(direction: Direction, asymmetric: str) -> None:
+    rows = [row for part, scores in direction.parts.items() for row in _direction_rows(part, scores)]
+    if direction.at_p90_isc is not None:
+        rows += _passing_rows("P90 isc of the list without", direction.at_p90_isc)
+    if direction.at_own_p90_isc is not None:
+        rows += _passing_rows("P90 isc of each list", direction.at_own_p90_isc)
+    console.table(
+        f"Asymmetric similarity: {direction.rule}",
+        ["", "without", "with", "difference", "95 % interval"],
+        rows,
+        caption="the scores above are those " + ("without it" if asymmetric == "none" else "with it"),
+    )
+    kept, swapped = direction.true_pairs_kept, direction.true_pairs_kept_if_swapped
+    console.out(f"True pairs kept: {_of(kept)}; if swapped: {_of(swapped)}")
+    if direction.direction_auc is not None:
+        interval = direction.direction_auc_interval
+        bounds = "" if interval is None else f" ({_interval(interval)})"
+        console.out(f"Direction of true pairs told by their norms: AUC {direction.direction_auc:.4f}{bounds}")
+    if direction.swap_gap is not None:
+        gap = direction.swap_gap
+        console.out(
+            f"Swap gap of true pairs: mean {gap.mean:+.6g}, median {gap.median:+.6g}, above 0: {_of(gap.above_zero)}"
+        )
+
+
+def _direction_rows(part: str, scores: DirectionPart) -> list[tuple[str, ...]]:
+    without, ruled = scores.without_rule, scores.with_rule
+    return [
+        (
+            f"µAP, {part}",
+            f"{without.micro_ap:.4f}",
+            f"{ruled.micro_ap:.4f}",
+            f"{scores.micro_ap_difference:+.4f}",
+            _signed_interval(scores.micro_ap_difference_interval),
+        ),
+        (
+            f"recall@P90, {part}",
+            _number(without.recall_at_p90),
+            _number(ruled.recall_at_p90),
+            f"{scores.recall_at_p90_difference:+.4f}",
+            _signed_interval(scores.recall_at_p90_difference_interval),
+        ),
+    ]
+
+
+def _passing_rows(where: str, passing: PassingByRule) -> list[tuple[str, ...]]:
+    without, ruled = passing.without_rule, passing.with_rule
+    rows = [(f"at {where}", *("not reached" if one is None else _threshold(one.threshold) for one in (without, ruled)))]
+    for name, field in _PASSING.items():
+        shares = [None if one is None else getattr(one, field) for one in (without, ruled)]
+        rows.append((f"  {name}", *("" if share is None else _share(share)[0] for share in shares)))
+    return [(*row, "", "") for row in rows]
+
+
+def _of(share: Share) -> str:
+    return "none there" if share.rate is None else f"{share.hits:,} of {share.queries:,} = {share.rate:.2%}"
+
+
+def _signed_interval(interval: tuple[float, float] | None) -> str:
+    return "not computed" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

@@ -1,6 +1,18 @@
 """Exact search: descriptors in, the best pairs out, the same on every machine."""
 
-from ndec_bench.search.exact import Found, NormRule, Wanted, search
+from ndec_bench.search.exact import Found, Wanted, search
 from ndec_bench.search.products import BACKENDS, resolved
+from ndec_bench.search.rules import NO_RULE, RATIO, PairRule, Rule, parse_rule
 
-__all__ = ["BACKENDS", "Found", "NormRule", "Wanted", "resolved", "search"]
+__all__ = [
+    "BACKENDS",
+    "NO_RULE",
+    "RATIO",
+    "Found",
+    "PairRule",
+    "Rule",
+    "Wanted",
+    "parse_rule",
+    "resolved",
+    "search",
+]

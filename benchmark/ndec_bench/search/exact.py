@@ -5,6 +5,9 @@ the rounding error cannot rule out (`ndec_bench.search.frame`, `ndec_bench.searc
 float64 in a fixed order (`ndec_bench.search.record`) and cut by score descending, query id, reference id. The result
 depends on the vectors and ids alone: not on the library that multiplies, its threads, the size of blocks, or the order
 of rows. The argument stands in the docstring of `ndec_bench.search.frame`.
+
+A bias or the penalty of an asymmetric rule (`ndec_bench.search.rules`) is one float64 number, the same for the estimate
+of a pair and for its score of record: it widens the bound by the rounding of that subtraction alone.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from ndec_bench.protocol import Metric
     from ndec_bench.search.lists import Rescore
     from ndec_bench.search.products import Backend
+    from ndec_bench.search.rules import PairRule
 
     Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
@@ -46,24 +50,9 @@ _SAMPLE_ROWS = 4096
 _SAMPLE_SHARE = 200
 _SAMPLE_BLOCKS = 16
 _CHECKED_ROWS = 32
-
-
-@dataclass(frozen=True)
-class NormRule:
-    """An asymmetric rule on the norms of both sides: a pair stays where the query's is not above the reference's.
-
-    Attributes
-    ----------
-    query_norms, reference_norms
-        (queries,) and (references,) float32, in row order.
-    """
-
-    query_norms: NDArray[np.float32]
-    reference_norms: NDArray[np.float32]
-
-    def keeps(self, query_rows: NDArray[np.int64], reference_rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return (n,) bool: does the pair stay."""
-        return self.query_norms[query_rows] <= self.reference_norms[reference_rows]
+# Bias and penalty enter the threshold of a product, the estimate and the score of record by at most eight roundings
+# each, every one below 2⁻⁵³ of the largest term.
+_SHIFT_ROUNDING = 2.0**-48
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +72,8 @@ class Wanted:
     bias
         (queries,) float64 subtracted from the scores of each query; None for nothing.
     rule
-        Drops pairs before any cut; None keeps all.
+        Drops pairs or moves their scores, after the bias and before any cut; None does neither. A rule that acts on the
+        finished list is its maker's affair: the search refuses it.
     """
 
     cap: int
@@ -91,7 +81,21 @@ class Wanted:
     per_query: bool = False
     members: NDArray[np.bool_] | None = None
     bias: NDArray[np.float64] | None = None
-    rule: NormRule | None = None
+    rule: PairRule | None = None
+
+    def __post_init__(self) -> None:
+        if self.rule is not None and self.rule.rule.after_list:
+            raise ValueError(f"{self.rule.rule} acts on the finished list, not in the search")
+
+    @property
+    def penalties(self) -> PairRule | None:
+        """Return the rule if it moves scores."""
+        return self.rule if self.rule is not None and self.rule.rule.smooth else None
+
+    @property
+    def drops(self) -> PairRule | None:
+        """Return the rule if it drops pairs."""
+        return None if self.rule is None or self.rule.rule.smooth else self.rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,9 +189,13 @@ def _guessed(
     some = _Sample(references, rows)
     share = len(some) / len(references)
     guessable = {
-        name: replace(want, cap=math.ceil(1.2 * share * want.cap + 6.0 * math.sqrt(share * want.cap) + 50))
+        name: replace(
+            want,
+            cap=math.ceil(1.2 * share * want.cap + 6.0 * math.sqrt(share * want.cap) + 50),
+            rule=None if want.rule is None else want.rule.of_references(some.rows),
+        )
         for name, want in wanted.items()
-        if not want.per_query and want.rule is None
+        if not want.per_query
     }
     if not guessable:
         return {}
@@ -203,6 +211,7 @@ class _Sample:
         each = rows // _SAMPLE_BLOCKS
         starts = [block * len(source) // _SAMPLE_BLOCKS for block in range(_SAMPLE_BLOCKS)]
         at = np.concatenate([np.arange(start, start + each) for start in starts])
+        self.rows = at
         self.ids = tuple(source.ids[row] for row in at.tolist())
         self.dimension = source.dimension
         self._vectors = np.concatenate([source.read(start, start + each) for start in starts])
@@ -321,10 +330,11 @@ class _Search:
         return lists
 
     def _rescorer(self, name: str) -> Rescore:
-        metric, bias = self._wanted[name].metric, self._biases[name]
+        metric, bias, rule = self._wanted[name].metric, self._biases[name], self._wanted[name].penalties
 
         def rescore(query_rows: NDArray[np.int64], reference_rows: NDArray[np.int64]) -> NDArray[np.float64]:
-            return self._recorded(metric, query_rows, reference_rows) - bias[query_rows]
+            scores = self._recorded(metric, query_rows, reference_rows) - bias[query_rows]
+            return scores if rule is None else scores - rule.penalties(query_rows, reference_rows)
 
         return rescore
 
@@ -344,31 +354,54 @@ class _Search:
         return self._floors.keys() == self._lists.keys()
 
     def _tile(self, low: int, high: int, block: object, side: Side, start: int) -> dict[str, Batch]:
-        thresholds = self._product_thresholds(low, high, side)
+        thresholds = self._product_thresholds(low, high, side, start)
         hits = self._product.hits(self._side.vectors[low:high], block, thresholds)
         query_rows, columns, products = hits
         query_rows = query_rows + low
         wide = products.astype(np.float64)
         return {name: self._candidates(name, query_rows, columns, wide, side, start) for name in self._lists}
 
-    def _product_thresholds(self, low: int, high: int, side: Side) -> NDArray[np.float32]:
+    def _product_thresholds(self, low: int, high: int, side: Side, start: int) -> NDArray[np.float32]:
         """Return (queries,) float32: what a product must reach to matter to any list, whatever its reference."""
         lowest = np.full(high - low, np.inf)
         norm, riding = side.norms.max(), side.riding.max()
         for name, candidates in self._lists.items():
             metric = self._wanted[name].metric
-            bias = self._biases[name][low:high]
             margin = self._frame.error(
                 metric,
                 (self._side.norms[low:high], self._side.slack[metric][low:high]),
                 (norm, side.slack[metric].max(), riding),
             )
-            needed = candidates.thresholds[low:high] + bias - self._side.own[metric][low:high] - side.own[metric].max()
-            needed -= margin + 2.0**-50 * np.abs(bias)
+            own, most = self._side.own[metric][low:high], side.own[metric].max()
+            thresholds = candidates.thresholds[low:high]
+            # Infinite where a list has no threshold yet or leaves the query out: nothing to round there.
+            sizes = np.abs(np.where(np.isfinite(thresholds), thresholds, 0.0)) + np.abs(own) + np.abs(most)
+            needed = thresholds + self._shift_of(name, low, high, side, start, sizes) - own - most
+            needed -= margin
+            drops = self._wanted[name].drops
+            if drops is not None:
+                needed[~drops.may_keep(slice(low, high), slice(start, start + len(side.norms)))] = np.inf
             lowest = np.minimum(lowest, needed / self._frame.unit[metric])
         with np.errstate(over="ignore"):
             rounded = lowest.astype(np.float32)
         return np.where(rounded > lowest, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+
+    def _shift_of(
+        self, name: str, low: int, high: int, side: Side, start: int, sizes: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (queries,) float64: the least that bias and penalty take from a score of the block, less its rounding.
+
+        ``sizes`` is that of what else enters the threshold of the product. Of all references in the block the one
+        with the largest norm has the least penalty, so what holds for it holds for any.
+        """
+        want, bias = self._wanted[name], self._biases[name][low:high]
+        if want.bias is None and want.penalties is None:
+            return bias
+        least = np.zeros(high - low)
+        if want.penalties is not None:
+            least = want.penalties.least_penalties(slice(low, high), slice(start, start + len(side.norms)))
+        shift: NDArray[np.float64] = bias + least - _SHIFT_ROUNDING * (sizes + np.abs(bias) + np.abs(least))
+        return shift
 
     def _candidates(
         self,
@@ -383,16 +416,21 @@ class _Search:
         estimates = self._frame.unit[metric] * products + self._side.own[metric][query_rows] + side.own[metric][columns]
         bias = self._biases[name][query_rows]
         estimates -= bias
+        shift = np.abs(bias)
+        if want.penalties is not None:
+            penalties = want.penalties.penalties(query_rows, columns + start)
+            estimates -= penalties
+            shift += np.abs(penalties)
         margins = self._frame.error(
             metric,
             (self._side.norms[query_rows], self._side.slack[metric][query_rows]),
             (side.norms[columns], side.slack[metric][columns], side.riding[columns]),
         )
         if not self._frame.exact:
-            margins += 2.0**-50 * np.abs(bias)
+            margins += 2.0**-50 * shift
         keep = estimates + margins >= self._lists[name].thresholds[query_rows]
-        if want.rule is not None:
-            keep &= want.rule.keeps(query_rows, columns + start)
+        if want.drops is not None:
+            keep &= want.drops.keeps(query_rows, columns + start)
         return query_rows[keep], columns[keep] + start, estimates[keep], margins[keep]
 
     def _merge(self, done: int, jobs: Sequence[Future[dict[str, Batch]]], progress: Progress, stage: str) -> None:
