@@ -222,3 +222,48 @@ def test_letters_are_all_different() -> None:
     assert len(shapes) == len(SIGNS)
     assert lettering("AB", 3).shape == (21, 36)
     assert np.array_equal(lettering("€", 1), lettering("?", 1))
+
+
+LATER = sorted(name for name, kind in EDITS.items() if not kind.in_mini)
+
+
+def test_chains_of_ndec_mini_know_no_later_kinds() -> None:
+    def drawn(kinds: tuple[str, ...] | None) -> set[str]:
+        return {step.kind for n in range(600) for step in sample_chain(Stream("later", n), kinds=kinds)}
+
+    assert LATER == ["dither", "scatter", "sharpen", "stripes"]
+    assert drawn(None) == set(EDITS) - set(LATER)
+    assert drawn(tuple(EDITS)) == set(EDITS)
+
+
+def test_dithering_keeps_the_mean_in_dots_of_few_levels() -> None:
+    grey = np.full((64, 64, 3), 96, np.uint8)
+    dots = apply_chain(grey, [EditStep("dither", 1.0, {"levels": 2})]).pixels
+    assert set(np.unique(dots)) == {0, 255}
+    assert dots.mean() == pytest.approx(96, abs=8)  # a sixteenth of 255 is 16
+
+
+def test_scattered_pixels_come_from_their_neighbourhood() -> None:
+    ramp = np.broadcast_to(np.arange(120, dtype=np.uint8)[None, :, None], (80, 120, 3)).copy()
+    moved = apply_chain(ramp, [EditStep("scatter", 0.5, {"reach": 4, "seed": 1})]).pixels
+    assert np.abs(moved.astype(int) - ramp).max() == 4
+    assert np.array_equal(moved[..., 0], moved[..., 2])
+
+
+def test_sharpening_leaves_flat_pictures_and_overshoots_at_a_step() -> None:
+    flat = np.full((40, 40, 3), 90, np.uint8)
+    sharpen = EditStep("sharpen", 0.5, {"tenths": 20})
+    assert np.array_equal(apply_chain(flat, [sharpen]).pixels, flat)
+    step = np.repeat(np.array([60, 180], np.uint8), 20)[None, :, None].repeat(40, 0).repeat(3, 2)
+    sharp = apply_chain(step, [sharpen]).pixels
+    assert sharp.min() < 60
+    assert sharp.max() > 180
+
+
+def test_stripes_take_the_area_that_they_cover() -> None:
+    blue = np.full((100, 100, 3), (10, 20, 200), np.uint8)
+    for seed in range(5):
+        edited = apply_chain(blue, [EditStep("stripes", 1.0, {"seed": seed, "level": 1000})])
+        untouched = (edited.pixels == (10, 20, 200)).all(axis=2).mean()
+        assert edited.remaining_area == pytest.approx(untouched, abs=1e-6)
+        assert 0.5 < untouched < 0.75

@@ -93,7 +93,7 @@ def sample_chain(
     min_edits, max_edits
         Shortest and longest chain, at least 1.
     kinds
-        Names to choose from; all of `EDITS` where None.
+        Names to choose from; those of ``ndec-mini`` where None.
     strength
         Lowest and highest strength, within 0 to 1.
     lowest_of
@@ -106,7 +106,7 @@ def sample_chain(
     ValueError
         If the lengths are out of order or below 1, a kind is unknown, or none is left.
     """
-    names = list(EDITS) if kinds is None else list(kinds)
+    names = [name for name, kind in EDITS.items() if kind.in_mini] if kinds is None else list(kinds)
     unknown = sorted(set(names) - set(EDITS))
     if unknown:
         raise ValueError(f"unknown edits {unknown}; known: {', '.join(EDITS)}")

@@ -89,6 +89,22 @@ def _posterise(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return _recoloured(picture, table.astype(np.uint8))
 
 
+_BAYER = np.array(((0, 8, 2, 10), (12, 4, 14, 6), (3, 11, 1, 9), (15, 7, 13, 5)), np.int32)
+"""Thresholds of ordered dithering in sixteenths: Bayer, ICC 1973."""
+
+
+def _draw_dither(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"levels": between(6, 2, strength)}
+
+
+def _dither(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    steps = max(2, step.number("levels")) - 1
+    rows, columns = np.arange(picture.height) % 4, np.arange(picture.width) % 4
+    scaled = picture.pixels.astype(np.int32) * steps * 16 // 255
+    chosen = (scaled + _BAYER[rows[:, None], columns[None]][..., None]) // 16
+    return picture.with_pixels((chosen.clip(0, steps) * 255 // steps).astype(np.uint8))
+
+
 KINDS = (
     EditKind(
         "tone",
@@ -103,4 +119,5 @@ KINDS = (
     EditKind("gamma", "colour", 3, _draw_gamma, _gamma, "exponent 0.9 to 0.3, or 1.2 to 3"),
     EditKind("grey", "colour", 4, _draw_grey, _grey, "grey; from 0.5 on tinted"),
     EditKind("posterise", "colour", 2, _draw_posterise, _posterise, "8 to 2 levels; from 0.85 on the negative"),
+    EditKind("dither", "colour", 2, _draw_dither, _dither, "a palette of 6 to 2 levels, in dots", in_mini=False),
 )

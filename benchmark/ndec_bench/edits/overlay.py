@@ -175,6 +175,21 @@ def _blend(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture.with_pixels(blended(picture.pixels, donor, alpha))
 
 
+def _stripes(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    stream, level = step.stream(), step.number("level")
+    lying = stream.unit() < 0.5
+    length = picture.height if lying else picture.width
+    count = stream.integer(2, 9)
+    wide = max(1, length * between(6, 45, level) // (100 * count))
+    colour, alpha = stream.choice(_COLOURS), stream.choice((160, 256))
+    for place in range(count):
+        start = place * length // count + stream.integer(0, max(1, length // count - wide + 1))
+        shape = (wide, picture.width) if lying else (picture.height, wide)
+        at = (0, start) if lying else (start, 0)
+        picture = _laid(picture, np.full(shape, alpha, np.int32), colour, *at)
+    return picture
+
+
 KINDS = (
     EditKind("text", "overlay", 8, _seeded, _text, "1 to 5 lines, letters 5 % to 20 % of the height"),
     EditKind(
@@ -204,4 +219,5 @@ KINDS = (
         "another picture shines through, 12 % to 50 %",
         donors=True,
     ),
+    EditKind("stripes", "overlay", 3, _seeded, _stripes, "2 to 8 bars over 6 % to 45 % of the picture", in_mini=False),
 )

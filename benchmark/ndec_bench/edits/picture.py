@@ -160,6 +160,8 @@ class EditKind:
         Whether it needs other pictures.
     effect
         One line for the documentation: what strength 0 and 1 mean.
+    in_mini
+        Whether ``ndec-mini`` is made with it; its set is frozen, kinds that came later are for training.
     """
 
     name: str
@@ -169,6 +171,7 @@ class EditKind:
     apply: Callable[[Picture, EditStep, Donors], Picture]
     effect: str
     donors: bool = False
+    in_mini: bool = True
 
 
 def between(low: int, high: int, strength: int) -> int:

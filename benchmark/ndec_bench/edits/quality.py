@@ -76,10 +76,37 @@ def _shrink(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture.with_pixels(resized(small, picture.width, picture.height))
 
 
+def _draw_scatter(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"reach": between(1, 9, strength), "seed": stream.integer(0, 1 << 30)}
+
+
+def _scatter(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    reach, stream = step.number("reach"), step.stream()
+    size = picture.height * picture.width
+    down, right = (stream.integers(-reach, reach + 1, size).reshape(picture.height, picture.width) for _ in range(2))
+    rows = (np.arange(picture.height)[:, None] + down).clip(0, picture.height - 1)
+    columns = (np.arange(picture.width)[None] + right).clip(0, picture.width - 1)
+    return picture.with_pixels(picture.pixels[rows, columns])
+
+
+def _draw_sharpen(strength: int, stream: Stream) -> dict[str, Value]:
+    return {"tenths": between(8, 50, strength)}
+
+
+def _sharpen(picture: Picture, step: EditStep, donors: Donors) -> Picture:
+    before = picture.pixels.astype(np.int32)
+    detail = before - blurred(picture.pixels, 1)
+    return picture.with_pixels((before + detail * step.number("tenths") // 10).clip(0, 255).astype(np.uint8))
+
+
 KINDS = (
     EditKind("jpeg", "quality", 8, _draw_jpeg, _jpeg, "JPEG at quality 70 to 4"),
     EditKind("blur", "quality", 4, _draw_blur, _blur, "two box means of 3 to 11 pixels"),
     EditKind("noise", "quality", 3, _draw_noise, _noise, "up to 10 to 90 levels, grey or coloured"),
     EditKind("pixelise", "quality", 3, _draw_pixelise, _pixelise, "blocks of 2 to 7 pixels"),
     EditKind("shrink", "quality", 3, _draw_shrink, _shrink, "to 80 % to 22 % of the size and back"),
+    EditKind(
+        "scatter", "quality", 3, _draw_scatter, _scatter, "pixels taken from up to 1 to 9 pixels away", in_mini=False
+    ),
+    EditKind("sharpen", "quality", 3, _draw_sharpen, _sharpen, "detail 1.8 to 6 times as strong", in_mini=False),
 )
