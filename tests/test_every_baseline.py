@@ -26,6 +26,8 @@ NEEDS_PDQHASH = pytest.mark.skipif(find_spec("pdqhash") is None, reason="pdqhash
 
 # One of each architecture and preprocessing; variants of the list differ from these in numbers alone.
 DESCRIBED = [
+    pytest.param("asl", marks=pytest.mark.slow),
+    "asl-small",
     pytest.param("bot", marks=pytest.mark.slow),
     "bot-256",
     "cnncl",

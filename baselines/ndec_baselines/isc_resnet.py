@@ -118,10 +118,7 @@ class IscResNet(nn.Module):
             resnet.get_submodule("layer4"),
             LearnedGeM(),
         )
-        projector = nn.Sequential(
-            nn.Linear(CHANNELS, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.LeakyReLU(SLOPE), nn.Linear(HIDDEN, PROJECTED)
-        )
-        self.projector_feat_bn = nn.Sequential(projector, _without_bias(nn.BatchNorm1d(PROJECTED)))
+        self.projector_feat_bn = projector(CHANNELS, HIDDEN, PROJECTED)
         if reduced:
             matrix = nn.Sequential(nn.BatchNorm1d(PROJECTED), nn.LeakyReLU(SLOPE), nn.Linear(PROJECTED, REDUCED))
             self.matrix_feat_bn = nn.Sequential(matrix, _without_bias(nn.BatchNorm1d(REDUCED)))
@@ -139,6 +136,14 @@ class IscResNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the descriptor of images (n, 3, s, s): reduced (n, 256) of BoT, projected (n, 8192) of D2LV."""
         return self.outputs(images)[-1]
+
+
+def projector(channels: int, hidden: int, projected: int) -> nn.Sequential:
+    """Return the head from ``channels`` pooled numbers over ``hidden`` to ``projected`` ones, normalised by batch."""
+    layers = nn.Sequential(
+        nn.Linear(channels, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, projected)
+    )
+    return nn.Sequential(layers, _without_bias(nn.BatchNorm1d(projected)))
 
 
 class MultiScale(nn.Module):

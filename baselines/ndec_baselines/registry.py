@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "ndec_bench.baselines"
 
 BASELINES: dict[str, str] = {
+    "asl": "ndec_baselines.asl.baseline:BASELINES",
+    "asl-small": "ndec_baselines.asl.baseline:BASELINES",
     "bot": "ndec_baselines.bot:BASELINES",
     "bot-200": "ndec_baselines.bot:BASELINES",
     "bot-256": "ndec_baselines.bot:BASELINES",

@@ -21,7 +21,7 @@ from ndec_bench.download import val
 from ndec_bench.download.jobs import Run
 from ndec_bench.download.links import read_links
 from ndec_bench.download.policy import Policy
-from ndec_bench.download.val import ValRule, build_val, excluded_folders, plan_val
+from ndec_bench.download.val import ValRule, build_val, excluded_folders, excluded_images, plan_val
 from ndec_bench.errors import DataError, InterruptedRun, MissingDataError, NetworkError
 
 if TYPE_CHECKING:
@@ -113,9 +113,10 @@ def test_the_look_alike_asks_and_the_training_image_answers(root: Path, host: St
 
 
 def test_its_folders_are_left_out_of_training(root: Path, host: StaticHost) -> None:
-    assert excluded_folders(root) == frozenset()
+    assert excluded_folders(root) == excluded_images(root) == frozenset()
     build(root)
     assert excluded_folders(root) == {"00009", "00002", "00007", "00001", "00005"}
+    assert excluded_images(root) == {"T000100", "T000101", "T000102", "T000103", "T000104"}
 
 
 def test_only_what_it_needs_is_fetched(root: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from ndec_bench.cli import (
     score,
     site,
     targets,
+    train,
     validate,
 )
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError
@@ -78,6 +79,7 @@ mini.register(app)
 baselines.register(app)
 postprocess.register(app)
 pack.register(app)
+train.register(app)
 run_baseline.register(app)
 score.register(app)
 validate.register(app)

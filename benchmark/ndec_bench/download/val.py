@@ -160,6 +160,12 @@ def excluded_folders(root: Path) -> frozenset[str]:
     return frozenset(read_ids(path)) if path.is_file() else frozenset()
 
 
+def excluded_images(root: Path) -> frozenset[str]:
+    """Return the DISC21 training images among the references of ndec-val-1 under ``root``: no trainer may use them."""
+    path = root / NAME / REFERENCES_FILE
+    return frozenset(i for i in read_ids(path) if _TRAINING_ID.fullmatch(i)) if path.is_file() else frozenset()
+
+
 def plan_val(root: Path, rule: ValRule = RULE) -> tuple[Planned, ...]:
     """Return what the split would fetch, as files of a plan: their sizes are estimates."""
     positives = known.KNOWN["disc21-dev1"].positives
