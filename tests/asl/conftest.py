@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ndec_baselines.asl.config import Config
 from ndec_baselines.asl.training_set import TrainingSet, built_set
-from ndec_bench import metrics
+from ndec_bench import atomic, metrics
 from ndec_bench.data.images import FolderSource
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _little_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """States of 40 MB by the dozen: not forced to the disk, and gone with the test."""
+    monkeypatch.setattr(atomic, "_flush", lambda path: None)
+    yield
+    shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 def picture(seed: int, width: int = 72, height: int = 54) -> Image.Image:

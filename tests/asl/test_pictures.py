@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -176,6 +177,16 @@ def test_two_processes_share_a_batch_between_them(tiny_set: TrainingSet) -> None
     for half in halves:
         assert torch.equal(half.classes, whole.classes)
         assert torch.equal(half.partners, whole.partners)
+
+
+def test_batches_travel_to_started_processes(tiny_set: TrainingSet) -> None:
+    """Where processes are started anew, not forked, torch's loader pickles what makes the pictures."""
+    sampler = Sampler(tiny_set, Batch(originals=4, images=3, pairs=1, sub_batch=6), seed=1)
+    batches = Batches(sampler, studio(tiny_set, scale="content"), rank=0, processes=1)
+    expected = batches[5]
+    travelled = pickle.loads(pickle.dumps(batches))[5]  # noqa: S301 -- our own bytes
+    assert torch.equal(travelled.images, expected.images)
+    assert torch.equal(travelled.classes, expected.classes)
 
 
 def test_a_batch_holds_what_its_slots_say(tiny_set: TrainingSet) -> None:

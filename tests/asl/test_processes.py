@@ -94,9 +94,16 @@ def bench(tiny_set: TrainingSet, measure: Measure, tiny_root: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(bench: Bench, settings: Settings) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, id="one sub-batch each"),
+        pytest.param({"batch": {"originals": 8, "sub_batch": 4}, "network": {"side": 64}}, id="two sub-batches each"),
+    ],
+)
+def test_two_processes_train_what_one_trains(bench: Bench, settings: Settings, changes: dict[str, Any]) -> None:
     """Weights, running statistics, what the optimiser remembers and the log, after four steps and two validations."""
-    config = settings(schedule={"steps": 4, "validate_every": 2, "warm_up": 0.0})
+    config = settings(schedule={"steps": 4, "validate_every": 2, "warm_up": 0.0}, **changes)
     alone = bench.alone(config)
     state, told = bench.by_command(config, 2)
     assert (told["steps"], told["settings_sha256"], told["best_step"]) == (4, config.sha256, alone["best_step"])
@@ -113,10 +120,15 @@ def test_two_processes_train_what_one_trains(bench: Bench, settings: Settings) -
 
 
 @pytest.mark.slow
-def test_two_processes_with_two_sub_batches_each_have_the_gradient_of_one(bench: Bench, settings: Settings) -> None:
+def test_sums_in_float32_give_two_processes_the_gradient_of_one_but_for_rounding(
+    bench: Bench, settings: Settings
+) -> None:
     """After one step Adam remembers a tenth of the gradient. Its own step is no measure: it takes the sign alone."""
     config = settings(
-        batch={"originals": 8, "sub_batch": 4}, network={"side": 64}, schedule={"steps": 1}, losses={"sampled": True}
+        batch={"originals": 8, "sub_batch": 4, "sums": "float32"},
+        network={"side": 64},
+        schedule={"steps": 1},
+        losses={"sampled": True},
     )
     alone = bench.alone(config)
     state, _ = bench.by_command(config, 2)
@@ -149,7 +161,7 @@ def test_workers_change_nothing(bench: Bench, settings: Settings) -> None:
 
 SCRIPT = """
 import torch
-from ndec_baselines.asl.distributed import joined
+from ndec_baselines.asl.distributed import gradients, joined
 
 torch.set_num_threads(1)
 with joined("cpu") as processes:
@@ -165,10 +177,11 @@ with joined("cpu") as processes:
     some = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((2, 2), (3,), (1,))]
     some[0].grad = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).T + rank  # laid out by columns
     some[1].grad = torch.tensor([5.0, 6.0, 7.0]) * (1 + rank)
-    processes.add_gradients(some)
+    processes.add_up(gradients(some))
     assert some[0].grad.tolist() == [[3.0, 7.0], [5.0, 9.0]] and some[1].grad.tolist() == [15.0, 18.0, 21.0]
     assert some[2].grad is None
-    processes.add_gradients(some[1:], mean=True)
+    some[1].grad += rank
+    processes.take_first(gradients(some))
     assert some[1].grad.tolist() == [15.0, 18.0, 21.0]
     processes.wait()
 assert not torch.distributed.is_initialized()
@@ -200,7 +213,8 @@ def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
         assert processes.first
         assert processes.shared(rows) is rows
         assert torch.equal(processes.summed(torch.ones(2)), torch.ones(2))
-        processes.add_gradients([parameter], mean=True)
+        processes.add_up([parameter.grad])
+        processes.take_first([parameter.grad])
         assert parameter.grad.tolist() == [1.0, 2.0]
         assert processes.from_first(0.25) == 0.25
         processes.wait()

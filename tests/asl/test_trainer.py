@@ -379,11 +379,17 @@ def test_damaged_and_foreign_state_is_refused(runs: Runs, settings: Settings, tm
 
 
 def test_state_of_other_images_is_refused(runs: Runs, settings: Settings, tiny_set: TrainingSet) -> None:
-    config = settings(schedule={"steps": 3})
+    config = settings(schedule={"steps": 3}, data={"held_out": 0.0})
     runs("run", config)
-    runs.found = type(tiny_set)(tiny_set.source, tiny_set.originals[:-2], tiny_set.pairs)
-    with pytest.raises(DataError, match=r"state\.pt: does not fit the run \(RuntimeError\)"):
-        runs("run", config)
+    pairs = tiny_set.pairs
+    for found in (
+        type(tiny_set)(tiny_set.source, tiny_set.originals[:-2], pairs),
+        # As many of each: nothing but the names tells.
+        type(tiny_set)(tiny_set.source, tiny_set.originals, tuple((second, first) for first, second in pairs)),
+    ):
+        runs.found = found
+        with pytest.raises(UsageError, match=r"state\.pt: left by a run on other images or pairs"):
+            runs("run", config)
 
 
 # Choosing by the part held out.
@@ -482,6 +488,16 @@ def test_a_loss_that_is_no_number_is_told(runs: Runs, settings: Settings) -> Non
     trainer.classifier.weight.data.fill_(math.nan)
     with pytest.raises(DataError, match="the loss is nan at step 1"):
         trainer.take_step(first_batch(trainer))()
+
+
+def test_a_state_whose_loss_is_no_number_is_not_kept(
+    runs: Runs, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at the part held out between two rows of the log."""
+    monkeypatch.setattr(trainer_module, "triplet_loss", lambda between, classes: between.sum() * math.nan)
+    with pytest.raises(DataError, match="the loss is nan at step 2"):
+        runs("run", settings(schedule={"steps": 8, "validate_every": 2, "log_every": 4}))
+    assert not list((runs.folder / "run").iterdir())
 
 
 def test_features_computed_again_train_the_same_network(runs: Runs, settings: Settings) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from ndec_baselines.asl.config import Batch
     from ndec_baselines.asl.training_set import TrainingSet
+
+ORDERS = 4
+"""Permutations that are kept: of singles and of pairs, this round's and the last one's."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,15 @@ class Sampler:
                     f"a batch needs {wanted} {what}, the training set has {len(there)}",
                     hint="lower batch.originals or batch.pairs, or train on more images",
                 )
-        self._order = lru_cache(maxsize=4)(self._permuted)
+        self._order = lru_cache(maxsize=ORDERS)(self._permuted)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A started process gets no cache: caches cannot be pickled.
+        return {name: value for name, value in self.__dict__.items() if name != "_order"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._order = lru_cache(maxsize=ORDERS)(self._permuted)
 
     def __call__(self, step: int) -> StepBatch:
         """Return the batch of ``step``, counted from 0."""

@@ -71,6 +71,9 @@ class Batch(_Section):
     )
     pairs: Annotated[int, Field(ge=0)] = Field(default=8, description="Of the groups, this many pairs of look-alikes")
     sub_batch: Count = Field(default=32, description="Images that are normalised together")
+    sums: Literal["float64", "float32"] = Field(
+        default="float64", description="Precision in which sub-batches add up; in float32 the number of processes shows"
+    )
 
     @property
     def size(self) -> int:

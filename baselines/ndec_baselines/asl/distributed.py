@@ -16,7 +16,7 @@ import torch
 from torch import distributed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,17 @@ class Processes:
         all_rows[self.rank] = rows
         return torch.cat(all_rows)
 
-    def add_gradients(self, parameters: Iterable[torch.nn.Parameter], *, mean: bool = False) -> None:
-        """Replace the gradients by their sum over all processes, or by their mean."""
-        if self.count == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if not gradients:
-            return
-        flat = self.summed(torch.cat([gradient.reshape(-1) for gradient in gradients]))
-        if mean:
-            flat /= self.count
-        start = 0
-        for gradient in gradients:
-            gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
-            start += gradient.numel()
+    def add_up(self, values: Sequence[torch.Tensor]) -> None:
+        """Replace ``values``, of one type, by their sums over all processes."""
+        if self.count > 1 and values:
+            _put_back(values, self.summed(_joined(values)))
+
+    def take_first(self, values: Sequence[torch.Tensor]) -> None:
+        """Replace ``values``, of one type, by those of the first process."""
+        if self.count > 1 and values:
+            flat = _joined(values)
+            distributed.broadcast(flat, 0)
+            _put_back(values, flat)
 
     def from_first(self, value: float) -> float:
         """Return the first process's ``value`` on all of them."""
@@ -83,6 +80,22 @@ class Processes:
         """Return when all processes are here."""
         if self.count > 1:
             distributed.barrier()
+
+
+def gradients(parameters: Iterable[torch.nn.Parameter]) -> list[torch.Tensor]:
+    """Return the gradients of those parameters that have one."""
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def _joined(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([value.reshape(-1) for value in values])
+
+
+def _put_back(values: Sequence[torch.Tensor], flat: torch.Tensor) -> None:
+    start = 0
+    for value in values:
+        value.copy_(flat[start : start + value.numel()].view_as(value))
+        start += value.numel()
 
 
 def started_as() -> Processes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -70,6 +70,14 @@ class Studio:
         self.source, self.edits, self.side, self.seed = source, edits, side, seed
         chosen = Stream("asl donors", seed).sample(originals, min(DONORS, len(originals)))
         self._donors = _Donors(self, chosen)
+        self._read = lru_cache(maxsize=KEPT)(self._pixels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A started process gets no cache: caches cannot be pickled.
+        return {name: value for name, value in self.__dict__.items() if name != "_read"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
         self._read = lru_cache(maxsize=KEPT)(self._pixels)
 
     def original(self, image_id: str) -> Made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -120,4 +121,5 @@ def read_state(folder: Path, config_sha256: str) -> dict[str, Any] | None:
         raise UsageError(
             f"{path}: left by a run with other settings", hint="give another folder with --out, or the same settings"
         )
-    return content
+    # The file is mapped; a resumed run must not lean on it while it writes the next one.
+    return deepcopy(content)

@@ -70,20 +70,26 @@ def collect(layers: list[SubBatchNorm], on: bool) -> None:
         layer.collects = on
 
 
-def settle(layers: list[SubBatchNorm], parts: int, summed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def settle(
+    layers: list[SubBatchNorm],
+    parts: int,
+    summed: Callable[[torch.Tensor], torch.Tensor],
+    dtype: torch.dtype = torch.float64,
+) -> None:
     """Move the running statistics towards the mean over the ``parts`` sub-batches of a step, and forget those.
 
-    ``summed`` adds a tensor up over all processes; with one process it returns what it is given.
+    ``summed`` adds a tensor up over all processes; with one process it returns what it is given. In float64 sums do not
+    depend on their order.
     """
     moved = [layer for layer in layers if layer.training]
     if not moved:
         return
-    sums = [torch.stack([torch.stack(pair) for pair in layer.seen]).sum(dim=0) for layer in moved]
+    sums = [torch.stack([torch.stack(pair) for pair in layer.seen]).to(dtype).sum(dim=0) for layer in moved]
     means = summed(torch.cat(sums, dim=1)) / parts
     start = 0
     for layer in moved:
         width = len(layer.running_mean)
-        mean, variance = means[:, start : start + width]
+        mean, variance = means[:, start : start + width].to(layer.running_mean.dtype)
         layer.running_mean.lerp_(mean, layer.momentum)
         layer.running_var.lerp_(variance, layer.momentum)
         layer.num_batches_tracked += 1

@@ -13,6 +13,7 @@ from torch import nn
 
 from ndec_baselines.asl import run_files
 from ndec_baselines.asl.batches import Sampler
+from ndec_baselines.asl.distributed import gradients
 from ndec_baselines.asl.held_out import HeldOutPart, by_rule
 from ndec_baselines.asl.network import AslNetwork, Describer, export, load_initial
 from ndec_baselines.asl.norm_ratio import NormRatioLoss
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ndec_baselines.asl.pictures import Tensors
     from ndec_baselines.asl.training_set import TrainingSet
     from ndec_bench.progress import Progress
+
+    Features = tuple[torch.Tensor, torch.Tensor]
 
 STAGE = "training steps"
 
@@ -122,6 +125,8 @@ class Trainer:
         self.classifier = Classifier(widths["projected"], len(self.training.originals)).to(device)
         self.first_weights = "none" if initial is None else load_initial(self.network, initial)
         self.norms = with_sub_batches(self.network)
+        self.exact = config.batch.sums == "float64"
+        self._cuts: list[tuple[Features, Features]] = []
         self.network.to(device)
         channels_last(self.network)
         schedule = config.schedule
@@ -154,10 +159,14 @@ class Trainer:
         for tensors in loader:
             if self.stopped:
                 break
-            logged = self.take_step(tensors)
-            if self.step % schedule.log_every == 0 or self.step == schedule.steps:
-                self.log.add(self.step, logged())
-            if self.step % schedule.validate_every == 0 or self.step == schedule.steps:
+            measured = self.take_step(tensors)
+            logs = self.step % schedule.log_every == 0 or self.step == schedule.steps
+            validates = self.step % schedule.validate_every == 0 or self.step == schedule.steps
+            # Asked for before a state is kept too: it raises if the loss is no number any more.
+            values = measured() if logs or validates else {}
+            if logs:
+                self.log.add(self.step, values)
+            if validates:
                 self.validate()
                 self.save()
             self.progress(STAGE, self.step, schedule.steps)
@@ -183,11 +192,19 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(total))
         # Through its own rows each process has its share of the network's gradient, of the classifier's the whole.
-        self.processes.add_gradients([*self.network.trunk(), *self.network.heads()])
-        self.processes.add_gradients(self.classifier.parameters(), mean=True)
+        if self.exact:
+            self._add_sub_batches()
+        else:
+            self.processes.add_up(gradients([*self.network.trunk(), *self.network.heads()]))
+        self.processes.take_first(gradients(self.classifier.parameters()))
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        settle(self.norms, self.config.batch.sub_batches, self.processes.summed)
+        settle(
+            self.norms,
+            self.config.batch.sub_batches,
+            self.processes.summed,
+            torch.float64 if self.exact else torch.float32,
+        )
         self.step += 1
         measured = (pooled if self.config.network.norm == "pooled" else projected).detach()
 
@@ -243,6 +260,7 @@ class Trainer:
         return {
             "format": run_files.STATE_FORMAT,
             "config_sha256": self.config.sha256,
+            "images_sha256": self.training.sha256,
             "step": self.step,
             "network": self.network.body.state_dict(),
             "classifier": self.classifier.state_dict(),
@@ -256,7 +274,20 @@ class Trainer:
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned. Raises DataError if it does not fit."""
+        """Go on from what `state` returned.
+
+        Raises
+        ------
+        UsageError
+            If it was trained on other images.
+        DataError
+            If it does not fit.
+        """
+        if state.get("images_sha256") != self.training.sha256:
+            raise UsageError(
+                f"{self.out / run_files.STATE_FILE}: left by a run on other images or pairs",
+                hint="give another folder with --out, or the same --root",
+            )
         try:
             self.network.body.load_state_dict(state["network"])
             self.classifier.load_state_dict(state["classifier"])
@@ -278,6 +309,7 @@ class Trainer:
         size = self.config.batch.sub_batch
         first = self.processes.rank * (len(tensors.images) // size)
         pooled, projected = [], []
+        self._cuts.clear()
         collect(self.norms, True)
         for place, part in enumerate(torch.split(tensors.images, size)):
             images = part.to(self.device, non_blocking=True, memory_format=torch.channels_last)
@@ -285,12 +317,38 @@ class Trainer:
             torch.manual_seed(_key(self.config.seed, "stripes", self.step, first + place))
             with self._autocast():
                 outputs = self.network(images)
-            pooled.append(outputs["pooled"].float())
-            projected.append(outputs["projected"].float())
+            features = outputs["pooled"].float(), outputs["projected"].float()
+            if self.exact:
+                ends = tuple(each.detach().requires_grad_() for each in features)
+                self._cuts.append((features, ends))
+                features = ends
+            pooled.append(features[0])
+            projected.append(features[1])
         collect(self.norms, False)
         scales = tensors.scales.to(self.device)
         shared = self.processes.shared
         return shared(torch.cat(pooled)), shared(torch.cat(projected)), shared(scales)
+
+    def _add_sub_batches(self) -> None:
+        """Take the gradients of the features on into the network, one sub-batch after another, and add those up.
+
+        In float64 the sum of float32 gradients is the same in any order, so that it does not show which process had
+        which. In float32 it would: where a gradient is zero but for rounding, as that of a bias before a batch
+        normalisation, Adam makes a full step of the rounding.
+        """
+        parameters = [*self.network.trunk(), *self.network.heads()]
+        sums = [torch.zeros_like(parameter, dtype=torch.float64) for parameter in parameters]
+        for features, ends in self._cuts:
+            wanted = [torch.zeros_like(end) if end.grad is None else end.grad for end in ends]
+            torch.autograd.backward(features, wanted)
+            for parameter, total in zip(parameters, sums, strict=True):
+                if parameter.grad is not None:
+                    total.add_(parameter.grad)
+                    parameter.grad = None
+        self._cuts.clear()
+        self.processes.add_up(sums)
+        for parameter, total in zip(parameters, sums, strict=True):
+            parameter.grad = total.to(parameter.dtype)
 
     def _losses(
         self,

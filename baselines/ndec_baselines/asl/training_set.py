@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ndec_bench.data.ground_truth import sha256_of_lines
 from ndec_bench.data.images import ImageSource, JoinedSource, SelectedSource
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.randomness import Stream
@@ -39,6 +40,12 @@ class TrainingSet:
     source: ImageSource
     originals: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest (hex) of the names: originals and pairs, one line each."""
+        lines = [*self.originals, *(f"{first} {second}" for first, second in self.pairs)]
+        return sha256_of_lines(lines)
 
     def without_look_alikes(self) -> TrainingSet:
         """Return the set without pairs and without the images that are only there as look-alikes."""
@@ -213,7 +220,7 @@ def held_out_plan(part: TrainingSet, copies: int = 2, limit: int = 2000) -> Held
     if not references:
         raise UsageError("the part held out is empty", hint="raise data.held_out, or set it to 0")
     alike = {first for first, _ in part.pairs}.intersection(references)
-    hard = [second for first, second in part.pairs if first in alike][:limit]
+    hard = list(dict.fromkeys(second for first, second in part.pairs if first in alike))[:limit]
     return HeldOutPlan(
         references,
         tuple((i, n) for i in references for n in range(1, copies + 1)),
