@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from ndec_baselines.asl.baseline import SMALL
 from ndec_bench.atomic import write_text
 from ndec_bench.submission import read_card, write_card
 
@@ -29,6 +30,20 @@ ROWS = {
     "d": "c, with the ratio rule",
     "e": "c, with the smooth rule",
 }
+TITLES = {
+    "a": "baseline losses",
+    "b": "look-alikes",
+    "c": "norm ratio",
+    "d": "norm ratio, ratio rule",
+    "e": "norm ratio, smooth rule",
+}
+
+LOSSES = {
+    "a": "classification and triplets",
+    "b": "classification, triplets and look-alikes pushed apart",
+    "c": "classification, triplets, look-alikes pushed apart and the norm-ratio loss",
+}
+
 SMOOTH = {"a": "a-smooth", "b": "b-smooth", "c": "e", "c1": "c1-smooth"}
 """Name of a setting's results with the smooth rule that is best for it on the part held out."""
 
@@ -332,11 +347,18 @@ def _record(work: Path, repository: Path, row: str, seed: int) -> None:
     name = row_name(row, seed)
     source = row_name("c", seed) if row in "de" else name
     card = read_card(work / "submissions" / source / "submission.toml")
-    words = ROWS[row].replace("smooth rule", f"rule {_result(work, name)['asymmetric']}")
+    rule = _result(work, name)["asymmetric"]
+    words = TITLES[row].replace("smooth rule", rule)
+    licence = None if SMALL.weights is None else SMALL.weights.licence
     method = card.method.model_copy(
         update={
-            "title": f"ASL small ({row}): {words}; seed {seed}, trained here",
-            "description": f"{card.method.description} Trained here by tox -e asl; docs/asl.md has the experiment.",
+            "title": f"ASL small ({row}) {words}; trained here, seed {seed}",
+            "description": (
+                "MobileNetV2 from ImageNet weights at 112 pixels; the pooled features, with the norms of the projected "
+                f"ones. Trained here, by tox -e asl, on ndec-mini's training part: {LOSSES.get(row, LOSSES['c'])}; "
+                f"asymmetric rule: {rule}. docs/asl.md has the experiment."
+            ),
+            "weights_licence": licence,
         }
     )
     declared = card.declarations.model_copy(

@@ -76,6 +76,7 @@ SMALL = replace(
     weights=replace(
         LARGE.weights,
         files=(WeightsFile(name="asl-small.pt", source=""),),
+        licence="BSD-3-Clause (first weights)",
         instruction='"tox -e asl" trains it on ndec-mini; give OUT/model.pt with --weights FILE',
         trained_on="ImageNet-1k (images and labels), then the training part of ndec-mini",
     )
