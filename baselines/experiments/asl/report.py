@@ -203,7 +203,8 @@ def _differences(rows: Mapping[str, Row], seeds: int) -> str:
     return table(
         "**Paired differences of µAP**: the mean over seeds with its 95 % interval over queries (the same replicates "
         "on both sides), each seed by itself, the half width with seeds and queries both counted as drawn, and the "
-        "smallest true difference that such a test finds four times in five (2.8 standard errors).",
+        "smallest true difference that such a test finds four times in five (2.8 standard errors); *a-smooth* is (a) "
+        "with the smooth rule that is best for it.",
         ["difference", "mean", "95 % over queries", "by seed", "half width, both", "smallest effect"],
         lines,
     )
