@@ -54,6 +54,10 @@ def main() -> None:
     for row, (setting, rule) in ruled.items():
         for seed in options.seeds:
             rescore(work, seed, setting, row, rule)
+    lists = {**{setting: (setting, "none") for setting in "abc"}, "d": ruled["d"], "e": ruled["e"]}
+    for row, (setting, rule) in lists.items():
+        for seed in options.seeds:
+            save_list(work, seed, setting, row, rule)
     report.write(work, options.seeds, smooth, trained, repository=REPOSITORY if options.record else None)
 
 
@@ -94,6 +98,17 @@ def rescore(work: Path, seed: int, setting: str, row: str, rule: str) -> None:
         call(
             *("score", work / "submissions" / made / f"{made}.h5", "--split", SPLIT, "--root", work),
             *("--asymmetric", rule, "--name", name, "--out", result_of(work, name)),
+        )
+
+
+def save_list(work: Path, seed: int, setting: str, row: str, rule: str) -> None:
+    """Keep the scored list behind a result: which hard negatives are hit."""
+    target, made = report.matches_of(work, row, seed), report.row_name(setting, seed)
+    target.parent.mkdir(exist_ok=True)
+    if not target.is_file():
+        call(
+            *("score", work / "submissions" / made / f"{made}.h5", "--split", SPLIT, "--root", work),
+            *("--asymmetric", rule, "--no-bootstrap", "--save-matches", target, "--json"),
         )
 
 

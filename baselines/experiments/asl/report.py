@@ -13,7 +13,9 @@ import h5py
 import numpy as np
 
 from ndec_baselines.asl.baseline import SMALL
+from ndec_bench import bootstrap
 from ndec_bench.atomic import write_text
+from ndec_bench.matches import read_pairs
 from ndec_bench.submission import read_card, write_card
 
 if TYPE_CHECKING:
@@ -100,7 +102,9 @@ def write(
     text = "\n\n".join(
         (
             _scores(rows, len(seeds)),
-            _differences(rows, len(seeds)),
+            _differences(rows),
+            _recalls(rows),
+            _hits(work, rows, seeds),
             _directions(rows, smooth),
             _at_threshold(rows),
             _areas(pairs),
@@ -182,32 +186,91 @@ def _scores(rows: Mapping[str, Row], seeds: int) -> str:
     )
 
 
-def _differences(rows: Mapping[str, Row], seeds: int) -> str:
+def _differences(rows: Mapping[str, Row]) -> str:
     lines = []
     for better, base in STEPS:
         of_seeds = rows[better].values("parts", "all", "micro_ap") - rows[base].values("parts", "all", "micro_ap")
         replicates = rows[better].replicates("micro_ap").mean(axis=0) - rows[base].replicates("micro_ap").mean(axis=0)
-        low, high = np.percentile(replicates, (2.5, 97.5))
-        spread = of_seeds.std(ddof=1) if seeds > 1 else 0.0
-        error = np.hypot(replicates.std(ddof=1), spread / np.sqrt(seeds))
-        lines.append(
-            [
-                f"{better} − {base}",
-                f"{of_seeds.mean():+.4f}",
-                f"{low:+.4f} to {high:+.4f}",
-                ", ".join(f"{value:+.4f}" for value in of_seeds),
-                f"{1.96 * error:.4f}",
-                f"{2.8 * error:.4f}",
-            ]
-        )
+        lines.append([f"{better} − {base}", *_difference(of_seeds, replicates)])
     return table(
         "**Paired differences of µAP**: the mean over seeds with its 95 % interval over queries (the same replicates "
         "on both sides), each seed by itself, the half width with seeds and queries both counted as drawn, and the "
         "smallest true difference that such a test finds four times in five (2.8 standard errors); *a-smooth* is (a) "
         "with the smooth rule that is best for it.",
-        ["difference", "mean", "95 % over queries", "by seed", "half width, both", "smallest effect"],
+        HEAD,
         lines,
     )
+
+
+HEAD = ["difference", "mean", "95 % over queries", "by seed", "half width, both", "smallest effect"]
+
+
+def _difference(of_seeds: NDArray[np.float64], replicates: NDArray[np.float64]) -> list[str]:
+    """Return the cells of a difference: (seeds,) as measured, (replicates,) of the mean over seeds."""
+    low, high = np.percentile(replicates, (2.5, 97.5))
+    spread = of_seeds.std(ddof=1) if len(of_seeds) > 1 else 0.0
+    error = np.hypot(replicates.std(ddof=1), spread / np.sqrt(len(of_seeds)))
+    return [
+        f"{of_seeds.mean():+.4f}",
+        f"{low:+.4f} to {high:+.4f}",
+        ", ".join(f"{value:+.4f}" for value in of_seeds),
+        f"{1.96 * error:.4f}",
+        f"{2.8 * error:.4f}",
+    ]
+
+
+def _recalls(rows: Mapping[str, Row]) -> str:
+    path = ("parts", "all", "recall_at_p90")
+    lines = [
+        [
+            f"{better} − {base}",
+            *_difference(
+                rows[better].values(*path) - rows[base].values(*path),
+                rows[better].replicates(path[-1]).mean(axis=0) - rows[base].replicates(path[-1]).mean(axis=0),
+            ),
+        ]
+        for better, base in STEPS
+    ]
+    return table("**Paired differences of recall@P90**, in the same way.", HEAD, lines)
+
+
+def _hits(work: Path, rows: Mapping[str, Row], seeds: Sequence[int]) -> str:
+    """Return the paired differences of the share of hard negatives hit; the replicates are those of the scorer."""
+    ids = (work / SPLIT / "hard_negatives.txt").read_text(encoding="utf-8").split()
+    weights = bootstrap.weights(bootstrap.query_keys(ids), 0, bootstrap.REPLICATES).astype(np.float64)
+    hits = {
+        row: np.array([_hit(work, row, seed, rows, place, ids) for place, seed in enumerate(seeds)]) for row in ROWS
+    }
+    lines = []
+    for better, base in STEPS:
+        if better in ROWS and base in ROWS:
+            apart = hits[better] - hits[base]
+            replicates = apart.mean(axis=0) @ weights / weights.sum(axis=0)
+            lines.append([f"{better} − {base}", *_difference(apart.mean(axis=1), replicates)])
+    return table(
+        "**Paired differences of the share of hard negatives hit**, each list at its own threshold of 90 % precision "
+        "on the ISC part, which the replicates leave as it is; below 0 is better.",
+        HEAD,
+        lines,
+    )
+
+
+def _hit(
+    work: Path, row: str, seed: int, rows: Mapping[str, Row], place: int, ids: Sequence[str]
+) -> NDArray[np.float64]:
+    """Return (hard negatives,) 1 where a query has a pair at the threshold; none of these pairs is true."""
+    matches = read_pairs(matches_of(work, row, seed))
+    account = rows[row].results[place]["hard_negatives"]["at_p90_isc"]
+    above = set(matches.query_ids[matches.scores >= account["threshold"]].tolist())
+    found = np.array([float(query in above) for query in ids])
+    if int(found.sum()) != account["hard_negatives_hit"]["hits"]:
+        raise ValueError(f"{matches_of(work, row, seed)} is not the list behind {row_name(row, seed)}")
+    return found
+
+
+def matches_of(work: Path, row: str, seed: int) -> Path:
+    """Return the file of the scored list of a result."""
+    return work / "matches" / f"{row_name(row, seed)}.csv"
 
 
 def _directions(rows: Mapping[str, Row], smooth: Mapping[str, str]) -> str:
