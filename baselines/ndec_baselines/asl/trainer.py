@@ -26,7 +26,8 @@ from ndec_bench.progress import silent
 from ndec_bench.randomness import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ndec_baselines.asl.config import Config, Schedule
@@ -176,7 +177,7 @@ class Trainer:
         """Return whether the part held out has not got better for ``patience`` validations."""
         return self.worse >= self.config.schedule.patience
 
-    def take_step(self, tensors: Tensors) -> Any:  # noqa: ANN401 -- a function of no arguments that returns the log's values
+    def take_step(self, tensors: Tensors) -> Callable[[], dict[str, float | None]]:
         """Take one step; return what gives the values of the log, which are worked out only if they are wanted."""
         rate = self._set_rate()
         pooled, projected, scales = self._features(tensors)
@@ -376,7 +377,7 @@ class Trainer:
             "look_alikes": look_alike_loss(between, classes, partners) if weights.look_alikes else none,
         }
 
-    def _autocast(self) -> Any:  # noqa: ANN401 -- a context of torch or none
+    def _autocast(self) -> AbstractContextManager[object]:
         precision = self.config.schedule.precision
         if precision == "float32":
             return nullcontext()

@@ -13,7 +13,7 @@ from ndec_bench.errors import DataError, UsageError
 from ndec_bench.randomness import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from PIL import Image
@@ -241,8 +241,3 @@ def read_original(source: ImageSource, image_id: str, longest: int) -> Image.Ima
     from PIL import Image as PillowImage
 
     return image.resize((width, height), PillowImage.Resampling.BILINEAR, reducing_gap=3.0)
-
-
-def counts(found: TrainingSet) -> Mapping[str, int]:
-    """Return how many originals and pairs there are, for people."""
-    return {"originals": len(found.originals), "pairs": len(found.pairs)}
