@@ -19,6 +19,7 @@ import ndec_baselines
 from ndec_baselines import registry
 from ndec_baselines.base import Card, Described, Preprocessing, Registration, recipe
 from ndec_bench.cli import run
+from ndec_bench.cli.run_baseline import declarations_of
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,41 @@ def test_every_card_is_complete(name: str) -> None:
             assert file.size is None or file.size > 0
             assert file.source.startswith(("https://", "gdrive:")) is card.weights.published
         assert all([card.weights.instruction, card.weights.licence, card.weights.trained_on, card.weights.container])
+
+
+@pytest.mark.parametrize("name", sorted(ndec_baselines.BASELINES))
+def test_every_card_declares_what_the_submission_asks_for(name: str) -> None:
+    card = ndec_baselines.card(name)
+    declared = declarations_of(card)
+    assert declared.background == "none"
+    assert (declared.train_images == ["none"]) is (card.weights is None)
+    assert (declared.query_independent == "no") is (name in ("d2lv", "d2lv-baseline-cc"))
+    if card.weights is not None:
+        assert declared.details.startswith(f"Trained on: {card.weights.trained_on}.")
+    if declared.selected_on != ["none"]:
+        assert card.selection
+        assert declared.details.endswith(f"Selected on: {card.selection}.")
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("cnncl", "labels_used", ["dev1"]),
+        ("cnncl", "reference_images_in_training", "plain"),
+        ("cnncl", "selected_on", ["dev1"]),
+        ("copynce", "train_images", ["disc21-train", "imagenet"]),
+        ("efnet", "train_images", ["disc21-train", "imagenet", "ndec-queries", "other"]),
+        ("esvitp", "labels_used", ["dev1"]),
+        ("mobilenetv2", "selected_on", ["none"]),
+        ("rdcd-256", "selected_on", ["unknown"]),
+        ("scattering", "selected_on", ["other"]),
+        ("sscd-disc-mixup", "external_data", "no"),
+        ("sscd-imagenet-mixup", "external_data", "yes"),
+        ("thumbnail", "external_data", "no"),
+    ],
+)
+def test_declarations_that_decide_what_ranks(name: str, field: str, value: object) -> None:
+    assert getattr(declarations_of(ndec_baselines.card(name)), field) == value
 
 
 @pytest.mark.parametrize("name", WITHOUT_WEIGHTS)

@@ -1,6 +1,7 @@
 """The line from images to a page, on a split of a dozen drawn pictures."""
 
 import json
+import shutil
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from ndec_bench.cli.run_baseline import method_of
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, read_attributes, read_submission, write_descriptors
 from ndec_bench.errors import SubmissionError
+from ndec_bench.policy import level_of, undeclared, why_unranked
 from ndec_bench.report import Describing, read_describing, read_result
 from ndec_bench.submission import read_card
 
@@ -59,6 +61,24 @@ def test_run_leaves_every_stage_on_disk(root: Path, tmp_path: Path, capsys: pyte
     assert card.descriptors is not None
     assert card.descriptors.sha256 == result.digests.submission == submission.sha256
     assert (card.name, card.split, card.declarations.labels_used) == ("mine", "toy-1", ["none"])
+    assert undeclared(card) == []
+    assert card.verified is None
+
+
+def test_the_demo_vouches_for_what_it_ran_itself(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(out: Path, **_: object) -> None:
+        shutil.copytree(root / "toy-1", out)
+        description = json.loads((out / "split.json").read_text())
+        (out / "split.json").write_text(json.dumps({**description, "name": out.name}))
+
+    monkeypatch.setattr(pipeline.mini, "build", build)
+    report = pipeline.demo([method_of("thumbnail", "ndec-mini-1-small")], tmp_path / "demo")
+    card = read_card(tmp_path / "demo" / "submissions" / "thumbnail" / "submission.toml")
+    assert card.verified is not None
+    assert (card.verified.level, card.verified.date) == ("re-described", None)
+    assert card.verified.note == "made and scored by ndec-bench demo"
+    assert level_of(report.results[0], card) == "re-described"
+    assert why_unranked(report.results[0], card) == []
 
 
 @pytest.mark.parametrize("name", ["../evil", "Capital", "a" * 64, "a|b"])

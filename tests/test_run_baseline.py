@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 from PIL import Image
 
 from ndec_baselines import registry
+from ndec_bench import pipeline
 from ndec_bench.cli import run
+from ndec_bench.cli.run_baseline import method_of
+from ndec_bench.data.split import Split
 from ndec_bench.descriptors import read_attributes, read_submission
 from ndec_bench.matches.files import read_pairs
 from ndec_bench.report import read_result
@@ -155,9 +159,16 @@ def test_a_matcher_leaves_pairs_and_a_result(line: list[str], tmp_path: Path) ->
     assert result.describing is not None
     assert (result.describing.baseline, result.describing.images) == ("toy-pairs 1", 7)
     card = read_card(out / "submissions" / "toy-pairs" / "submission.toml")
-    assert card.track == "matching"
+    assert (card.track, card.declarations.background) == ("matching", "none")
     assert card.descriptors is not None
     assert card.descriptors.sha256 == result.digests.submission
+
+
+def test_a_matcher_that_takes_background_images_declares_them(root: Path, tmp_path: Path) -> None:
+    method = replace(method_of("toy-pairs", "toy-1"), background=True)
+    pipeline.run(method, Split.from_folder(root / "toy-1"), tmp_path / "out")
+    card = read_card(tmp_path / "out" / "submissions" / "toy-pairs" / "submission.toml")
+    assert card.declarations.background == "other"
 
 
 def test_pairs_have_no_norms_for_a_rule(line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ndec_bench.errors import SubmissionError
-from ndec_bench.submission import Declarations, Files, Method, SubmissionCard, read_card, write_card
+from ndec_bench.submission import Change, Declarations, Files, Method, SubmissionCard, Verified, read_card, write_card
 
 CARD = SubmissionCard(
     name="thumbnail",
@@ -13,6 +13,12 @@ CARD = SubmissionCard(
     declarations=Declarations(labels_used=["dev1"], background="other"),
     descriptors=Files(name="thumbnail.h5", sha256="0" * 64),
     threshold=-0.5,
+    runs_of="Thumbnail",
+    seed=3,
+    verified=Verified(
+        level="re-described", predictions_sha256="1" * 64, date="2026-11-26", images=2000, lowest_cosine=1.0
+    ),
+    changes=[Change(date="2026-11-25", reason="a fix", old_micro_ap=0.25, old_predictions_sha256="2" * 64)],
 )
 
 
@@ -33,6 +39,18 @@ def test_a_card_reads_back_as_it_was_written(tmp_path: Path) -> None:
         (("[method]", "[method]\nsurprise = 1"), "method.surprise: Extra inputs are not permitted"),
         (("0" * 64, "12"), "descriptors.sha256: String should match pattern"),
         (("[method]", "[method"), "no TOML"),
+        (('"dev1"', '"dev1", "none"'), "declarations.labels_used: .*none or unknown beside other values"),
+        (('"dev1"', '"dev1", "dev1"'), "declarations.labels_used: .*names a value twice"),
+        (('[\n    "dev1",\n]', "[]"), "declarations.labels_used: List should have at least 1 item"),
+        (('"dev1"', '"dev3"'), "declarations.labels_used.0: Input should be 'none', 'dev1'"),
+        (("seed = 3", "seed = -1"), "seed: Input should be greater than or equal to 0"),
+        (("threshold = -0.5", "threshold = nan"), "threshold: Input should be a finite number"),
+        (('"re-described"', '"reported"'), "verified.level: Input should be 're-described' or 're-scored'"),
+        (
+            ("old_micro_ap = 0.25", "old_micro_ap = 25"),
+            "changes.0.old_micro_ap: Input should be less than or equal to 1",
+        ),
+        (('"2026-11-25"', '"2026-11-31"'), "changes.0.date: .*day"),
     ],
 )
 def test_every_broken_field_is_named(tmp_path: Path, change: tuple[str, str], message: str) -> None:
@@ -51,3 +69,14 @@ def test_absent_and_oversized_cards(tmp_path: Path) -> None:
     (tmp_path / "big.toml").write_bytes(b"#" * (1 << 21))
     with pytest.raises(SubmissionError, match="larger than 1 MiB"):
         read_card(tmp_path / "big.toml")
+
+
+def test_what_is_left_out_is_unknown_and_short_forms_are_taken(tmp_path: Path) -> None:
+    path = tmp_path / "submission.toml"
+    start = 'name = "x"\nsplit = "ndec"\nauthors = ["A"]\n[method]\ntitle = "X"\n'
+    path.write_text(start)
+    declared = read_card(path).declarations.model_dump(exclude={"details"})
+    assert all(value in ("unknown", ["unknown"]) for value in declared.values())
+    path.write_text(f'{start}[declarations]\nlabels_used = "dev1"\nndec_pairs = true\nexternal_data = false\n')
+    declarations = read_card(path).declarations
+    assert (declarations.labels_used, declarations.ndec_pairs, declarations.external_data) == (["dev1"], "yes", "no")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ndec_bench.data.images import ImageSource
     from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
+    from ndec_bench.submission import Answer, Labels, References, Selection, TrainImages
 
     ModelInput = NDArray[Any] | torch.Tensor
     Batch = ModelInput | Sequence[ModelInput]
@@ -102,9 +103,9 @@ class Weights:
     commercial_use
         Whether that licence allows commercial use.
     trained_on
-        Images and labels that formed the weights.
-    labels_used
-        Ground truth among them, as `ndec_bench.submission.Declarations` names it.
+        Images and labels that formed the weights, in a sentence.
+    train_images, labels_used, reference_images_in_training, ndec_pairs, external_data
+        The same as `ndec_bench.submission.Declarations` names it; unknown where the source is silent.
     container
         What the file is, in a few words: ``state dict``, ``TorchScript``, ``PyTorch-Lightning checkpoint``.
     runs_code
@@ -119,7 +120,11 @@ class Weights:
     licence: str
     commercial_use: Literal["yes", "no", "unclear"]
     trained_on: str
-    labels_used: tuple[Literal["none", "dev1", "dev2", "final", "ndec"], ...] = ("none",)
+    train_images: tuple[TrainImages, ...] = ("unknown",)
+    labels_used: tuple[Labels, ...] = ("unknown",)
+    reference_images_in_training: References = "unknown"
+    ndec_pairs: Answer = "unknown"
+    external_data: Answer = "unknown"
     container: str = "state dict"
     runs_code: bool = False
     published: bool = True
@@ -196,7 +201,12 @@ class Card:
     paper
         Address of the paper that describes the method.
     selected_on
-        Data whose scores were looked at when settings were chosen; a result on them flatters the method.
+        Data whose scores were looked at when settings were chosen, as `ndec_bench.submission.Declarations` names them;
+        a result on them flatters the method. Unknown where the source is silent.
+    selection
+        The same in a sentence; empty where there is nothing to say.
+    query_independent
+        Whether every score holds for its query and reference alone.
     expected
         Published results.
     steps
@@ -205,6 +215,8 @@ class Card:
     track
         ``descriptor``: `describe` gives a vector per image. ``matching``: the system scores pairs; ``ndec-bench run``
         writes them, ``describe`` refuses.
+    background
+        Of a system that scores pairs: whether it takes the background images of the split. Steps say it themselves.
     family
         Name of the row of the list under which variants of one system stand together; None if it stands alone.
     """
@@ -225,10 +237,13 @@ class Card:
     parameters: int = 0
     gflops: float | None = None
     paper: str | None = None
-    selected_on: str = "none"
+    selected_on: tuple[Selection, ...] = ("unknown",)
+    selection: str = ""
+    query_independent: Answer = "yes"
     expected: tuple[Expected, ...] = ()
     steps: tuple[str, ...] = ()
     track: Literal["descriptor", "matching"] = "descriptor"
+    background: bool = False
     family: str | None = None
 
 

@@ -8,7 +8,7 @@ training stage used the ground truth of dev set I, so results there say nothing 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ndec_baselines.base import Card, Expected, Preprocessing, Registration, Weights, WeightsFile
 from ndec_bench.errors import DataError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ndec_baselines.base import LocalWeights
     from ndec_baselines.inference import TorchBaseline
+    from ndec_bench.submission import Labels, TrainImages
 
 SIDE = 512
 MICRO_BATCH = 1
@@ -45,8 +46,9 @@ def _card(
     title: str,
     state: str,
     trained_on: str,
-    labels_used: tuple[Literal["none", "dev1"], ...],
-    selected_on: str,
+    train_images: tuple[TrainImages, ...],
+    labels_used: tuple[Labels, ...],
+    selection: str,
     expected: tuple[Expected, ...],
 ) -> Card:
     return Card(
@@ -76,14 +78,19 @@ def _card(
             licence="MIT (repository)",
             commercial_use="unclear",
             trained_on=trained_on,
+            train_images=train_images,
             labels_used=labels_used,
+            reference_images_in_training="plain",  # resized, nothing else: preprocess in exp/v98.py and exp/v107.py
+            ndec_pairs="no",
+            external_data="yes",
             container="dict of state_dict (keys begin with module.), optimizer and argparse.Namespace",
         ),
         requires=("torch", "torchvision", "timm"),
         parameters=52_332_020,
         gflops=27.8,
         paper="https://arxiv.org/abs/2112.04323",
-        selected_on=selected_on,
+        selected_on=("dev1",),
+        selection=selection,
         expected=expected,
         steps=(SUBTRACTION,),
         family="cnncl",
@@ -105,8 +112,9 @@ CARDS = {
         title="CNNCL (ISC 2021 descriptor track, 1st)",
         state="The last stage was supervised by the labelled pairs of dev set I.",
         trained_on=f"{_TRAINED_ON}; then the 4,991 labelled pairs of dev set I",
+        train_images=("disc21-train", "imagenet", "other"),
         labels_used=("dev1",),
-        selected_on="disc21-dev1",
+        selection="dev I",
         expected=(
             Expected("disc21-dev1", "micro_ap", 0.9479039, _LOCAL, protocol="drivendata"),
             Expected("disc21-dev1", "recall_at_p90", 0.9192547, _LOCAL, protocol="drivendata"),
@@ -124,8 +132,9 @@ CARDS = {
         title="CNNCL without labels (ISC 2021)",
         state="This is the stage before the last, which saw no label.",
         trained_on=_TRAINED_ON,
+        train_images=("disc21-train", "imagenet"),
         labels_used=("none",),
-        selected_on="disc21-dev1 (epochs and settings of training)",
+        selection="dev I (epochs and settings of training)",
         expected=(
             Expected("disc21-dev1", "micro_ap", 0.6519199, _MEMO, protocol="drivendata", steps=()),
             Expected("disc21-dev1", "recall_at_p90", 0.5710279, _MEMO, protocol="drivendata", steps=()),

@@ -82,11 +82,17 @@ def _card(name: str, size: _Size) -> Card:
             licence="Apache-2.0",
             commercial_use="yes",
             trained_on="LVD-142M, 142 million web images chosen for their likeness to curated sets, without labels",
+            train_images=("other",),
+            labels_used=("none",),
+            reference_images_in_training="none",
+            ndec_pairs="no",
+            external_data="yes",
         ),
         requires=("torch", "torchvision", "timm"),
         parameters=size.parameters,
         gflops=size.gflops,
         paper="https://arxiv.org/abs/2304.07193",
+        selected_on=("none",),
         family="dinov2",
     )
 

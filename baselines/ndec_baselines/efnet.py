@@ -252,13 +252,19 @@ def _card(
             licence="MIT (repository)",
             commercial_use="unclear",
             trained_on=trained,
+            train_images=("disc21-train", "imagenet", "ndec-queries", "other"),
+            labels_used=("none",),
+            reference_images_in_training="none",
+            ndec_pairs="no",
+            external_data="yes",
             container="PyTorch-Lightning checkpoint",
         ),
         requires=("torch", "torchvision", "timm"),
         parameters=sum(member.parameters for member in members),
         gflops=round(sum(member.gflops for member in members), 1),
         paper="https://arxiv.org/abs/2112.03415",
-        selected_on=selected,
+        selected_on=("dev1",),
+        selection=selected,
         expected=expected,
         steps=steps,
         family="efnet",
@@ -285,12 +291,17 @@ def _member_card(name: str, member: Member) -> Card:
         + ("" if member.side == member.stored else f"; then {member.side} x {member.side}"),
         input_words=f"{member.side} x {member.side} RGB",
         trained=f"{images}, each image a class; {_FRAMES}",
-        selected="disc21-dev1 (which epoch)",
+        selected="dev I (which epoch)",
         expected=_published(member.micro_ap, member.recall_at_p90, f"{_NOTEBOOK} cell {member.cell}", steps=None),
     )
 
 
-_FRAMES = "frames cut from phase-1 queries are laid around some of them; trunks began from ImageNet classes"
+_FRAMES = (
+    "frames cut from phase-1 queries, half of which are queries of NDEC too, are laid around some of them; trunks "
+    "began from ImageNet classes"
+)
+"""Which queries: ``FB_page_qry/FB_queries.txt`` of the published code lists numbers from 63 to 49905, NDEC's begin at
+25000."""
 
 CARDS = {
     "efnet": _card(
@@ -306,7 +317,7 @@ CARDS = {
         + "; then 224 x 224 (network 2) and 160 x 160 (3 to 8)",
         input_words="512, 224 and 160 square RGB",
         trained=f"DISC21 training images and (six of the eight) ImageNet images, each image a class; {_FRAMES}",
-        selected="disc21-dev1 (members, epochs, settings of the shift)",
+        selected="dev I (members, epochs, settings of the shift)",
         expected=(
             *_published(0.6868762, 0.5742336, f"{_NOTEBOOK} cell 60", steps=WHITENING),
             *_published(0.7266759, 0.6521739, f"{_NOTEBOOK} cell 73", steps=None),

@@ -73,6 +73,7 @@ CARD = Card(
     input=f"{SIDE} x {SIDE} RGB",
     code_licence="Apache-2.0",
     paper="https://doi.org/10.1023/A:1011139631724",
+    selected_on=("none",),
     expected=(
         *(
             Expected(split, metric, value, _ISC2021, protocol="isc2021")

@@ -55,11 +55,17 @@ CARD = Card(
         licence="BSD-3-Clause",
         commercial_use="unclear",
         trained_on="ImageNet-1k training images and class labels",
+        train_images=("imagenet",),
+        labels_used=("none",),
+        reference_images_in_training="none",
+        ndec_pairs="no",
+        external_data="yes",
     ),
     requires=("torch", "torchvision"),
     parameters=2_223_872,
     gflops=0.3,
     paper="https://arxiv.org/abs/1801.04381",
+    selected_on=("none",),
 )
 
 

@@ -74,6 +74,7 @@ CARD = Card(
     requires=("pdqhash",),
     install='".[pdq]" in a clone of ndec-bench',
     paper="https://github.com/facebook/ThreatExchange/blob/main/hashing/hashing.pdf",
+    selected_on=("none",),
     family="pdq",
 )
 CARD_8 = replace(

@@ -39,6 +39,7 @@ CARD = Card(
     code_licence="BSD-2-Clause",
     requires=("imagehash",),
     paper="https://www.phash.org/docs/pubs/thesis_zauner.pdf",
+    selected_on=("none",),
 )
 
 

@@ -86,13 +86,14 @@ def _card(dimension: int) -> Card:
                 "training images, though the published train.sh names the folder final_queries; its teacher SSCD: 1 "
                 "million DISC21 training images without labels"
             ),
+            labels_used=("none",),
             container="PyTorch-Lightning checkpoint",
         ),
         requires=("torch", "torchvision"),
         parameters=parameters,
         gflops=0.6,
         paper="https://arxiv.org/abs/2405.17928",
-        selected_on="not stated; train.sh validates on queries of DISC21 final with their ground truth",
+        selection="not stated; train.sh validates on queries of DISC21 final with their ground truth",
         expected=(
             Expected(
                 "disc21-dev",

@@ -40,7 +40,8 @@ CARD = Card(
     code_licence="Apache-2.0",
     requires=("torch",),
     paper="https://arxiv.org/abs/1203.1513",
-    selected_on="training and background parts of ndec-mini-1 before its release, with edited copies made for it",
+    selected_on=("other",),
+    selection="training and background parts of ndec-mini-1 before its release, with edited copies made for it",
 )
 
 

@@ -36,6 +36,7 @@ CARD = Card(
     postprocessing="minus mean, plus 1 grey level, L2",
     input=f"{SIDE} x {SIDE} grey",
     code_licence="Apache-2.0",
+    selected_on=("none",),
 )
 
 

@@ -32,7 +32,7 @@ from ndec_bench.progress import silent
 from ndec_bench.report import Describing, Result, write_describing, write_result
 from ndec_bench.scoring import DEFAULTS, Options, score_file
 from ndec_bench.site import build as build_site
-from ndec_bench.submission import CARD_FILE, Files, SubmissionCard, write_card
+from ndec_bench.submission import CARD_FILE, Files, SubmissionCard, Verified, write_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -91,12 +91,15 @@ class Method:
         Post-processing of the descriptors, see `ndec_bench.postprocess`.
     match
         Makes the pairs; None for descriptors.
+    background
+        Whether ``match`` takes the background images of the split.
     """
 
     card: SubmissionCard
     describe: Describe | None = None
     steps: tuple[str, ...] = ()
     match: Match | None = None
+    background: bool = False
 
 
 def run(
@@ -118,6 +121,13 @@ def run(
     SubmissionError
         If the descriptors cannot be scored.
     """
+    return _run(method, split, out, options, progress)
+
+
+def _run(
+    method: Method, split: Split, out: Path, options: Options, progress: Progress, *, checked: str | None = None
+) -> Result:
+    """Return the result of `run`; ``checked`` says in the card who saw that the method gives it."""
     name = method.card.name
     make = _described if method.match is None else _matched
     made, took = make(method, split, out, options.protocol.cap(len(split.query_ids)), progress)
@@ -125,7 +135,12 @@ def run(
     result = score_file(made, split, options=replace(options, name=name, describing=took), progress=progress)
     scored = Files(name=made.name, sha256=result.digests.submission)
     declared = method.card.declarations.model_copy(update={"background": _background_used(method, split)})
-    card = method.card.model_copy(update={"split": split.name, "descriptors": scored, "declarations": declared})
+    verified = None
+    if checked is not None:
+        verified = Verified(level="re-described", predictions_sha256=result.predictions_sha256, note=checked)
+    card = method.card.model_copy(
+        update={"split": split.name, "descriptors": scored, "declarations": declared, "verified": verified}
+    )
     atomic.write_text(made.with_name(CARD_FILE), write_card(card))
     write_result(out / "results" / result.protocol / f"{name}.json", result)
     return result
@@ -185,8 +200,9 @@ def _part(split: Split, side: str) -> str:
 
 
 def _background_used(method: Method, split: Split) -> str:
-    if method.card.declarations.background != "none" or not needs_background(method.steps):
-        return method.card.declarations.background
+    declared = method.card.declarations.background
+    if declared not in ("none", "unknown") or not (method.background or needs_background(method.steps)):
+        return declared
     return "other" if split.folder is not None else "disc21-train"
 
 
@@ -217,7 +233,9 @@ def demo(
     name = "ndec-mini-1" if size == "full" else "ndec-mini-1-small"
     mini.build(out / name, size=size, jobs=jobs, progress=progress)
     split = Split.from_folder(out / name)
-    results = [run(method, split, out, options=Options(command=command), progress=progress) for method in methods]
+    options = Options(command=command)
+    checked = "made and scored by ndec-bench demo"  # it has just run the method on all of the images itself
+    results = [_run(method, split, out, options, progress, checked=checked) for method in methods]
     site = build_site(out / "results", out / "site", submissions=out / "submissions", progress=progress)
     return DemoReport(site.index, tuple(sorted(results, key=lambda r: (-r.parts["all"].micro_ap, r.name))))
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ndec_bench.errors import SubmissionError
 
@@ -31,10 +32,16 @@ def _link(text: str) -> str:
     return text
 
 
+def _day(text: str) -> str:
+    date.fromisoformat(text)  # its ValueError says what is wrong
+    return text
+
+
 Line = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_clean)]
 Text = Annotated[str, Field(max_length=4000), AfterValidator(_clean)]
 Link = Annotated[str, Field(max_length=500), AfterValidator(_link)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_day)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
@@ -60,19 +67,61 @@ class Method(_Record):
     )
 
 
-class Declarations(_Record):
-    """What the method has seen. Each is a column and a filter of the leaderboard."""
+Labels = Literal["none", "dev1", "dev2", "final", "ndec", "hand", "unknown"]
+TrainImages = Literal["none", "disc21-train", "ndec-train", "ndec-queries", "imagenet", "other", "unknown"]
+References = Literal["none", "plain", "augmented", "unknown"]
+Background = Literal["none", "disc21-train", "other", "unknown"]
+Selection = Literal["none", "train", "dev1", "dev2", "final", "ndec", "other", "unknown"]
+Answer = Literal["no", "yes", "unknown"]
 
-    labels_used: list[Literal["none", "dev1", "dev2", "final", "ndec"]] = Field(
-        default=["none"], description="Ground truth used for training, tuning or selection"
+
+def _answer(value: object) -> object:
+    return ("yes" if value else "no") if isinstance(value, bool) else value
+
+
+def _several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _no_contradiction(values: list[str]) -> list[str]:
+    if len(set(values)) < len(values):
+        raise ValueError("names a value twice")
+    if len(values) > 1 and not {"none", "unknown"}.isdisjoint(values):
+        raise ValueError("has none or unknown beside other values")
+    return values
+
+
+YesNo = Annotated[Answer, BeforeValidator(_answer)]
+_Choices = (BeforeValidator(_several), AfterValidator(_no_contradiction))
+
+
+class Declarations(_Record):
+    """What the method has seen. Each is a column and a filter of the leaderboard; what is left out is unknown.
+
+    Lists may be given as one string, answers as true or false.
+    """
+
+    labels_used: Annotated[list[Labels], Field(min_length=1), *_Choices] = Field(
+        default=["unknown"], description="Ground truth used for training; hand: labels of test images made by hand"
     )
-    train_images: Text = Field(default="none", description="Images the weights were trained on")
-    reference_images_in_training: Literal["none", "plain", "augmented"] = "none"
-    ndec_pairs: bool = Field(default=False, description="NDEC's 100,000 training pairs were used")
-    background: Literal["none", "disc21-train", "other"] = "none"
-    external_data: bool = Field(default=False, description="Data from outside DISC21 and NDEC was used")
-    query_independent: bool = Field(default=True, description="Every score holds for its query and reference alone")
-    selected_on: Text = Field(default="none", description="Data on which weights or settings were selected")
+    train_images: Annotated[list[TrainImages], Field(min_length=1), *_Choices] = Field(
+        default=["unknown"], description="Images the weights were trained on"
+    )
+    reference_images_in_training: References = Field(
+        default="unknown", description="Reference images of DISC21 in training, as they are or augmented"
+    )
+    ndec_pairs: YesNo = Field(default="unknown", description="NDEC's 100,000 training pairs were used")
+    background: Background = Field(
+        default="unknown", description="Images whose descriptors normalise or whiten those of queries and references"
+    )
+    external_data: YesNo = Field(default="unknown", description="Data from outside DISC21 and NDEC was used")
+    query_independent: YesNo = Field(
+        default="unknown", description="Every score holds for its query and reference alone"
+    )
+    selected_on: Annotated[list[Selection], Field(min_length=1), *_Choices] = Field(
+        default=["unknown"], description="Data on which weights, settings or post-processing were selected or tuned"
+    )
+    details: Text = Field(default="", description="What the choices above cannot say")
 
 
 class Files(_Record):
@@ -83,6 +132,31 @@ class Files(_Record):
     url: Link | None = Field(default=None, description="Public address of the file")
 
 
+class Verified(_Record):
+    """What the maintainers checked. They write it, with ``ndec-bench reproduce NAME --record``.
+
+    It holds for one list of pairs: when the result has another, it is void.
+    """
+
+    level: Literal["re-described", "re-scored"]
+    predictions_sha256: Sha256 = Field(description="Digest of the list of pairs that the check gave")
+    date: Day | None = Field(default=None, description="Day of the check, YYYY-MM-DD")
+    images: Annotated[int, Field(ge=1)] | None = Field(default=None, description="Images described again")
+    lowest_cosine: Annotated[float, Field(ge=-1.0, le=1.0)] | None = Field(
+        default=None, description="Least cosine between a vector described again and the one submitted"
+    )
+    note: Text = ""
+
+
+class Change(_Record):
+    """Why a row changed, and what it said before."""
+
+    date: Day
+    reason: Line
+    old_micro_ap: Annotated[float, Field(ge=0.0, le=1.0)]
+    old_predictions_sha256: Sha256
+
+
 class SubmissionCard(_Record):
     """The content of ``submission.toml``."""
 
@@ -91,15 +165,20 @@ class SubmissionCard(_Record):
     split: Line = Field(description="Split that was described, for example ndec")
     track: Literal["descriptor", "matching"] = "descriptor"
     authors: list[Line] = Field(min_length=1, max_length=100)
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = Field(
-        default=None, description="Day of submission, YYYY-MM-DD"
+    date: Day | None = Field(default=None, description="Day of submission, YYYY-MM-DD")
+    runs_of: Line | None = Field(
+        default=None,
+        description="Shared by submissions that differ by their seed alone: they are one row, under this name",
     )
+    seed: Annotated[int, Field(ge=0)] | None = Field(default=None, description="Seed of this run")
     method: Method
     declarations: Declarations = Declarations()
     descriptors: Files | None = None
-    threshold: float | None = Field(
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
         default=None, description="The authors' own operating threshold, on the score's scale"
     )
+    verified: Verified | None = Field(default=None, description="What the maintainers checked; not for submitters")
+    changes: list[Change] = Field(default_factory=list, max_length=100, description="What the row said before, and why")
 
 
 def read_card(path: Path) -> SubmissionCard:
@@ -127,4 +206,7 @@ def read_card(path: Path) -> SubmissionCard:
 
 def write_card(card: SubmissionCard) -> str:
     """Return ``card`` as TOML text: fields in the order of the schema, those without a value left out."""
-    return tomli_w.dumps(card.model_dump(exclude_none=True))
+    content = card.model_dump(exclude_none=True)
+    if not card.changes:
+        del content["changes"]
+    return tomli_w.dumps(content)

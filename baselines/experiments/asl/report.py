@@ -414,9 +414,10 @@ def _record(work: Path, repository: Path, row: str, seed: int) -> None:
     rule = _result(work, name)["asymmetric"]
     words = TITLES[row].replace("smooth rule", rule)
     licence = None if SMALL.weights is None else SMALL.weights.licence
+    title = f"ASL small ({row}) {words}"
     method = card.method.model_copy(
         update={
-            "title": f"ASL small ({row}) {words}; trained here, seed {seed}",
+            "title": f"{title}; trained here",
             "description": (
                 "MobileNetV2 from ImageNet weights at 112 pixels; the pooled features, with the norms of the projected "
                 f"ones. Trained here, by tox -e asl, on ndec-mini's training part: {LOSSES.get(row, LOSSES['c'])}; "
@@ -425,10 +426,7 @@ def _record(work: Path, repository: Path, row: str, seed: int) -> None:
             "weights_licence": licence,
         }
     )
-    declared = card.declarations.model_copy(
-        update={"selected_on": "a part held out of ndec-mini's training images", "external_data": True}
-    )
-    made = card.model_copy(update={"name": name, "method": method, "declarations": declared})
+    made = card.model_copy(update={"name": name, "runs_of": title, "seed": seed, "method": method})
     folder = repository / "submissions" / name
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "submission.toml", write_card(made))

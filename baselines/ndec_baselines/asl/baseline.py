@@ -50,6 +50,7 @@ LARGE = Card(
         licence="of the images and first weights of the training run",
         commercial_use="unclear",
         trained_on="the training images of the split in its settings, and the images of its first weights",
+        labels_used=("none",),
         container="export of ndec-bench train asl",
         published=False,
     ),
@@ -57,6 +58,7 @@ LARGE = Card(
     parameters=65_487_937,
     gflops=8.1,
     paper=PAPER,
+    selection="as the settings of the training run say",
 )
 
 SMALL = replace(
@@ -79,9 +81,15 @@ SMALL = replace(
         licence="BSD-3-Clause (first weights)",
         instruction='"tox -e asl" trains it on ndec-mini; give OUT/model.pt with --weights FILE',
         trained_on="ImageNet-1k (images and labels), then the training part of ndec-mini",
+        train_images=("imagenet", "other"),
+        reference_images_in_training="none",
+        ndec_pairs="no",
+        external_data="yes",
     )
     if LARGE.weights is not None
     else None,
+    selected_on=("train",),
+    selection="a part held out of ndec-mini's training images",
 )
 
 

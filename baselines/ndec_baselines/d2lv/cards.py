@@ -137,7 +137,7 @@ def single_card(variant: Variant, backbone: Backbone, side: int) -> Card:
         parameters=_PARAMETERS[backbone],
         gflops=_GFLOPS[backbone].get(side),  # a plan may ask for other sizes than the published ones
         paper=_PAPER,
-        selected_on="ISC2021 development queries (DISC21 dev)",
+        selection="ISC2021 development queries (DISC21 dev), half not named",
         steps=("pca:dim=1500,whiten=yes,sample=20000,seed=123", "l2", "score-norm:first=1,last=10,factor=2"),
         family="d2lv",
     )
@@ -152,7 +152,15 @@ def _weights(files: tuple[str, ...], how: str) -> Weights:
         ),
         licence="unstated (repository MIT)",
         commercial_use="unclear",
-        trained_on="ImageNet images (self-supervised); 100,000 DISC21 training images, one class each",
+        trained_on=(
+            "ImageNet images (self-supervised); 100,000 DISC21 training images, one class each; images of "
+            "OpenImages pasted in"
+        ),
+        train_images=("imagenet", "disc21-train", "other"),
+        labels_used=("none",),
+        reference_images_in_training="none",
+        ndec_pairs="no",
+        external_data="yes",
         container="state dict",
     )
 
@@ -169,9 +177,10 @@ def _system_card(
             f"{text} Each query is also turned, cut around its centre and cut to the parts that selective search (and "
             "a detector of yours, if you give its boxes) finds; each reference is also cut into 18 parts. Descriptors "
             "are PCA-whitened, scores normalised by the ten nearest background images, and merged over crops, "
-            "networks and sizes. The published system also passes over references with faces, by a list of its own; "
-            "give such a list from Python. Scores are not rounded to six decimals on the way, as the published CSV "
-            "files are."
+            "networks and sizes. Each network's list is cut over all queries, so that what other queries score can "
+            "decide which scores are merged. The published system also passes over references with faces, by a list "
+            "of its own; give such a list from Python. Scores are not rounded to six decimals on the way, as the "
+            "published CSV files are."
         ),
         dimension=0,
         metric="ip",
@@ -190,9 +199,11 @@ def _system_card(
         parameters=len(variants) * sum(_PARAMETERS.values()),
         gflops=None,
         paper=_PAPER,
-        selected_on="ISC2021 development queries (DISC21 dev)",
+        selection="ISC2021 development queries (DISC21 dev), half not named",
+        query_independent="no",
         expected=expected,
         track="matching",
+        background=True,
         family="d2lv",
     )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ndec_bench.pipeline import Describe, Match, Method
     from ndec_bench.progress import Progress
     from ndec_bench.report import Describing, Result
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.submission import Declarations, SubmissionCard
 
 
 def register(app: typer.Typer) -> None:
@@ -196,11 +196,15 @@ def method_of(
         parse_step(text)  # a wrong step is told before the work, not after it
     if card.track == "matching":
         _refuse_for_matchers(card, how, chosen)
-        return Method(card=submission, match=_match(baseline, how))
-    return Method(card=submission, describe=_describe(baseline, name or baseline, how), steps=chosen)
+        return Method(card=submission, match=_match(baseline, how), background=card.background)
+    return Method(card=submission, describe=describer(baseline, name or baseline, how), steps=chosen)
 
 
-def _describe(baseline: str, name: str, how: How) -> Describe:
+def describer(baseline: str, name: str, how: How) -> Describe:
+    """Return what describes images with ``baseline``, loaded; ``name`` is told with the progress.
+
+    Raises UsageError and DataError.
+    """
     import ndec_baselines
     from ndec_baselines import extract
     from ndec_baselines.base import recipe
@@ -370,7 +374,7 @@ def _title(card: Card, steps: tuple[str, ...], asymmetric: str) -> str:
 
 
 def _card(card: Card, name: str, split: str, steps: tuple[str, ...], asymmetric: str) -> SubmissionCard:
-    from ndec_bench.submission import Declarations, Method, SubmissionCard
+    from ndec_bench.submission import Method, SubmissionCard
 
     after = f" Then, as ndec-bench postprocess does it: {', '.join(steps)}." if steps else ""
     weights = card.weights
@@ -387,10 +391,25 @@ def _card(card: Card, name: str, split: str, steps: tuple[str, ...], asymmetric:
             weights_licence=weights.licence if weights else None,
             commercial_use=weights.commercial_use if weights else "yes",
         ),
-        declarations=Declarations(
-            labels_used=list(weights.labels_used) if weights else ["none"],
-            train_images=weights.trained_on if weights else "none",
-            external_data=weights is not None,
-            selected_on=card.selected_on,
-        ),
+        declarations=declarations_of(card),
+    )
+
+
+def declarations_of(card: Card) -> Declarations:
+    """Return what a baseline declares; ``background`` becomes what the steps use."""
+    from ndec_bench.submission import Declarations
+
+    weights = card.weights
+    trained = f"Trained on: {weights.trained_on}." if weights else ""
+    selected = f"Selected on: {card.selection}." if card.selection else ""
+    return Declarations(
+        labels_used=list(weights.labels_used) if weights else ["none"],
+        train_images=list(weights.train_images) if weights else ["none"],
+        reference_images_in_training=weights.reference_images_in_training if weights else "none",
+        ndec_pairs=weights.ndec_pairs if weights else "no",
+        background="none",
+        external_data=weights.external_data if weights else "no",
+        query_independent=card.query_independent,
+        selected_on=list(card.selected_on),
+        details=f"{trained} {selected}".strip(),
     )
