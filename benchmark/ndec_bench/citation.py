@@ -41,7 +41,7 @@ _SPECIALS = {
     "<": r"{\textless}",
     ">": r"{\textgreater}",
     "|": r"{\textbar}",
-    '"': r"{\textquotedbl}",
+    '"': "''",  # as it stands in every font encoding
     "µ": r"{\textmu}",
     "μ": r"{\textmu}",
 } | {sign: "\\" + sign for sign in "$&%#_"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -70,6 +71,13 @@ class PublishedRow(BaseModel):
             return None
         value = float(printed)
         return value / 100 if value > 1 else value
+
+    def shown(self, measure: str) -> str | None:
+        """Return a measure (one of `MEASURES`) as a share with as many digits as were printed; None if it was not."""
+        printed: str | None = getattr(self, measure)
+        if printed is None:
+            return None
+        return str(Decimal(printed).scaleb(-2)) if Decimal(printed) > 1 else printed
 
     def record(self) -> dict[str, Any]:
         """Return the row for JSON: each measure as a share, and the digits as printed under ``printed``."""

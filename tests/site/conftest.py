@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
+import shutil
+import threading
 import zlib
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pytest
@@ -15,9 +21,21 @@ from ndec_bench.site import build
 from ndec_bench.submission import SubmissionCard, write_card
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from playwright.sync_api import Browser, Request
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SIZES = {  # queries, true pairs, hard negatives, references
     "ndec": (49_252, 5_009, 24_252, 1_000_000),
     "ndec-mini-1": (6_000, 2_000, 2_000, 8_000),
@@ -168,6 +186,36 @@ def direction_of(quality: float, hard: int, plain: int, positives: int, *, rule:
     }
 
 
+def predictions_of(name: str) -> str:
+    """Return the digest of the list of pairs in the result called ``name``."""
+    return f"{zlib.crc32(name.encode()):08x}" * 8
+
+
+def protocols_of(quality: float, queries: int, positives: int) -> dict[str, Any]:
+    """Return a protocol card of two entries, the second outside the rules of its protocol."""
+    part = {
+        "queries": queries,
+        "positives": positives,
+        "predictions": 10 * queries,
+        "micro_ap": quality - 0.0111,
+        "recall_at_p90": None,
+        "threshold_at_p90": None,
+        "recall_at_1": quality + 0.1,
+        "recall_at_10": quality + 0.15,
+    }
+    entry = {
+        **part,
+        "protocol": "sscd-disc",
+        "candidates": "query10",
+        "metric": "l2",
+        "score_norm": "none",
+        "signature": "uAP|...",
+        "within_rules": True,
+        "parts": {"all": part, "isc": {**part, "micro_ap": quality + 0.0777}},
+    }
+    return {"sscd": entry, "sscd-normalised": {**entry, "score_norm": "sscd-1.0[0,2]", "within_rules": False}}
+
+
 def result_of(
     name: str, quality: float = 0.6, split: str = "ndec", *, replicates: int = 200, **changes: object
 ) -> Result:
@@ -188,7 +236,7 @@ def result_of(
         "metric": "l2",
         "signature": f"uAP|split:{split}|protocol:ndec-1|cand:global{10 * queries}|metric:l2|sn:none|asym:none|"
         f"ties:worst|gt:{digest[:8]}|v:0.1.0",
-        "predictions_sha256": f"{zlib.crc32(name.encode()):08x}" * 8,
+        "predictions_sha256": predictions_of(name),
         "partial": False,
         "dimensions": 256,
         "bytes_per_reference": 512,
@@ -221,8 +269,20 @@ def result_of(
     return Result.model_validate_json(json.dumps({**content, **changes}))
 
 
-def card_of(name: str, split: str = "ndec", **method: object) -> SubmissionCard:
-    """Return the card of a submission; ``method`` replaces fields of its method."""
+DECLARED = {
+    "labels_used": ["none"],
+    "train_images": ["disc21-train"],
+    "reference_images_in_training": "none",
+    "ndec_pairs": "no",
+    "background": "disc21-train",
+    "external_data": "no",
+    "query_independent": "yes",
+    "selected_on": ["dev1"],
+}
+
+
+def card_of(name: str, split: str = "ndec", top: dict[str, object] | None = None, **method: object) -> SubmissionCard:
+    """Return the card of a submission that ranks; ``method`` replaces fields of its method, ``top`` other ones."""
     return SubmissionCard.model_validate(
         {
             "name": name,
@@ -239,8 +299,11 @@ def card_of(name: str, split: str = "ndec", **method: object) -> SubmissionCard:
                 "commercial_use": "no",
                 **method,
             },
+            "declarations": DECLARED,
             "descriptors": {"name": f"{name}.h5", "sha256": "5b" * 32, "url": "https://example.org/d.h5"},
             "threshold": -0.74,
+            "verified": {"level": "re-scored", "predictions_sha256": predictions_of(name), "date": "2026-11-22"},
+            **(top or {}),
         }
     )
 
@@ -263,9 +326,9 @@ class Folders:
             (folder / "submission.toml").write_text(write_card(card), encoding="utf-8")
         return path
 
-    def build(self) -> Path:
+    def build(self, *, private: bool = False) -> Path:
         """Build the site and return its folder."""
-        build(self.results, self.out, submissions=self.submissions)
+        build(self.results, self.out, submissions=self.submissions, private=private)
         return self.out
 
     def page(self, path: str = "index.html") -> str:
@@ -279,19 +342,31 @@ def fill(folders: Folders) -> Folders:
     qualities = (0.7312, 0.7268, 0.7251, 0.6411, 0.6104, 0.2204, 0.1553)
     for name, quality in zip(names, qualities, strict=True):
         normed = {"direction": direction_of(quality, 24_252, 19_991, 5_009)} if name == "scattering-net" else {}
+        if name == "whitened-cnn":
+            normed = {"protocols": protocols_of(quality, 49_252, 5_009)}
         folders.add(result_of(name, quality, replicates=1000, **normed), card_of(name))
     matching = {"track": "matching", "metric": "score", "dimensions": None, "bytes_per_reference": None}
     folders.add(result_of("pair-matcher", 0.78, describing=None, **matching), card_of("pair-matcher"))
+    for seed, quality in ((3, 0.652), (1, 0.648), (2, 0.644)):
+        one = {"runs_of": "Seeded network", "seed": seed}
+        folders.add(result_of(f"seeded-{seed}", quality, replicates=1000), card_of(f"seeded-{seed}", top=one))
+    folders.add(result_of("only-reported", 0.9), card_of("only-reported", top={"verified": None}))
+    seen = {**DECLARED, "labels_used": ["dev1", "dev2"]}
+    change = {"date": "2026-11-21", "reason": "a bug", "old_micro_ap": 0.6125, "old_predictions_sha256": "7c" * 32}
+    folders.add(result_of("saw-labels", 0.95), card_of("saw-labels", top={"declarations": seen, "changes": [change]}))
     folders.add(
         result_of(
             "half-the-references", 0.8, partial=True, references=500_000, missing_references=500_000, recall_ceiling=0.5
         )
     )
     folders.add(result_of("cut-list", 0.7, truncated=True, notes=["600,000 pairs given"], **matching))
-    folders.add(result_of("query-expansion", 0.79, query_independent=False), card_of("query-expansion"))
+    dependent = {**DECLARED, "query_independent": "no"}
+    card = card_of("query-expansion", top={"declarations": dependent})
+    folders.add(result_of("query-expansion", 0.79), card)
     folders.add(result_of("no-replicates", 0.655, replicates=0), card_of("no-replicates"))
     for name, quality in (("thumbnail", 0.31), ("mini-phash", 0.36), ("random-features", 0.52)):
-        folders.add(result_of(f"{name}-small", quality, "ndec-mini-1-small"))
+        small = f"{name}-small"
+        folders.add(result_of(small, quality, "ndec-mini-1-small"), card_of(small, "ndec-mini-1-small"))
         folders.add(result_of(name, quality + 0.01, "ndec-mini-1"), card_of(name, "ndec-mini-1"))
     without_hard: dict[str, object] = {**direction_of(0.61, 1, 1, 10_000, rule="ratio"), "swap_gap": None}
     without_hard |= {"parts": {"all": direction_of(0.61, 1, 1, 10)["parts"]["all"]}, "at_p90_isc": None}
@@ -340,3 +415,74 @@ def full_site(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     folders = fill(Folders(tmp_path_factory.mktemp("full site")))
     folders.build()
     return folders
+
+
+class Opened:
+    """A page with everything it asked for and complained about."""
+
+    def __init__(self, browser: Browser, **settings: Any) -> None:  # noqa: ANN401 - what Playwright takes
+        self.context = browser.new_context(**settings)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("requestfailed", self._failed)
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.add_init_script(
+            "addEventListener('securitypolicyviolation', (e) => console.error('policy', e.violatedDirective))"
+        )
+
+    def _failed(self, request: Request) -> None:
+        # A favicon still on its way when the next page is opened is no complaint.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.url}: {request.failure}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Return Debian's Chromium."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing: apt-get install chromium, or name it in CHROMIUM")
+        pytest.skip("Chromium is missing")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def open_page(browser: Browser) -> Callable[..., Opened]:
+    """Return the opener of pages; it takes the settings of a context, such as ``viewport``."""
+    return functools.partial(Opened, browser)
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[[Path], str]]:
+    """Return a function that serves a folder on loopback and returns its address."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ExitStack() as stack:
+
+        def start(folder: Path) -> str:
+            server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            stack.callback(server.server_close)
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}/"
+
+        yield start

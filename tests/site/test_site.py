@@ -15,12 +15,15 @@ import html5lib
 import pytest
 from markupsafe import escape
 
+from ndec_bench.bootstrap import interval
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.report import Result
 from ndec_bench.site import build, charts, text
 from ndec_bench.site.boards import neighbours, tables
 from ndec_bench.site.entries import Entry, read_entries, slug_of
+from ndec_bench.site.output import MANIFEST
 from ndec_bench.site.records import fields
+from ndec_bench.site.runs import mean_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.submission import SubmissionCard
 
-VOID_LINKS = {"a": "href", "link": "href", "img": "src"}
+VOID_LINKS = {"a": "href", "link": "href", "img": "src", "script": "src"}
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(1)> \"quoted\" 'single' & {{ 7*7 }} "
     "\u202eoverridden\u2069\u2066 \U0001f600 "
@@ -74,7 +77,7 @@ def test_two_builds_give_the_same_bytes(full_site: Folders, tmp_path: Path) -> N
     report = build(full_site.results, tmp_path / "again", submissions=full_site.submissions)
     assert files(tmp_path / "again") == files(full_site.out)
     assert report.index == tmp_path / "again" / "index.html"
-    assert report.results == 20
+    assert report.results == 25
     assert set(report.pages) == set(pages(full_site.out))
 
 
@@ -85,7 +88,18 @@ def test_contract_addresses_exist(full_site: Folders) -> None:
         "ndec-mini/index.html",
         "about/index.html",
         "s/whitened-cnn/index.html",
-        "splits/disc21-final/index.html",
+        "s/seeded-1/index.html",
+        "disc21-final/index.html",
+        "compare/index.html",
+        "submit/index.html",
+        "published/index.html",
+        "data/index.html",
+        "v1/index.html",
+        "feed.atom",
+        "data/v1/results.tex",
+        "data/v1/results.bib",
+        "data/v1/submission.schema.json",
+        "data/v1/replicates/whitened-cnn.js",
         "data/v1/results.json",
         "data/v1/results.csv",
         "data/v1/schema.json",
@@ -114,20 +128,26 @@ def test_every_internal_link_and_asset_resolves(full_site: Folders) -> None:
     assert checked > 100
 
 
-def test_nothing_is_loaded_from_outside_and_nothing_runs(full_site: Folders) -> None:
+def test_nothing_is_loaded_from_outside_and_no_script_is_inline(full_site: Folders) -> None:
     for name, html in pages(full_site.out).items():
         for tag, attributes in Links(html).tags:
-            assert tag not in {"script", "iframe", "object", "embed", "form", "style", "base"}, name
+            assert tag not in {"iframe", "object", "embed", "style", "base"}, name
+            if tag == "script":
+                assert attributes.get("type") == "application/json" or str(attributes["src"]).endswith(".js"), name
             assert "style" not in attributes, f"{name}: {tag} has a style attribute"
             assert not [key for key in attributes if key.startswith("on")], name
             if tag != "a":
                 assert not str(attributes.get("href", attributes.get("src", ""))).startswith(("http", "//")), name
             elif str(attributes.get("href")).startswith("http"):
                 assert "noopener" in str(attributes.get("rel")), name
-        assert "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'" in html
-    style = (full_site.out / "static/site.css").read_text(encoding="utf-8")
-    assert "url(" not in style
-    assert "@import" not in style
+        assert "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action" in html
+    for path in sorted((full_site.out / "static").glob("*.css")):
+        style = path.read_text(encoding="utf-8")
+        assert "url(" not in style
+        assert "@import" not in style
+    for path in sorted((full_site.out / "static").glob("*.js")):
+        script = path.read_text(encoding="utf-8")
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp", script)
 
 
 def test_html_parses_strictly_and_ids_are_unique(full_site: Folders) -> None:
@@ -144,9 +164,11 @@ def test_home_page_with_100_results_is_below_300_kb(
         name = f"method-{i:03}"
         folders.add(make_result(name, 0.2 + 0.006 * i, replicates=100), make_card(name))
     out = folders.build()
-    loaded = ["index.html", "static/site.css", "static/mark.svg"]
-    assert sum((out / name).stat().st_size for name in loaded) < 300_000
-    assert folders.page().count("<tr") == 102
+    page = folders.page()
+    loaded = [out / "index.html", *(path for path in (out / "static").iterdir() if f"static/{path.name}" in page)]
+    assert len(loaded) > 6
+    assert sum(path.stat().st_size for path in loaded) < 300_000
+    assert folders.page().count("<tr data-id=") == 100
 
 
 # What the tables say
@@ -167,11 +189,14 @@ def test_ranked_row_shows_the_numbers_of_the_json(full_site: Folders) -> None:
         (result.parts["isc"].micro_ap, "0.821"),
         (account.cost, "0.084"),
         (hit.rate, f"{100 * hit.rate:.1f}\u00a0%"),
-        (result.dimensions, "256"),
+        (account.transfer.precision, "0.750"),
         (result.bytes_per_reference, "512"),
         (result.describing.milliseconds_per_image, "4.05"),
     ):
-        assert f'<data value="{value}">{shown}</data>' in row
+        assert f'data-v="{value:.10g}">{shown}' in row
+    assert ">256</td>" in row
+    assert ">disc21-train</td>" in row
+    assert "re-scored" in row
     low, high = everything.micro_ap_interval
     assert f"{low:.3f}–{high:.3f}" in row
     assert "2026-11-20" in row
@@ -182,33 +207,113 @@ def test_ranked_row_shows_the_numbers_of_the_json(full_site: Folders) -> None:
 def test_rank_intervals_and_tie_groups_are_shown(full_site: Folders) -> None:
     html = full_site.page()
     ranks = {
-        name: plain(row_of(html, name).split('class="rank">')[1].split("</td>")[0]).strip()
+        name: plain(row_of(html, name).split('class="rank"')[1].split(">", 1)[1].split("</td>")[0]).strip()
         for name in ("whitened-cnn", "contrastive-vit", "distilled-student", "gist", "no-replicates")
     }
     assert ranks["whitened-cnn"].endswith("tie group A")
     assert ranks["contrastive-vit"].endswith("tie group A")
     assert ranks["distilled-student"].endswith("tie group B")
-    assert ranks["gist"] == "7–8 tie group E"  # the row without replicates may stand below it
+    assert ranks["gist"] == "8–9 tie group E"  # the row without replicates may stand below it
     assert ranks["no-replicates"] == "4 , no interval"
 
 
-def test_partial_truncated_and_dependent_results_never_rank(full_site: Folders) -> None:
+def test_what_may_not_rank_stands_apart_with_the_reason(full_site: Folders) -> None:
     ranked, *apart = full_site.page().split("<b>Not ranked</b>")
-    assert "half-the-references" not in ranked
-    assert "half-the-references" in apart[0]
-    assert "query-expansion" not in ranked
-    assert "dependent" in row_of(apart[0], "query-expansion")
-    assert "sees other queries" in full_site.page("s/query-expansion/index.html")
-    assert "cut-list" in apart[1]
-    page = full_site.page("s/half-the-references/index.html")
-    assert "never ranks" in page
-    assert "not ranked" in page
-    assert "500,000 of 1,000,000 references" in page
+    for name, reason in (
+        ("half-the-references", "references missing"),
+        ("query-expansion", "sees other queries"),
+        ("only-reported", "not verified"),
+        ("saw-labels", "trained on labels of dev II"),
+    ):
+        assert f"s/{name}/" not in ranked
+        assert reason in row_of(apart[0], name)
+        page = full_site.page(f"s/{name}/index.html")
+        assert "This result does not rank" in page
+        assert reason in page
+        assert "not ranked" in page
+    assert "list cut" in row_of(apart[1], "cut-list")
+    assert "no card" in row_of(apart[0], "half-the-references")
+    assert "500,000 of 1,000,000 references" in full_site.page("s/half-the-references/index.html")
+
+
+def test_a_private_site_ranks_what_nobody_verified_and_says_so(full_site: Folders, tmp_path: Path) -> None:
+    build(full_site.results, tmp_path / "site", submissions=full_site.submissions, private=True)
+    home = (tmp_path / "site/index.html").read_text(encoding="utf-8")
+    ranked, *apart = home.split("<b>Not ranked</b>")
+    assert "s/only-reported/" in ranked
+    assert "s/saw-labels/" in apart[0]
+    assert "A private site." in home
+    assert "A private site." in (tmp_path / "site/s/gist/index.html").read_text(encoding="utf-8")
+    assert "A private site." not in full_site.page()
+
+
+def test_what_was_not_declared_does_not_rank(
+    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
+) -> None:
+    folders.add(make_result("open"), make_card("open", top={"declarations": {}}))
+    folders.build()
+    assert "not declared: labels_used, train_images" in row_of(folders.page(), "open")
+    assert 'data-d="unknown|unknown|unknown|unknown|unknown|unknown|unknown|unknown"' in folders.page()
+
+
+def test_a_check_is_void_when_the_list_of_pairs_changes(
+    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
+) -> None:
+    folders.add(make_result("moved", predictions_sha256="ab" * 32), make_card("moved"))
+    folders.build()
+    assert "not verified" in row_of(folders.page(), "moved")
+    assert "void: the result has another list of pairs" in folders.page("s/moved/index.html")
+
+
+def test_runs_of_one_method_are_one_row_with_mean_and_spread(full_site: Folders) -> None:
+    rows = [row for row in full_site.page().split("<tr data-id=")[1:] if "mean of 3 seeds" in row]
+    (row,) = rows
+    assert "0.648 <small>" in row
+    assert "mean of 3 seeds, sd 0.004" in row
+    slug = re.match(r'"(runs-of-seeded-network-[0-9a-f]{8})"', row)
+    assert slug
+    page = full_site.page(f"s/{slug[1]}/index.html")
+    assert [seed for seed in re.findall(r"s/seeded-(\d)|../seeded-(\d)/", page) if any(seed)] == [
+        ("", "1"),
+        ("", "2"),
+        ("", "3"),
+    ]
+    assert "0.644–0.652" in page
+    run = full_site.page("s/seeded-2/index.html")
+    assert "One of 3 runs that differ by their seed alone" in run
+    assert f"{slug[1]}/index.html" in run
+    content = json.loads(full_site.page("data/v1/results.json"))
+    (family,) = content["rows"]
+    assert family["runs"] == ["seeded-1", "seeded-2", "seeded-3"]
+    assert family["micro_ap"] == pytest.approx(0.648)
+    assert family["micro_ap_deviation"] == pytest.approx(0.004)
+    ranks = {s["name"]: s["rank"] for s in content["standings"] if s["name"].startswith("seeded")}
+    assert len(set(ranks.values())) == 1
+
+
+def test_the_mean_of_runs_resamples_the_same_queries(make_result: Callable[..., Result]) -> None:
+    runs = [make_result(name, quality) for name, quality in (("a", 0.5), ("b", 0.6))]
+    mean = mean_of(runs, "mean").parts["all"]
+    for field in ("micro_ap", "recall_at_p90"):
+        x, y = (getattr(run.parts["all"].replicates, field) for run in runs)
+        assert getattr(mean.replicates, field) == pytest.approx([(a + b) / 2 for a, b in zip(x, y, strict=True)])
+    assert mean.micro_ap == pytest.approx(0.55)
+    assert mean.micro_ap_interval == interval(mean.replicates.micro_ap)
+    unpaired = mean_of([runs[0], make_result("c", replicates=0)], "mean").parts["all"]
+    assert unpaired.replicates is None
+    assert unpaired.micro_ap_interval is None
+
+
+def test_a_row_that_changed_tells_what_it_said_before(full_site: Folders) -> None:
+    page = full_site.page("s/saw-labels/index.html")
+    section = page[page.index('id="changes"') :]
+    for shown in ("2026-11-21", "a bug", "0.6125", "7c" * 32):
+        assert shown in section
 
 
 def test_tracks_and_splits_are_never_mixed(full_site: Folders) -> None:
     home, mini = full_site.page(), full_site.page("ndec-mini/index.html")
-    first, second = home.split("Matching track</h2>")
+    first, second = home.split("What it costs")[0].split("Matching track</h2>")
     assert "pair-matcher" not in first
     assert "whitened-cnn" not in second
     assert "s/thumbnail/" not in home
@@ -216,7 +321,7 @@ def test_tracks_and_splits_are_never_mixed(full_site: Folders) -> None:
     assert "s/thumbnail-small/" in small
     assert "s/thumbnail/" not in small
     assert "s/final-sscd/" not in home + mini
-    assert "s/final-sscd/" in full_site.page("splits/disc21-final/index.html")
+    assert "s/final-sscd/" in full_site.page("disc21-final/index.html")
 
 
 def test_editions_of_a_split_get_tables_of_their_own(folders: Folders, make_result: Callable[..., Result]) -> None:
@@ -225,7 +330,7 @@ def test_editions_of_a_split_get_tables_of_their_own(folders: Folders, make_resu
     folders.add(make_result("two", digests=other))
     folders.build()
     html = folders.page()
-    assert html.count('<table class="ranked">') == 2
+    assert html.count('<table class="ranked"') == 2
     assert "edition eeeeeeee" in html
 
 
@@ -236,7 +341,7 @@ def test_names_are_escaped_once(full_site: Folders) -> None:
 
 
 def test_hard_negative_columns_are_left_out_where_the_split_knows_none(full_site: Folders) -> None:
-    assert "Hard negatives" not in full_site.page("splits/disc21-final/index.html")
+    assert "Hard negatives" not in full_site.page("disc21-final/index.html")
     assert "Hard negatives" in full_site.page()
 
 
@@ -251,7 +356,7 @@ def test_mini_stands_under_its_warning_and_on_the_home_page_only_without_ndec(
     folders.build()
     assert warning in folders.page()
     assert "s/thumbnail/index.html" in folders.page()
-    assert "without them" in folders.page()
+    assert "µAP <small>without</small>" in folders.page()
     assert "ISC part" not in plain(folders.page("s/thumbnail/index.html"))
 
 
@@ -284,12 +389,10 @@ def test_an_empty_folder_says_so(folders: Folders) -> None:
 def test_a_page_shows_every_recorded_field(full_site: Folders, name: str) -> None:
     page = full_site.page(f"s/{name}/index.html")
     recorded = json.loads((full_site.results / f"ndec-1/{name}.json").read_text(encoding="utf-8"))
-    cells = {
-        " ".join(unescape(plain(cell)).split()) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.DOTALL)
-    }
+    lines = set(unescape(page.split('aria-label="All recorded fields">')[1].split("</pre>")[0]).splitlines())
     for field, value in fields(recorded):
-        assert field in cells
-        assert text.without_overrides(value) in cells, field
+        assert text.without_overrides(f"{field}: {value}") in lines
+    assert len(lines) == len(list(fields(recorded)))
     for part in recorded["parts"].values():
         assert f'<data value="{part["micro_ap"]}">{part["micro_ap"]:.4f}</data>' in page
     if recorded["hard_negatives"]:
@@ -325,13 +428,23 @@ def test_a_page_shows_both_scores_of_a_submission_with_norms(full_site: Folders)
     assert 'id="direction"' not in full_site.page("s/whitened-cnn/index.html")
 
 
+def test_a_page_shows_the_protocol_card(full_site: Folders) -> None:
+    page = full_site.page("s/whitened-cnn/index.html")
+    section = page[page.index('id="protocols"') : page.index('id="made"')]
+    rows = [" ".join(unescape(plain(row)).split()) for row in section.split("<tr>")[2:]]
+    assert rows[0].startswith("sscd query10 none 0.7201 not reached 0.8312 0.8812 0.8089")
+    assert "sscd-normalised too many dimensions query10 sscd-1.0[0,2]" in rows[1]
+    assert 'id="protocols"' not in full_site.page("s/gist/index.html")
+
+
 def test_a_page_shows_the_card(full_site: Folders) -> None:
     page = full_site.page("s/whitened-cnn/index.html")
     for shown in (
         "First Author",
         "An image becomes a vector",
         "https://example.org/paper.pdf",
-        "every score holds for its pair alone",
+        "Every score holds for its query and reference alone",
+        "2026-11-22",
         "5b" * 32,
     ):
         assert shown in page
@@ -352,9 +465,10 @@ def test_the_curve_has_a_table_with_stored_points(full_site: Folders) -> None:
 def test_neighbours_are_compared_in_pairs(full_site: Folders) -> None:
     entries = read_entries(full_site.results, full_site.submissions, lambda *_: None)
     board = next(b for t in tables(entries) for b in t.boards if (b.split, b.track) == ("ndec", "descriptor"))
-    entry = next(e for e in entries if e.result.name == "distilled-student")
-    names = [near.row.entry.result.name for near in neighbours(board, entry)]
-    assert names == ["contrastive-vit", "scattering-net", "multi-crop", "phash", "gist"]  # no-replicates is left out
+    row = next(row for row in board.rows if row.slug == "distilled-student")
+    names = [near.row.title for near in neighbours(board, row)]
+    # Runs of one method count once, and no-replicates is left out.
+    assert names == ["Contrastive vit", "Scattering net", "Seeded network", "Multi crop", "Phash", "Gist"]
     page = full_site.page("s/distilled-student/index.html")
     assert "the other is better" in page
     assert "this one is better" in page
@@ -377,6 +491,10 @@ def test_csv_and_json_hold_the_unrounded_numbers(full_site: Folders) -> None:
     assert (rows["whitened-cnn"]["ranked"], rows["whitened-cnn"]["rank"]) == ("true", "1")
     standing = next(s for s in content["standings"] if s["name"] == "whitened-cnn")
     assert (standing["rank_best"], standing["tie_group"]) == (1, 1)
+    assert (standing["level"], standing["not_ranked_because"]) == ("re-scored", [])
+    assert rows["half-the-references"]["not_ranked_because"] == "references missing; no card"
+    assert rows["saw-labels"]["labels_used"] == "dev1 dev2"
+    assert (rows["seeded-2"]["runs_of"], rows["seeded-2"]["seed"]) == ("Seeded network", "2")
     assert json.loads(full_site.page("data/v1/schema.json"))["title"] == "Result"
     original = (full_site.results / "ndec-1/whitened-cnn.json").read_bytes()
     assert (full_site.out / "data/v1/results/whitened-cnn.json").read_bytes() == original
@@ -420,7 +538,7 @@ def test_hostile_text_is_shown_and_harmless(
         html = folders.page(name)
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
         assert "{{ 7*7 }}" in html
-        assert "<script" not in html
+        assert "<script>" not in html
         assert "onerror=alert" not in "".join(re.findall(r"<[^>]*>", html))
         assert not re.search("[\u202a-\u202e\u2066-\u2069]", html)
         html5lib.HTMLParser(strict=True).parse(html)
@@ -503,11 +621,47 @@ def test_a_site_is_replaced_and_other_folders_are_not(folders: Folders, make_res
     (folders.results / "ndec-1/one.json").unlink()
     folders.build()
     assert not (folders.out / "s").exists()
+    assert not (folders.out / "data/v1/results/one.json").exists()
     assert not [path for path in folders.out.parent.iterdir() if path.name.startswith(".site")]
     (folders.out / ".ndec-bench-site").unlink()
     with pytest.raises(DataError, match="holds files that are no site"):
         folders.build()
     assert (folders.out / "index.html").is_file()
+
+
+def test_pages_that_show_nothing_new_are_not_made_again(
+    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard], tmp_path: Path
+) -> None:
+    for split in ("ndec", "ndec-mini-1"):
+        for i in range(5):
+            name = f"{split}-{i}"
+            folders.add(make_result(name, 0.1 + 0.1 * i, split), make_card(name, split))
+    first = build(folders.results, folders.out, submissions=folders.submissions)
+    assert first.rebuilt == len(first.pages)
+    folders.add(make_result("new", 0.35), make_card("new"))
+    kept = folders.out / "s/ndec-mini-1-0/index.html"
+    before = kept.stat().st_mtime_ns
+    tampered = folders.out / "s/ndec-mini-1-1/index.html"
+    tampered.write_text("not what was written", encoding="utf-8")
+    second = build(folders.results, folders.out, submissions=folders.submissions)
+    submissions = [page for page in second.pages if page.startswith("s/")]
+    # Tables, the new page, its neighbours (three on either side are all five), and the one that was tampered with.
+    assert second.rebuilt == len(second.pages) - len(submissions) + 1 + 5 + 1
+    assert kept.stat().st_mtime_ns == before
+    build(folders.results, tmp_path / "anew", submissions=folders.submissions)
+    assert files(folders.out) == files(tmp_path / "anew")
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", '{"s/one/index.html": 1}', "\x00"])
+def test_a_broken_manifest_of_the_last_build_is_passed_over(
+    folders: Folders, make_result: Callable[..., Result], manifest: str
+) -> None:
+    folders.add(make_result("one"))
+    folders.build()
+    first = files(folders.out)
+    (folders.out / MANIFEST).write_text(manifest, encoding="utf-8")
+    folders.build()
+    assert files(folders.out) == first
 
 
 def test_a_file_in_the_way_is_kept(folders: Folders) -> None:

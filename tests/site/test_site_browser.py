@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import shutil
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from ndec_bench import submission
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Request
-    from tests.site.conftest import Folders
+    from playwright.sync_api import Page
+    from tests.site.conftest import Folders, Opened
 
     from ndec_bench.report import Result
     from ndec_bench.submission import SubmissionCard
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PAGES = {
     "home": "index.html",
+    "final": "disc21-final/index.html",
     "mini": "ndec-mini/index.html",
     "splits": "splits/index.html",
-    "split": "splits/disc21-final/index.html",
+    "compare": "compare/index.html",
+    "comparison": "compare/index.html?ids=whitened-cnn,contrastive-vit,gist,no-replicates",
+    "submit": "submit/index.html",
+    "published": "published/index.html",
+    "data": "data/index.html",
+    "release": "v1/index.html",
     "about": "about/index.html",
     "submission": "s/whitened-cnn/index.html",
+    "seeds": "s/seeded-1/index.html",
     "mini submission": "s/random-features/index.html",
     "asymmetric": "s/scattering-net/index.html",
     "partial": "s/half-the-references/index.html",
@@ -47,20 +42,34 @@ PAGES = {
     "hostile": "s/evil/index.html",
 }
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}}
+HOSTILE = '<script>alert(1)</script>"\u202egnp.exe ' + "W" * 200
+OPEN_ALL = "document.querySelectorAll('details').forEach((d) => d.open = true)"
 
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing: apt-get install chromium, or name it in CHROMIUM")
-        pytest.skip("Chromium is missing")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield opened
-        opened.close()
+# What stands in the tables of a page, in the order shown.
+SHOWN = """(board) => [...document.querySelectorAll(`table[data-board="${board}"]:not([data-apart]) tr[data-id]`)]
+  .filter((row) => row.checkVisibility()).map((row) => row.dataset.id)"""
+HEADS = """[...document.querySelector('table.ranked').tHead.rows[1].cells]
+  .filter((th) => th.checkVisibility()).map((th) => th.dataset.k)"""
+SORTED = """[...document.querySelectorAll('[aria-sort]')]
+  .map((th) => `${th.closest('table').dataset.track} ${th.dataset.k} ${th.getAttribute('aria-sort')}`)"""
+# Scrolling is smooth. The policy forbids wait_for_function, which evaluates text inside the page.
+SCROLLED = """new Promise((done) => {
+  let frames = 300;
+  const look = () => {
+    const { scrollLeft } = document.activeElement;
+    if (scrollLeft > 100 || (frames -= 1) === 0) done(scrollLeft);
+    else requestAnimationFrame(look);
+  };
+  look();
+})"""
+NO_QUERIES = """
+  for (const name of ["pushState", "replaceState"]) {
+    const real = history[name].bind(history);
+    history[name] = (data, title, url) => {
+      if (!String(url).startsWith("#")) throw new DOMException("refused", "SecurityError");
+      real(data, title, url);
+    };
+  }"""
 
 
 @pytest.fixture(scope="module")
@@ -72,126 +81,176 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Return the full site with a hostile row in it."""
-    text = '<script>alert(1)</script>"\u202egnp.exe ' + "W" * 200
     folders = make_folders(tmp_path_factory.mktemp("hostile"))
     shutil.copytree(full_site.results, folders.results, dirs_exist_ok=True)
     shutil.copytree(full_site.submissions, folders.submissions, dirs_exist_ok=True)
-    card = make_card("evil", title=text, description="D" * 3000, code_licence="L" * 300)
-    folders.add(make_result("evil", 0.5, notes=[text, "N" * 10_000]), card)
+    card = make_card("evil", title=HOSTILE, description="D" * 3000, code_licence="L" * 300)
+    folders.add(make_result("evil", 0.5, notes=[HOSTILE, "N" * 10_000]), card)
     return folders.build()
 
 
 @pytest.fixture(scope="module")
-def served(site: Path) -> Iterator[str]:
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def served(site: Path, serve: Callable[[Path], str]) -> str:
+    return serve(site)
 
 
-class Opened:
-    """A page with everything it asked for and complained about."""
-
-    def __init__(self, browser: Browser, **settings: object) -> None:
-        self.context = browser.new_context(**settings)
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("requestfailed", self._failed)
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _failed(self, request: Request) -> None:
-        # A favicon still on its way when the next page is opened is no complaint.
-        if request.failure != "net::ERR_ABORTED":
-            self.complaints.append(f"{request.url}: {request.failure}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
+def _declared(line: str) -> list[list[str]]:
+    return [values.split(",") for values in line.split("|")]
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
-def test_axe_finds_nothing(browser: Browser, served: str, scheme: str, width: int) -> None:
+DECLARABLE = {
+    "labels_used": submission.Labels,
+    "train_images": submission.TrainImages,
+    "reference_images_in_training": submission.References,
+    "ndec_pairs": submission.Answer,
+    "background": submission.Background,
+    "external_data": submission.Answer,
+    "query_independent": submission.Answer,
+    "selected_on": submission.Selection,
+}
+# By title: declarations in that order, dimensions, level of verification. All rank on a private site.
+CHOICES: dict[str, tuple[list[list[str]], int | None, str | None]] = {
+    "alone": (_declared("none|none|none|no|none|no|yes|none"), 64, "re-described"),
+    "broad": (_declared("dev1|imagenet,other|plain|yes|other|yes|yes|dev1"), 256, "re-scored"),
+    "closed": (_declared("|".join(["unknown"] * 8)), 512, None),
+    "dev-tuned": (_declared("dev1,final|disc21-train|augmented|no|disc21-train|no|yes|train,dev1"), 2048, "re-scored"),
+    "éclair": (_declared("none|disc21-train,ndec-train|none|yes|none|no|yes|other"), 256, None),
+    "pairwise": (_declared("none|imagenet|none|no|none|yes|yes|train"), None, "re-scored"),
+}
+
+
+@pytest.fixture(scope="module")
+def choices(
+    make_folders: Callable[[Path], Folders],
+    make_result: Callable[..., Result],
+    make_card: Callable[..., SubmissionCard],
+    tmp_path_factory: pytest.TempPathFactory,
+    serve: Callable[[Path], str],
+) -> str:
+    """Return the address of a private site whose rows differ in what can be filtered."""
+    folders = make_folders(tmp_path_factory.mktemp("choices"))
+    several = ("labels_used", "train_images", "selected_on")
+    for place, (title, (values, dimensions, level)) in enumerate(CHOICES.items()):
+        name = title.replace("é", "e")
+        changes: dict[str, Any] = {"dimensions": dimensions}
+        if dimensions is None:
+            changes |= {"track": "matching", "metric": "score", "bytes_per_reference": None}
+        result = make_result(name, 0.7 - 0.08 * place, **changes)
+        checked = {"level": level, "predictions_sha256": result.predictions_sha256} if level else None
+        named = zip(DECLARABLE, values, strict=True)
+        declared = {key: found if key in several else found[0] for key, found in named}
+        top = {"declarations": declared, "verified": checked}
+        folders.add(result, make_card(name, top=top, title=title.capitalize()))
+    return serve(folders.build(private=True))
+
+
+def shown(page: Page) -> list[str]:
+    """Return the names of the rows that a page shows, table by table."""
+    boards = page.evaluate("[...document.querySelectorAll('table[data-board]')].map((table) => table.dataset.board)")
+    return [name for board in dict.fromkeys(boards) for name in page.evaluate(SHOWN, board)]
+
+
+def first_column(page: Page, key: str) -> list[str]:
+    """Return the sort values of a column of the first table, in the order shown."""
+    values: list[str] = page.evaluate(
+        """(key) => {
+          const table = document.querySelector("table.ranked");
+          const place = table.tHead.querySelector(`[data-k="${key}"]`).cellIndex;
+          return [...table.tBodies[0].rows].map((row) => row.cells[place].dataset.v ?? row.cells[place].innerText);
+        }""",
+        key,
+    )
+    return values
+
+
+def sort_by(page: Page, key: str) -> None:
+    page.locator(f"table.ranked th[data-k={key}] button").first.click()
+
+
+# Every page
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360), ("dark", 360)])
+def test_axe_finds_nothing(open_page: Callable[..., Opened], served: str, scheme: str, width: int) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    # The page's own policy forbids scripts; axe is one, so the policy is lifted for this test alone.
-    with Opened(browser, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True) as opened:
+    # The page's own policy forbids foreign scripts; axe is one, so the policy is lifted for this test alone.
+    violations = {}
+    with open_page(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True) as opened:
         for name, path in PAGES.items():
             opened.page.goto(served + path)
-            opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            opened.page.evaluate(OPEN_ALL)
+            for box in opened.page.locator(".pick input").all()[:2]:
+                box.check()
             found = axe.run(opened.page, options=RULES)
-            assert found.violations_count == 0, f"{name}: {found.generate_report()}"
+            if found.violations_count:
+                violations[name] = found.generate_report()
+    assert violations == {}
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_the_page_never_scrolls_sideways(browser: Browser, site: Path, width: int) -> None:
-    with Opened(browser, viewport={"width": width, "height": 800}) as opened:
+def test_the_page_never_scrolls_sideways(open_page: Callable[..., Opened], site: Path, width: int) -> None:
+    with open_page(viewport={"width": width, "height": 800}) as opened:
         for name, path in PAGES.items():
-            opened.page.goto((site / path).as_uri())
-            opened.page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            opened.page.goto(f"{site.as_uri()}/{path}")
+            opened.page.evaluate(OPEN_ALL)
             over = opened.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert over == 0, f"{name} at {width}"
 
 
-def test_opened_from_disk_all_is_there_and_nothing_is_blocked(browser: Browser, site: Path) -> None:
-    with Opened(browser) as opened:
+def test_opened_from_disk_all_is_there_and_nothing_is_blocked(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page() as opened:
         for path in PAGES.values():
-            opened.page.goto((site / path).as_uri())
+            opened.page.goto(f"{site.as_uri()}/{path}")
             assert opened.page.evaluate("getComputedStyle(document.querySelector('.skip')).position") == "absolute"
             assert opened.page.evaluate("document.querySelector('.brand img').naturalWidth") > 0
+            assert opened.page.evaluate("document.documentElement.classList.contains('js')")
         assert opened.complaints == []
         assert all(url.startswith("file://") for url in opened.requests)
 
 
-def test_served_it_asks_nobody_else(browser: Browser, served: str) -> None:
-    with Opened(browser) as opened:
+def test_served_it_asks_nobody_else(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
         for path in PAGES.values():
             opened.page.goto(served + path)
         assert opened.complaints == []
         assert all(url.startswith(served) for url in opened.requests)
 
 
-def test_it_is_complete_without_scripts(browser: Browser, site: Path) -> None:
-    with Opened(browser, java_script_enabled=False) as opened:
-        opened.page.goto((site / "index.html").as_uri())
-        opened.page.get_by_role("link", name="Whitened cnn", exact=True).click()
-        assert opened.page.get_by_role("heading", level=1).inner_text() == "Whitened cnn"
-        opened.page.get_by_role("link", name="Leaderboard", exact=True).click()
-        assert opened.page.url.endswith("/index.html")
+def test_the_policy_blocks_what_is_not_of_the_site(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        opened.page.goto(served)
+        opened.page.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.ran = 1' }))"
+        )
+        assert opened.page.evaluate("window.ran") is None
+        assert any("policy script-src" in complaint for complaint in opened.complaints)
 
 
-def test_wide_tables_scroll_in_a_region_that_the_keyboard_reaches(browser: Browser, site: Path) -> None:
-    with Opened(browser, viewport={"width": 360, "height": 640}) as opened:
+def test_wide_tables_scroll_in_a_region_that_the_keyboard_reaches(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page(viewport={"width": 360, "height": 640}) as opened:
         opened.page.goto((site / "index.html").as_uri())
         opened.page.locator(".scroll").first.focus()
         for _ in range(8):
             opened.page.keyboard.press("ArrowRight")
-        opened.page.wait_for_timeout(300)  # scrolling is smooth
-        assert opened.page.evaluate("document.activeElement.scrollLeft") > 100
+        scrolled = opened.page.evaluate(SCROLLED)
+        assert scrolled > 100
         left = opened.page.evaluate("document.activeElement.querySelector('tbody th').getBoundingClientRect().left")
         edge = opened.page.evaluate("document.activeElement.getBoundingClientRect().left")
         assert left == pytest.approx(edge, abs=1)  # the method stays in view
 
 
-def test_the_head_of_a_long_table_stays_in_view(browser: Browser, site: Path) -> None:
-    with Opened(browser, viewport={"width": 1280, "height": 500}) as opened:
+def test_a_table_that_fits_lies_free_under_a_head_that_stays(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page(viewport={"width": 1700, "height": 500}) as opened:
         opened.page.goto((site / "index.html").as_uri())
-        opened.page.evaluate("document.documentElement.style.scrollBehavior = 'auto'; window.scrollTo(0, 700)")
+        assert opened.page.evaluate("document.querySelector('.scroll').classList.contains('fits')")
+        opened.page.evaluate("document.documentElement.style.scrollBehavior = 'auto'; window.scrollTo(0, 900)")
         assert opened.page.evaluate("document.querySelector('.ranked thead').getBoundingClientRect().top") == 0
+        opened.page.set_viewport_size({"width": 700, "height": 500})
+        opened.page.wait_for_function("!document.querySelector('.scroll').classList.contains('fits')")
 
 
-def test_the_first_tab_offers_to_skip_to_the_content(browser: Browser, site: Path) -> None:
-    with Opened(browser) as opened:
+def test_the_first_tab_offers_to_skip_to_the_content(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page() as opened:
         opened.page.goto((site / "about/index.html").as_uri())
         opened.page.keyboard.press("Tab")
         assert opened.page.evaluate("document.activeElement.textContent") == "Skip to content"
@@ -199,12 +258,543 @@ def test_the_first_tab_offers_to_skip_to_the_content(browser: Browser, site: Pat
         assert opened.page.evaluate("document.activeElement.id") == "main"
 
 
-def test_it_prints(browser: Browser, site: Path) -> None:
-    with Opened(browser) as opened:
-        opened.page.goto((site / "index.html").as_uri())
+def test_it_prints(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page() as opened:
+        opened.page.goto((site / "index.html").as_uri() + "?q=whitened&cols=cost&ids=whitened-cnn,gist")
         opened.page.emulate_media(media="print", color_scheme="dark")
-        assert (
-            opened.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
-        )
+        paper = opened.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        assert paper == "rgb(255, 255, 255)"
         assert not opened.page.get_by_role("navigation").is_visible()
+        for hidden in (".tools", ".picked", ".theme", ".pick"):
+            assert not opened.page.locator(hidden).first.is_visible(), hidden
         assert opened.page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
+        assert shown(opened.page) == ["whitened-cnn"]  # the view at hand
+        assert opened.page.evaluate(HEADS) == ["rank", "method", "cost"]
+
+
+# Without scripts
+
+
+def test_it_is_complete_without_scripts(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page(java_script_enabled=False) as opened:
+        for path in PAGES.values():
+            opened.page.goto(f"{site.as_uri()}/{path}")
+            for button in opened.page.locator("button, input, select").all():
+                assert not button.is_visible(), f"{path}: a dead control"
+        opened.page.goto((site / "index.html").as_uri())
+        for extra in opened.page.locator("table.ranked .x").all()[:30]:
+            assert extra.is_visible()
+        opened.page.get_by_role("link", name="Whitened cnn", exact=True).first.click()
+        assert opened.page.get_by_role("heading", level=1).inner_text() == "Whitened cnn"
+        opened.page.get_by_role("link", name="Leaderboard", exact=True).click()
+        assert opened.page.url.endswith("/index.html")
+
+
+# The theme
+
+
+def test_the_theme_is_kept_and_there_before_the_first_paint(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page(color_scheme="light") as opened:
+        page = opened.page
+        page.add_init_script(
+            """new MutationObserver((_, observer) => {
+              const root = document.documentElement;
+              if (!document.body) return;
+              window.atFirst = [root.dataset.theme, root.classList.contains("js")];
+              observer.disconnect();
+            }).observe(document, { childList: true, subtree: true });"""
+        )
+        page.goto(served)
+        toggle = page.get_by_role("button", name="Dark")
+        assert toggle.get_attribute("aria-pressed") == "false"
+        assert page.evaluate("window.atFirst") == [None, True]
+        light = page.evaluate("getComputedStyle(document.body).color")
+        toggle.click()
+        assert toggle.get_attribute("aria-pressed") == "true"
+        dark = page.evaluate("getComputedStyle(document.body).color")
+        assert dark != light
+        page.goto(served + "about/index.html")
+        assert page.evaluate("window.atFirst") == ["dark", True]
+        assert page.evaluate("getComputedStyle(document.body).color") == dark
+        assert page.evaluate("document.querySelector('script').src").endswith("static/theme.js")
+        assert not page.evaluate("document.querySelector('script').defer || document.querySelector('script').async")
+        page.get_by_role("button", name="Dark").click()
+        page.reload()
+        assert page.evaluate("window.atFirst") == ["light", True]
+        assert opened.complaints == []
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page(color_scheme="dark") as opened:
+        opened.page.goto(served)
+        toggle = opened.page.get_by_role("button", name="Dark")
+        assert toggle.get_attribute("aria-pressed") == "true"
+        opened.page.emulate_media(color_scheme="light")
+        opened.page.locator("[data-theme-toggle][aria-pressed=false]").wait_for()
+
+
+def test_a_browser_without_storage_still_has_both_themes(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page(color_scheme="light") as opened:
+        opened.page.add_init_script(
+            "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('refused'); } })"
+        )
+        opened.page.goto(served)
+        opened.page.get_by_role("button", name="Dark").click()
+        assert opened.page.evaluate("document.documentElement.dataset.theme") == "dark"
+        assert opened.complaints == []
+
+
+# Copying
+
+
+def test_commands_are_copied(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page(permissions=["clipboard-read", "clipboard-write"]) as opened:
+        opened.page.goto(served + "compare/index.html")
+        opened.page.locator(".copy button").first.click()
+        opened.page.locator(".copy [role=status]", has_text="Copied").first.wait_for()
+        copied = opened.page.evaluate("navigator.clipboard.readText()")
+        assert copied == opened.page.locator(".copy pre").first.inner_text().strip()
+
+
+def test_where_copying_is_refused_the_command_is_selected(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        opened.page.add_init_script(
+            """Object.defineProperty(navigator, "clipboard", { value: undefined });
+            document.execCommand = () => false;"""
+        )
+        opened.page.goto(served + "compare/index.html")
+        opened.page.locator(".copy button").first.click()
+        opened.page.locator(".copy [role=status]", has_text="Selected").first.wait_for()
+        assert opened.page.evaluate("getSelection().toString().trim()") == "ndec-bench compare A.json B.json"
+
+
+# Sorting
+
+
+def test_a_click_sorts_and_says_so(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(served)
+        assert page.evaluate(SORTED) == ["descriptor rank ascending", "matching rank ascending"]
+        by_rank = first_column(page, "rank")
+        sort_by(page, "recall_at_p90")
+        # One order holds for every table that has the column, those of rows that do not rank too.
+        assert page.evaluate(SORTED) == [
+            f"{track} recall_at_p90 descending" for track in ("descriptor", "descriptor", "matching", "matching")
+        ]
+        values = [float(value) for value in first_column(page, "recall_at_p90") if value]
+        assert values == sorted(values, reverse=True)
+        sort_by(page, "recall_at_p90")
+        assert page.evaluate(SORTED)[0] == "descriptor recall_at_p90 ascending"
+        values = [float(value) for value in first_column(page, "recall_at_p90") if value]
+        assert values == sorted(values)
+        sort_by(page, "method")
+        titles = page.evaluate(
+            "[...document.querySelectorAll('table.ranked')[0].querySelectorAll('tbody th > a')].map(a => a.innerText)"
+        )
+        assert titles[0].startswith("<script>")
+        assert titles[1:] == sorted(titles[1:], key=str.lower)
+        sort_by(page, "rank")
+        assert first_column(page, "rank") == by_rank
+        assert opened.complaints == []
+
+
+def test_the_keyboard_sorts(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(served)
+        page.locator("th[data-k=micro_ap] button").first.focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate(SORTED)[0] == "descriptor micro_ap descending"
+        page.keyboard.press("Space")
+        assert page.evaluate(SORTED)[0] == "descriptor micro_ap ascending"
+        assert page.evaluate("document.activeElement.closest('th').dataset.k") == "micro_ap"
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('th').dataset.k") == "recall_at_p90"
+
+
+def test_missing_values_come_last_both_ways(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(served)
+        lasts = []
+        for _ in range(2):
+            page.locator("table[data-apart] th[data-k=cost] button").first.click()
+            lasts.append(page.evaluate("document.querySelector('table[data-apart] tbody').lastElementChild.dataset.id"))
+        assert lasts == ["half-the-references", "half-the-references"]
+
+
+def test_equal_values_keep_the_order_of_the_ranks(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        opened.page.goto(served)
+        before = shown(opened.page)
+        sort_by(opened.page, "dimensions")  # 256 in all rows
+        assert shown(opened.page) == before
+        sort_by(opened.page, "dimensions")
+        assert shown(opened.page) == before
+
+
+def test_lines_between_tie_groups_show_in_the_order_of_ranks_alone(
+    open_page: Callable[..., Opened], served: str
+) -> None:
+    colours = """[...document.querySelector('table.ranked').tBodies[0].rows].slice(1)
+      .map((row) => getComputedStyle(row).borderTopColor)"""
+    with open_page() as opened:
+        opened.page.goto(served)
+        assert len(set(opened.page.evaluate(colours))) == 2
+        sort_by(opened.page, "cost")
+        assert len(set(opened.page.evaluate(colours))) == 1
+        sort_by(opened.page, "rank")
+        assert len(set(opened.page.evaluate(colours))) == 2
+
+
+def test_a_line_moves_to_the_first_row_of_its_group_that_is_left(
+    open_page: Callable[..., Opened], folders: Folders, make_result: Callable[..., Result]
+) -> None:
+    for name, quality in (("keep-1", 0.73), ("drop-2", 0.6001), ("keep-3", 0.6)):
+        folders.add(make_result(name, quality))
+    lines = "[...document.querySelectorAll('tr[data-id]')].map((row) => row.classList.contains('starts'))"
+    with open_page() as opened:
+        opened.page.goto((folders.build(private=True) / "index.html").as_uri())
+        assert opened.page.evaluate(lines) == [False, True, False]
+        opened.page.get_by_role("searchbox").fill("keep")
+        assert shown(opened.page) == ["keep-1", "keep-3"]
+        assert opened.page.evaluate(lines)[2]
+        opened.page.get_by_role("searchbox").fill("")
+        assert opened.page.evaluate(lines) == [False, True, False]
+
+
+# Search and filters
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("ALONE", ["alone"]),
+        ("eclair", ["eclair"]),
+        ("Éclair", ["eclair"]),
+        ("tuned dev", ["dev-tuned"]),
+        ("first author broad", ["broad"]),
+        ("second author broad", ["broad"]),  # the row says "et al."
+        ("pair", ["pairwise"]),
+        ("code", []),  # the word on a link is no author
+        ("  ", ["alone", "broad", "closed", "dev-tuned", "eclair", "pairwise"]),
+    ],
+)
+def test_search_knows_titles_names_and_authors(
+    open_page: Callable[..., Opened], choices: str, words: str, found: list[str]
+) -> None:
+    with open_page() as opened:
+        opened.page.goto(choices)
+        opened.page.get_by_role("searchbox").fill(words)
+        assert sorted(shown(opened.page)) == sorted(found)
+        count = opened.page.locator(".tools output").inner_text()
+        assert count == (f"{len(found)} of 6 rows" if len(found) < 6 else "6 rows")
+
+
+def test_every_declaration_filters_and_unknown_never_passes_for_none(
+    open_page: Callable[..., Opened], choices: str
+) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(choices)
+        page.evaluate(OPEN_ALL)
+        for place, (name, known) in enumerate(DECLARABLE.items()):
+            select = page.locator(f"select[name={name}]")
+            offered = [option.get_attribute("value") for option in select.locator("option").all()]
+            assert offered[0] == ""
+            assert set(offered[1:]) == set(get_args(known)), name
+            for value in get_args(known):
+                select.select_option(value)
+                fit = {row.replace("é", "e") for row, (values, _, _) in CHOICES.items() if value in values[place]}
+                assert set(shown(page)) == fit, f"{name}={value}"
+                assert ("closed" in fit) == (value == "unknown")
+                assert f"{name}={value}" in page.url
+            select.select_option("")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("track", "matching", ["pairwise"]),
+        ("track", "descriptor", ["alone", "broad", "closed", "dev-tuned", "eclair"]),
+        ("dims", "64", ["alone"]),
+        ("dims", "256", ["alone", "broad", "eclair"]),
+        ("dims", "1024", ["alone", "broad", "closed", "eclair"]),
+        ("dims", "more", ["dev-tuned"]),
+        ("level", "re-described", ["alone"]),
+        ("level", "re-scored", ["alone", "broad", "dev-tuned", "pairwise"]),
+        ("level", "reported", ["closed", "eclair"]),
+    ],
+)
+def test_other_filters(open_page: Callable[..., Opened], choices: str, name: str, value: str, found: list[str]) -> None:
+    with open_page() as opened:
+        opened.page.goto(choices)
+        opened.page.locator(f"select[name={name}]").select_option(value)
+        assert sorted(shown(opened.page)) == found
+
+
+def test_filters_add_up_and_reset_takes_them_away(open_page: Callable[..., Opened], choices: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(choices)
+        page.locator("select[name=dims]").select_option("256")
+        page.evaluate(OPEN_ALL)
+        page.locator("select[name=external_data]").select_option("no")
+        assert page.locator(".more summary").inner_text() == "More filters (1)"
+        page.get_by_role("searchbox").fill("clair")
+        assert shown(page) == ["eclair"]
+        page.get_by_role("button", name="Reset").click()
+        assert len(shown(page)) == 6
+        assert page.get_by_role("searchbox").input_value() == ""
+        assert page.url == choices
+
+
+def test_where_no_row_fits_the_page_says_so_and_offers_all(open_page: Callable[..., Opened], choices: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(choices)
+        page.get_by_role("searchbox").fill("no such method")
+        assert page.get_by_text("No row fits.").count() == 2
+        assert page.locator(".tools output").inner_text() == "0 of 6 rows"
+        page.get_by_role("button", name="Show all rows").first.click()
+        assert len(shown(page)) == 6
+        assert not page.get_by_text("No row fits.").first.is_visible()
+        assert page.evaluate("document.activeElement.name") == "q"
+
+
+def test_the_track_filters_only_where_there_are_two(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        opened.page.goto(served + "disc21-final/index.html")
+        assert opened.page.locator("select[name=dims]").count() == 1
+        assert opened.page.locator("select[name=track]").count() == 0
+
+
+# Columns
+
+
+def test_columns_are_chosen_and_groups_follow(open_page: Callable[..., Opened], served: str) -> None:
+    spans = "[...document.querySelector('.groups').querySelectorAll('th')].map((th) => th.hidden ? 0 : th.colSpan)"
+    with open_page() as opened:
+        page = opened.page
+        page.goto(served)
+        usual = page.evaluate(HEADS)
+        assert "recall_at_1" not in usual
+        before = page.evaluate(spans)
+        assert sum(before) == len(usual) - 2
+        page.evaluate(OPEN_ALL)
+        page.get_by_role("checkbox", name="recall @1").check()
+        assert "recall_at_1" in page.evaluate(HEADS)
+        assert page.evaluate(spans) == [before[0] + 1, *before[1:]]
+        cells = page.evaluate(
+            """[...document.querySelectorAll('table.ranked tr[data-id]')]
+              .map((row) => [...row.cells].filter((cell) => cell.checkVisibility()).length)"""
+        )
+        assert set(cells) == {len(page.evaluate(HEADS))}
+        for group in ("Cost of use", "Record"):
+            for box in page.get_by_role("group", name=group).get_by_role("checkbox").all():
+                box.uncheck()
+        assert page.evaluate(spans) == [before[0] + 1, before[1], 0, before[3], 0]
+        chosen = page.evaluate(HEADS)
+        page.reload()
+        assert page.evaluate(HEADS) == chosen
+        page.get_by_role("button", name="Reset").click()
+        assert page.evaluate(HEADS) == usual
+        assert "cols" not in page.url
+
+
+def test_rank_and_method_always_stay(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        opened.page.goto(served + "?cols=")
+        assert opened.page.evaluate(HEADS) == ["rank", "method"]
+        opened.page.goto(served + "?cols=nonsense")
+        assert len(opened.page.evaluate(HEADS)) > 10
+
+
+# The address
+
+
+def test_the_address_holds_the_view_and_brings_it_back(open_page: Callable[..., Opened], choices: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(choices)
+        page.locator("select[name=dims]").select_option("512")
+        sort_by(page, "recall_at_p90")
+        sort_by(page, "recall_at_p90")
+        page.get_by_role("checkbox", name="Select Closed for comparison").check()
+        page.get_by_role("searchbox").fill("clo")
+        page.wait_for_url("**/*q=clo*")
+        assert page.url == f"{choices}?q=clo&dims=512&sort=recall_at_p90&ids=closed"
+        assert shown(page) == ["closed"]
+        page.reload()
+        assert shown(page) == ["closed"]
+        assert page.get_by_role("searchbox").input_value() == "clo"
+        assert page.locator("select[name=dims]").input_value() == "512"
+        assert page.evaluate(SORTED)[0] == "descriptor recall_at_p90 ascending"
+        assert page.locator(".picked").is_visible()
+
+        page.go_back()  # what was typed belongs to the step before it
+        assert page.get_by_role("searchbox").input_value() == ""
+        assert not page.locator(".picked").is_visible()
+        assert shown(page) == ["eclair", "closed", "broad", "alone"]
+        page.go_back()
+        assert shown(page) == ["alone", "broad", "closed", "eclair"]
+        page.go_back()
+        assert page.evaluate(SORTED)[0] == "descriptor rank ascending"
+        page.go_back()
+        assert page.url == choices
+        assert len(shown(page)) == 6
+        page.go_forward()
+        assert page.locator("select[name=dims]").input_value() == "512"
+        assert shown(page) == ["alone", "broad", "closed", "eclair"]
+        assert opened.complaints == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?dims=77&track=nonsense&sort=nonsense&ids=nobody&level=%F0&q=%E2%80%AE",
+        "?sort=-&cols=,,&ids=,&labels_used=",
+        "#?dims=nonsense",
+        "?constructor=1&__proto__=2&sort=__proto__&ids=constructor",
+    ],
+)
+def test_nonsense_in_the_address_is_passed_over(open_page: Callable[..., Opened], choices: str, query: str) -> None:
+    with open_page() as opened:
+        opened.page.goto(choices + query)
+        found = shown(opened.page)
+        assert len(found) == 6 or "q=" in query
+        assert opened.page.evaluate(SORTED)[0] == "descriptor rank ascending"
+        assert not opened.page.locator(".picked").is_visible()
+        assert opened.complaints == []
+
+
+def test_anchors_keep_the_view(open_page: Callable[..., Opened], choices: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(choices + "?dims=64")
+        key = page.locator("table.ranked").first.get_attribute("data-board")
+        page.evaluate("(key) => location.hash = key", key)
+        assert shown(page) == ["alone"]
+        page.locator("select[name=dims]").select_option("more")
+        assert page.url == f"{choices}?dims=more#{key}"
+        page.reload()
+        assert shown(page) == ["dev-tuned"]
+
+
+def test_a_page_from_disk_keeps_its_view_too(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page() as opened:
+        opened.page.goto((site / "index.html").as_uri())
+        sort_by(opened.page, "recall_at_p90")
+        view = shown(opened.page)
+        opened.page.reload()
+        assert shown(opened.page) == view
+        assert opened.complaints == []
+
+
+def test_where_the_query_may_not_change_the_view_stands_behind_the_hash(
+    open_page: Callable[..., Opened], choices: str
+) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.add_init_script(NO_QUERIES)
+        page.goto(choices + "?dims=256")
+        page.locator("select[name=track]").select_option("descriptor")
+        assert page.url == f"{choices}?dims=256#?track=descriptor&dims=256"
+        page.locator("select[name=dims]").select_option("64")
+        page.reload()
+        assert shown(page) == ["alone"]
+        page.locator("select[name=dims]").select_option("more")
+        key = page.locator("table.ranked").first.get_attribute("data-board")
+        page.evaluate("(key) => location.hash = key", key)  # an anchor takes the place of the view, which still holds
+        assert shown(page) == ["dev-tuned"]
+        page.go_back()
+        page.go_back()
+        assert shown(page) == ["alone"]
+        page.get_by_role("button", name="Reset").click()
+        assert len(shown(page)) == 6
+        page.reload()
+        assert len(shown(page)) == 6
+
+
+# Selection
+
+
+def test_selected_rows_of_one_table_go_to_the_comparison(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.goto(served)
+        assert not page.locator(".picked").is_visible()
+        page.get_by_role("checkbox", name="Select Gist for comparison").check()
+        link = page.get_by_role("link", name="Compare selected")
+        assert link.get_attribute("aria-disabled") == "true"
+        assert link.get_attribute("href") is None
+        page.get_by_role("checkbox", name="Select Whitened cnn for comparison").check()
+        assert page.locator(".tools output").inner_text().endswith("rows, 2 selected")
+        assert page.locator(".picked p").inner_text() == "Gist, Whitened cnn"
+        box = page.locator(".pick").first.bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) >= 24
+        page.get_by_role("checkbox", name="Select Pair matcher for comparison").check()
+        assert "different tables" in page.locator(".picked p").inner_text()
+        assert link.get_attribute("href") is None
+        page.get_by_role("checkbox", name="Select Pair matcher for comparison").uncheck()
+        link.click()
+        assert page.url == served + "compare/index.html?ids=gist,whitened-cnn"
+        page.locator("#compared-pairs table").first.wait_for()
+        page.go_back()
+        assert page.locator(".pick input:checked").count() == 2
+        page.get_by_role("button", name="Clear").click()
+        assert page.locator(".pick input:checked").count() == 0
+        assert page.url == served
+
+
+# Strangers' text and large tables
+
+
+def test_hostile_titles_stay_text(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page() as opened:
+        page = opened.page
+        page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+        page.goto(served + "?ids=evil,gist")
+        assert page.locator(".picked p").inner_text().startswith("<script>alert(1)</script>")
+        assert page.locator("tr[data-id=evil] .pick input").get_attribute("aria-label") == (
+            f"Select {HOSTILE.replace(chr(0x202E), '')} for comparison"
+        )
+        page.get_by_role("searchbox").fill("<script>")
+        assert shown(page) == ["evil"]
+        page.goto(served + "?q=<img src=x onerror=alert(1)>&sort=<b>&ids=<i>")
+        assert page.get_by_role("searchbox").input_value() == "<img src=x onerror=alert(1)>"
+        assert opened.complaints == []
+
+
+def test_a_thousand_rows_are_sorted_filtered_and_kept_right(
+    open_page: Callable[..., Opened],
+    make_folders: Callable[[Path], Folders],
+    make_result: Callable[..., Result],
+    make_card: Callable[..., SubmissionCard],
+    tmp_path: Path,
+) -> None:
+    folders = make_folders(tmp_path)
+    for number in range(1000):
+        name = f"method-{number:04}"
+        result = make_result(name, 0.1 + 0.0007 * ((number * 377) % 1000), replicates=0, dimensions=32 << (number % 8))
+        folders.add(result, make_card(name))
+    index = folders.build(private=True) / "index.html"
+    with open_page() as opened:
+        page = opened.page
+        page.goto(index.as_uri())
+        assert page.locator(".tools output").inner_text() == "1000 rows"
+        sort_by(page, "micro_ap")
+        sort_by(page, "micro_ap")
+        values = [float(value) for value in first_column(page, "micro_ap")]
+        assert values == sorted(values)
+        assert len(set(values)) == 1000
+        page.locator("select[name=dims]").select_option("64")
+        assert len(shown(page)) == 250
+        page.get_by_role("searchbox").fill("method-01")
+        expected = [f"method-{number:04}" for number in range(100, 200) if number % 8 < 2]
+        assert sorted(shown(page)) == expected
+        page.get_by_role("button", name="Reset").click()
+        assert shown(page)[0] == "method-0687"  # 687 * 377 leaves 999, the most
+        assert opened.complaints == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -90,7 +89,7 @@ def _show_beside(beside: Sequence[Beside]) -> None:
         rows = [
             [
                 _short(own.row.method),
-                *(_shown(own.row, measure) for measure in MEASURES),
+                *(own.row.shown(measure) or "" for measure in MEASURES),
                 _labels(own.row),
                 f"[{sources[own.row.source]}]",
                 " ".join(_letter(remarks[text]) for text in _remarks(own)),
@@ -116,7 +115,7 @@ def _show_apart(apart: Sequence[Apart]) -> None:
             [
                 _short(other.row.method),
                 other.row.score_norm,
-                *(_shown(other.row, measure) for measure in shown),
+                *(other.row.shown(measure) or "" for measure in shown),
                 _labels(other.row),
                 _letter(reasons[", ".join(other.reasons)]),
             ]
@@ -138,14 +137,6 @@ def _grouped(rows: Sequence[_Row], key: Callable[[_Row], Hashable]) -> list[list
     for row in rows:
         parts.setdefault(key(row), []).append(row)
     return list(parts.values())
-
-
-def _shown(row: PublishedRow, measure: str) -> str:
-    """Return a measure as a share with as many digits as were printed."""
-    printed: str | None = getattr(row, measure)
-    if printed is None:
-        return ""
-    return str(Decimal(printed).scaleb(-2)) if Decimal(printed) > 1 else printed
 
 
 def _number(value: float | None) -> str:

@@ -62,6 +62,7 @@ def _show(report: DemoReport) -> None:
     columns = ["method", "µAP", "95 % interval", "recall @P90", "without hard neg.", "hard neg. hit", "ms/ image"]
     rows = [_row(result) for result in report.results]
     console.table(f"{report.results[0].split}, protocol {report.results[0].protocol}", columns, rows, caption=WARNING)
+    console.note(f'"ndec-bench serve {report.index.parent}" shows it in a browser')
     console.out(str(report.index))
 
 

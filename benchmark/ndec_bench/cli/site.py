@@ -21,6 +21,13 @@ def site(
     submissions: Annotated[
         Path | None, typer.Option(help="Folder of NAME/submission.toml files (default: beside the results).")
     ] = None,
+    private: Annotated[
+        bool,
+        typer.Option("--private", help="Rank also what nobody verified or declared, for a site of your own results."),
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Address at which the site will stand, for its feed.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was built as JSON.")] = False,
 ) -> None:
     """Build the leaderboard, a folder of static pages."""
@@ -29,8 +36,9 @@ def site(
     beside = results.parent / "submissions"
     cards = submissions or (beside if beside.is_dir() else None)
     with console.progress() as progress:
-        report = build(results, out, submissions=cards, progress=progress)
+        report = build(results, out, submissions=cards, private=private, url=url, progress=progress)
     if json:
-        console.out_json({"index": str(report.index), "results": report.results, "pages": report.pages})
+        content = {"index": str(report.index), "results": report.results, "pages": report.pages}
+        console.out_json(content | {"rebuilt": report.rebuilt})
     else:
         console.out(str(report.index))

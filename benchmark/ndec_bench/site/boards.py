@@ -8,29 +8,88 @@ from typing import TYPE_CHECKING, Literal
 
 from ndec_bench.compare import Paired, paired, rank_intervals
 from ndec_bench.errors import DataError
+from ndec_bench.policy import LEVELS
 from ndec_bench.site.entries import slug_of
+from ndec_bench.site.runs import mean_of, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ndec_bench.compare import Standing
+    from ndec_bench.policy import Level
     from ndec_bench.report import Result
     from ndec_bench.site.entries import Entry
+    from ndec_bench.site.runs import Spread
 
 NDEC = "ndec"
+FINAL = "disc21-final"
 MINI = "ndec-mini"
 NEIGHBOURS = 3
 
-Kind = Literal["ndec", "mini", "other"]
+Kind = Literal["ndec", "final", "mini", "other"]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One ranked result."""
+    """One line of a table: a result, or the mean of runs that differ by their seed alone.
 
-    entry: Entry
-    standing: Standing
-    starts_group: bool
+    Attributes
+    ----------
+    entries
+        The runs, by seed and name; one unless several share ``runs_of`` in their cards.
+    result
+        What is shown and ranked: the result, or the mean of the runs (`ndec_bench.site.runs.mean_of`).
+    standing
+        Its place; None where it does not rank.
+    starts_group
+        Whether it is the first of its tie group.
+    """
+
+    entries: tuple[Entry, ...]
+    result: Result
+    standing: Standing | None = None
+    starts_group: bool = False
+
+    @property
+    def entry(self) -> Entry:
+        """Return the first run, whose card stands for all."""
+        return self.entries[0]
+
+    @property
+    def slug(self) -> str:
+        """Return the row's part of addresses."""
+        return self.entry.slug if len(self.entries) == 1 else self.result.name
+
+    @property
+    def page(self) -> str:
+        """Return the path of the row's page inside the site."""
+        return f"s/{self.slug}/index.html"
+
+    @property
+    def title(self) -> str:
+        """Return the name of the method, of several runs the name that they share."""
+        return self.entry.title if len(self.entries) == 1 else self.entry.family or self.entry.title
+
+    @property
+    def level(self) -> Level:
+        """Return how far the row is verified: as its least verified run."""
+        return max((entry.level for entry in self.entries), key=LEVELS.index)
+
+    @property
+    def declared(self) -> dict[str, tuple[str, ...]]:
+        """Return the values of each declaration by its name, as the first run's card has them."""
+        return self.entry.declared
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return why the row does not rank, in few words each; empty if it ranks."""
+        return self.entry.reasons
+
+    @property
+    def spread(self) -> Spread | None:
+        """Return how far the runs lie apart in µAP; None for a single one."""
+        values = [entry.result.parts["all"].micro_ap for entry in self.entries]
+        return spread(values) if len(values) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -44,9 +103,9 @@ class Board:
     edition
         SHA-256 of the split.
     rows
-        Ranked results, best first.
+        Ranked rows, best first.
     apart
-        Results that never rank (partial, truncated, or with queries that see each other), by name.
+        Results that do not rank (`ndec_bench.policy`), by name.
     """
 
     split: str
@@ -57,14 +116,19 @@ class Board:
     apart: tuple[Entry, ...]
 
     @property
+    def unranked(self) -> list[Row]:
+        """Return the results that do not rank as rows."""
+        return [Row((entry,), entry.result) for entry in self.apart]
+
+    @property
     def entries(self) -> tuple[Entry, ...]:
         """Return all results, ranked ones first."""
-        return (*(row.entry for row in self.rows), *self.apart)
+        return (*(entry for row in self.rows for entry in row.entries), *self.apart)
 
     @property
     def title(self) -> str:
         """Return the name of the split as it is printed."""
-        return "NDEC" if self.split == NDEC else self.split
+        return {NDEC: "NDEC", FINAL: "DISC21 final"}.get(self.split, self.split)
 
     @property
     def sample(self) -> Result:
@@ -106,8 +170,13 @@ class SplitTables:
 
     @property
     def kind(self) -> Kind:
-        """Return whether the split is NDEC, one of the embedded benchmarks, or another."""
+        """Return which kind of split it is, see `kind_of`."""
         return kind_of(self.split)
+
+    @property
+    def title(self) -> str:
+        """Return the name of the split as it is printed."""
+        return self.boards[0].title
 
     @property
     def editions(self) -> int:
@@ -117,7 +186,7 @@ class SplitTables:
     @property
     def page(self) -> str:
         """Return the path of the page that shows these tables."""
-        pages = {"ndec": "index.html", "mini": "ndec-mini/index.html"}
+        pages = {"ndec": "index.html", "final": "disc21-final/index.html", "mini": "ndec-mini/index.html"}
         return pages.get(self.kind, f"splits/{slug_of(self.split)}/index.html")
 
     @property
@@ -128,16 +197,18 @@ class SplitTables:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another ranked result and how far the one at hand lies above it."""
+    """Another ranked row and how far the one at hand lies above it."""
 
     row: Row
     paired: Paired
 
 
 def kind_of(split: str) -> Kind:
-    """Return whether ``split`` is NDEC, one of the embedded benchmarks, or another."""
+    """Return whether ``split`` is NDEC, the final split of DISC21, one of the embedded benchmarks, or another."""
     if split == NDEC:
         return "ndec"
+    if split == FINAL:
+        return "final"
     return "mini" if split.startswith(MINI) else "other"
 
 
@@ -157,20 +228,25 @@ def tables(entries: Sequence[Entry]) -> list[SplitTables]:
     return [SplitTables(split, tuple(group)) for split, group in groupby(boards, key=lambda board: board.split)]
 
 
-def neighbours(board: Board, entry: Entry) -> list[Neighbour]:
-    """Return the paired differences of ``entry`` with up to three ranked results on either side, best first.
+def neighbours(board: Board, row: Row) -> list[Neighbour]:
+    """Return the paired differences of ``row`` with up to three ranked rows on either side, best first.
 
-    Results whose replicates cannot be paired with its own are left out.
+    Rows whose replicates cannot be paired with its own are left out.
     """
-    place = next((i for i, row in enumerate(board.rows) if row.entry is entry), None)
+    paired_rows = [other for other in board.rows if other.standing and other.standing.best]
+    place = next((i for i, other in enumerate(paired_rows) if other is row), None)
     if place is None:
         return []
-    near = board.rows[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
-    return [
-        Neighbour(row, paired(entry.result, row.entry.result))
-        for row in near
-        if row.entry is not entry and row.standing.best and board.rows[place].standing.best
-    ]
+    near = paired_rows[max(0, place - NEIGHBOURS) : place + NEIGHBOURS + 1]
+    return [Neighbour(other, paired(row.result, other.result)) for other in near if other is not row]
+
+
+def declared_order(name: str, values: Sequence[str]) -> int:
+    """Return where the values of a declaration sort: 0 for nothing to flag, 1 for what is flagged, 2 for unknown."""
+    if "unknown" in values:
+        return 2
+    harmless = "yes" if name == "query_independent" else "no" if values[0] in ("yes", "no") else "none"
+    return 0 if tuple(values) == (harmless,) else 1
 
 
 def _table_of(entry: Entry) -> tuple[str, str, str, str]:
@@ -180,12 +256,27 @@ def _table_of(entry: Entry) -> tuple[str, str, str, str]:
 
 def _board(entries: Sequence[Entry]) -> Board:
     split, track, protocol, edition = _table_of(entries[0])
-    standings = rank_intervals([entry.result for entry in entries if entry.ranks])
-    by_result = {id(entry.result): entry for entry in entries}
+    lines = _lines([entry for entry in entries if entry.ranks])
+    standings = rank_intervals([result for _, result in lines])
+    by_result = {id(result): runs for runs, result in lines}
     first = [True, *(a.group != b.group or a.group is None for a, b in pairwise(standings))]
     rows = [
-        Row(by_result[id(standing.result)], standing, starts)
+        Row(by_result[id(standing.result)], standing.result, standing, starts)
         for standing, starts in zip(standings, first, strict=False)
     ]
     apart = [entry for entry in entries if not entry.ranks]
     return Board(split, edition, protocol, track, tuple(rows), tuple(apart))
+
+
+def _lines(entries: Sequence[Entry]) -> list[tuple[tuple[Entry, ...], Result]]:
+    """Return what stands in one line together: runs of one method with their mean, every other result alone."""
+    families: dict[str, list[Entry]] = {}
+    for entry in entries:
+        families.setdefault(entry.family or f"\n{entry.slug}", []).append(entry)
+    lines = []
+    for family, found in families.items():
+        runs = tuple(sorted(found, key=lambda entry: (entry.seed, entry.slug)))
+        several = len(runs) > 1
+        name = slug_of(f"Runs of {family}")  # never the slug of a submission, for this one ends in a digest
+        lines.append((runs, mean_of([run.result for run in runs], name) if several else runs[0].result))
+    return lines

@@ -1,15 +1,18 @@
-"""From folders to a folder: read results and cards, write the site."""
+"""From folders to a folder: read results and cards, write the site; what has not changed comes from the last build."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ndec_bench.progress import silent
+from ndec_bench.site.comparing import replicates_js
 from ndec_bench.site.entries import read_entries
-from ndec_bench.site.output import check_replaceable, copy_tree, replacing_folder, write_page
+from ndec_bench.site.exports import card_schema_json, feed_atom, results_bib, results_tex
+from ndec_bench.site.output import MANIFEST, Output, check_replaceable, replacing_folder
 from ndec_bench.site.pages import Site, pages
 from ndec_bench.site.records import results_csv, results_json, schema_json
 
@@ -34,14 +37,25 @@ class SiteReport:
         Number of results shown.
     pages
         Paths of all pages inside the site, sorted.
+    rebuilt
+        Number of pages that were made anew; the others were taken from the last build.
     """
 
     index: Path
     results: int
     pages: tuple[str, ...]
+    rebuilt: int
 
 
-def build(results: Path, out: Path, *, submissions: Path | None = None, progress: Progress = silent) -> SiteReport:
+def build(
+    results: Path,
+    out: Path,
+    *,
+    submissions: Path | None = None,
+    private: bool = False,
+    url: str | None = None,
+    progress: Progress = silent,
+) -> SiteReport:
     """Return a report of the site built in the folder ``out`` from results and submission cards.
 
     Parameters
@@ -50,9 +64,13 @@ def build(results: Path, out: Path, *, submissions: Path | None = None, progress
         Folder; every ``**/*.json`` in it must be a result (`ndec_bench.report.Result`).
     out
         Folder of the site. It is written beside its place and moved there when complete; a folder that exists is
-        replaced only if it is empty or a site.
+        replaced only if it is empty or a site. Pages of submissions that show nothing new keep their file.
     submissions
         Folder of ``<name>/submission.toml``. A result without a card is shown, marked "no card".
+    private
+        Rank also what nobody verified or declared, and say so on every page: for a site of one's own results.
+    url
+        Address at which the site will stand, for the links of the feed; they are relative without it.
     progress
         Told of results read and pages written.
 
@@ -64,26 +82,53 @@ def build(results: Path, out: Path, *, submissions: Path | None = None, progress
         If a card breaks its schema or has another name than its folder.
     """
     check_replaceable(out.resolve())
-    entries = read_entries(results, submissions, progress)
-    site = Site.of(entries, _digest(entries))
-    written = []
+    entries = read_entries(results, submissions, progress, private=private)
+    site = Site.of(entries, _digest(entries), private=private)
+    program = program_digest()
+    written, rebuilt = [], 0
     with replacing_folder(out) as folder:
-        copy_tree(_STATIC, folder / "static")
-        total = len(entries)
-        for path, html in pages(site):
-            write_page(folder, path, html)
-            written.append(path)
-            progress("writing pages", min(len(written), total), total)
-        _write_data(folder, site, entries)
-    return SiteReport(index=out / "index.html", results=total, pages=tuple(sorted(written)))
+        output = Output(folder, out.resolve())
+        output.copy_tree(_STATIC, "static")
+        for page in pages(site):
+            key = None if page.made_of is None else _key(program, page.path, page.made_of)
+            rebuilt += output.write(page.path, page.render, key=key)
+            written.append(page.path)
+            progress("writing pages", min(len(written), len(entries)), len(entries))
+        _write_data(output, site, entries, url, program)
+        output.write(MANIFEST, output.manifest)
+    return SiteReport(out / "index.html", len(entries), tuple(sorted(written)), rebuilt)
 
 
-def _write_data(folder: Path, site: Site, entries: Sequence[Entry]) -> None:
-    write_page(folder, "data/v1/results.json", results_json(site.tables))
-    write_page(folder, "data/v1/results.csv", results_csv(site.tables))
-    write_page(folder, "data/v1/schema.json", schema_json())
+def program_digest() -> str:
+    """Return the SHA-256 (hex) over the templates and the code that pages are made by."""
+    package = Path(__file__).parents[1]
+    files = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".j2", ".toml") and path.is_file())
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(
+            f"{path.relative_to(package).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+def _write_data(output: Output, site: Site, entries: Sequence[Entry], url: str | None, program: str) -> None:
+    output.write("data/v1/results.json", lambda: results_json(site.tables))
+    output.write("data/v1/results.csv", lambda: results_csv(site.tables))
+    output.write("data/v1/results.tex", lambda: results_tex(site.tables))
+    output.write("data/v1/results.bib", lambda: results_bib(entries))
+    output.write("data/v1/schema.json", schema_json)
+    output.write("data/v1/submission.schema.json", card_schema_json)
+    output.write("feed.atom", lambda: feed_atom(site.tables, url))
     for entry in entries:
-        write_page(folder, f"data/v1/results/{entry.slug}.json", entry.source.read_bytes())
+        output.write(f"data/v1/results/{entry.slug}.json", entry.source.read_bytes, key=entry.sha256)
+    for row in (row for table in site.tables for board in table.boards for row in (*board.rows, *board.unranked)):
+        path = f"data/v1/replicates/{row.slug}.js"
+        runs = [entry.sha256 for entry in row.entries]
+        output.write(path, partial(replicates_js, row), key=_key(program, path, runs))
+
+
+def _key(program: str, path: str, made_of: object) -> str:
+    return hashlib.sha256(f"{program}\n{path}\n{made_of!r}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _digest(entries: Sequence[Entry]) -> str:

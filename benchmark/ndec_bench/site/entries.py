@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ndec_bench import policy
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.report import read_result
 from ndec_bench.site.output import MARKER
@@ -16,6 +17,7 @@ from ndec_bench.submission import CARD_FILE, NAME_PATTERN, read_card
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ndec_bench.policy import Level
     from ndec_bench.progress import Progress
     from ndec_bench.report import Result
     from ndec_bench.submission import SubmissionCard
@@ -37,6 +39,8 @@ class Entry:
         SHA-256 (hex) of that file.
     slug
         The submission's part of the page's address.
+    private
+        Whether the site ranks what nobody verified or declared.
     """
 
     result: Result
@@ -44,6 +48,7 @@ class Entry:
     source: Path
     sha256: str
     slug: str
+    private: bool = False
 
     @property
     def title(self) -> str:
@@ -56,20 +61,40 @@ class Entry:
         return f"s/{self.slug}/index.html"
 
     @property
-    def ranks(self) -> bool:
-        """Return whether the result may rank: all references, a list that was not cut, each query by itself."""
-        return self.independent and not (self.result.partial or self.result.truncated)
+    def family(self) -> str | None:
+        """Return what runs of one method share that differ by their seed alone; None where there is one run."""
+        return None if self.card is None else self.card.runs_of
 
     @property
-    def independent(self) -> bool:
-        """Return whether every score holds for its query and reference alone, as the file and its card say."""
-        return self.result.query_independent and (self.card is None or self.card.declarations.query_independent)
+    def seed(self) -> int:
+        """Return the seed of the run, -1 where the card names none."""
+        return -1 if self.card is None or self.card.seed is None else self.card.seed
+
+    @property
+    def level(self) -> Level:
+        """Return how far the result is verified."""
+        return policy.level_of(self.result, self.card)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return why the result does not rank, in few words each; empty if it ranks."""
+        return policy.why_unranked(self.result, self.card, private=self.private)
+
+    @property
+    def ranks(self) -> bool:
+        """Return whether the result ranks."""
+        return not self.reasons
+
+    @property
+    def declared(self) -> dict[str, tuple[str, ...]]:
+        """Return the values of each declaration by its name; unknown without a card."""
+        return policy.declared_values(self.card)
 
 
-def read_entries(results: Path, submissions: Path | None, progress: Progress) -> list[Entry]:
+def read_entries(results: Path, submissions: Path | None, progress: Progress, *, private: bool = False) -> list[Entry]:
     """Return every result in ``results/**/*.json`` with the card ``submissions/<name>/submission.toml``, by name.
 
-    Hidden files and the contents of sites built earlier are passed over.
+    Hidden files and the contents of sites built earlier are passed over. ``private`` is that of the entries.
 
     Raises
     ------
@@ -92,7 +117,7 @@ def read_entries(results: Path, submissions: Path | None, progress: Progress) ->
                 hint="remove one of the two files, or score one again under another name",
             )
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        entries[slug] = Entry(result, cards.get(result.name), path, digest, slug)
+        entries[slug] = Entry(result, cards.get(result.name), path, digest, slug, private)
         progress("reading results", done, len(files))
     return [entries[slug] for slug in sorted(entries)]
 

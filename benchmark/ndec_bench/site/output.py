@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -11,9 +13,10 @@ from typing import TYPE_CHECKING
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MARKER = ".ndec-bench-site"
+MANIFEST = ".ndec-bench-pages.json"
 
 
 @contextmanager
@@ -64,17 +67,75 @@ def check_replaceable(target: Path) -> None:
         raise DataError(f"{target}: is no folder", hint="choose an empty or new folder")
 
 
-def write_page(folder: Path, path: str, content: str | bytes) -> None:
-    """Write ``content`` to ``path`` (with slashes) inside ``folder``; text as UTF-8 with LF."""
-    target = folder.joinpath(*path.split("/"))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+class Output:
+    """The files of a site that is being built, with those of the last build at hand.
+
+    Parameters
+    ----------
+    folder
+        Where files are written.
+    last
+        The site of the last build, or a folder that is none.
+    """
+
+    def __init__(self, folder: Path, last: Path) -> None:
+        self._folder = folder
+        self._last = last
+        self._before = _read_manifest(last / MANIFEST)
+        self._keys: dict[str, dict[str, str]] = {}
+
+    def write(self, path: str, content: Callable[[], str | bytes], *, key: str | None = None) -> bool:
+        """Return whether ``path`` (with slashes) was written anew.
+
+        With a ``key`` that names everything the content depends on, a file of the last build with that key stays, if it
+        is still what was written then. Text is UTF-8 with LF.
+        """
+        target = self._folder.joinpath(*path.split("/"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if key is not None and self._kept(path, key, target):
+            return False
+        made = content()
+        data = made.encode("utf-8") if isinstance(made, str) else made
+        target.write_bytes(data)
+        if key is not None:
+            self._keys[path] = {"key": key, "sha256": hashlib.sha256(data).hexdigest()}
+        return True
+
+    def copy_tree(self, source: Path, folder: str) -> None:
+        """Copy the files of ``source`` into ``folder`` of the site, contents only."""
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                self.write(f"{folder}/{path.relative_to(source).as_posix()}", path.read_bytes)
+
+    def manifest(self) -> str:
+        """Return the keys and digests of the files that may stay in the next build, as JSON."""
+        return json.dumps(self._keys, indent=0, sort_keys=True) + "\n"
+
+    def _kept(self, path: str, key: str, target: Path) -> bool:
+        known = self._before.get(path)
+        if known is None or known["key"] != key:
+            return False
+        old = self._last.joinpath(*path.split("/"))
+        try:
+            if old.is_symlink() or hashlib.sha256(old.read_bytes()).hexdigest() != known["sha256"]:
+                return False
+            shutil.copy2(old, target)  # with its time: who mirrors a site sends what has changed
+        except OSError:
+            return False
+        self._keys[path] = known
+        return True
 
 
-def copy_tree(source: Path, folder: Path) -> None:
-    """Copy the files of ``source`` into ``folder``, contents only."""
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            target = folder / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+def _read_manifest(path: Path) -> dict[str, dict[str, str]]:
+    """Return the manifest of the last build; empty where there is none or it cannot be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {
+        name: entry
+        for name, entry in content.items()
+        if isinstance(entry, dict) and isinstance(entry.get("key"), str) and isinstance(entry.get("sha256"), str)
+    }

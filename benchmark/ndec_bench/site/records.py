@@ -30,6 +30,11 @@ COLUMNS = (
     "rank_best",
     "rank_worst",
     "tie_group",
+    "level",
+    "not_ranked_because",
+    "row",
+    "runs_of",
+    "seed",
     "micro_ap",
     "micro_ap_low",
     "micro_ap_high",
@@ -45,6 +50,7 @@ COLUMNS = (
     "hard_negatives_hit",
     "hard_negatives_hit_low",
     "hard_negatives_hit_high",
+    "precision_at_frozen_threshold",
     "dimensions",
     "bytes_per_reference",
     "milliseconds_per_image",
@@ -54,40 +60,62 @@ COLUMNS = (
     "date",
     "paper",
     "code",
+    "labels_used",
+    "train_images",
+    "reference_images_in_training",
+    "ndec_pairs",
+    "background",
+    "external_data",
+    "query_independent",
+    "selected_on",
     "partial",
     "truncated",
-    "query_independent",
     "split_sha256",
     "predictions_sha256",
     "signature",
 )
 
 
+def recorded_text(result: Result) -> str:
+    """Return every recorded field of ``result`` as a line ``dotted.name: value``; long lists as their length.
+
+    One text and no table: a result has some four hundred fields, and a thousand pages of them take their time.
+    """
+    return "".join(f"{name}: {value}\n" for name, value in fields(result.model_dump(mode="json")))
+
+
 def fields(record: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted name, value as text) of every field of a record; long lists of numbers as their length."""
+    """Yield (dotted name, value as one line of text) of every field of a record; long lists as their length."""
     for key, value in record.items():
         name = f"{above}{key}"
         if isinstance(value, dict) and value:
             yield from fields(value, f"{name}.")
         elif isinstance(value, list) and len(value) > LONG_LIST:
             yield name, f"{len(value):,} values, in the JSON file"
+        elif isinstance(value, str) and value.isprintable():
+            yield name, value
+        elif type(value) in (int, float):
+            yield name, repr(value)  # as in JSON, at a fifth of its price
         else:
-            yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield name, json.dumps(value, ensure_ascii=False)
 
 
 def results_json(tables: Sequence[SplitTables]) -> str:
     """Return ``data/v1/results.json``: every result, its card and its place, each list sorted by name.
 
-    Results follow ``schema.json``. The replicates are left out; they are in ``data/v1/results/<name>.json``.
+    Results follow ``schema.json``. The replicates are left out; they are in ``data/v1/results/<name>.json``. Under
+    ``rows`` stand the rows of several seeds, with their mean and spread. One record per line.
     """
     entries = sorted((entry for table in tables for board in table.boards for entry in board.entries), key=_name)
-    content = {
-        "schema_version": DATA_VERSION,
+    lists = {
         "results": [_without_replicates(entry.result) for entry in entries],
         "standings": sorted(_standings(tables), key=lambda standing: str(standing["name"])),
         "submissions": [entry.card.model_dump(mode="json") for entry in entries if entry.card],
+        "rows": sorted(_rows_of_runs(tables), key=lambda row: str(row["row"])),
     }
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    # The C encoder takes no indent, and a thousand results are 30 MB.
+    texts = [f'"{name}": [{_lines_of(records)}]' for name, records in lists.items()]
+    return f'{{"schema_version": {DATA_VERSION},\n' + ",\n".join(texts) + "}\n"
 
 
 def results_csv(tables: Sequence[SplitTables]) -> str:
@@ -103,8 +131,7 @@ def results_csv(tables: Sequence[SplitTables]) -> str:
     for table in tables:
         for board in table.boards:
             for entry in board.entries:
-                independent = {"query_independent": entry.independent}
-                row = {**_scores(entry.result), **independent, **_card(entry), **places[entry.result.name]}
+                row = {**_scores(entry.result), **_card(entry), **places[entry.result.name]}
                 writer.writerow({key: _cell(row[key]) for key in COLUMNS})
     return buffer.getvalue()
 
@@ -125,22 +152,47 @@ def _without_replicates(result: Result) -> dict[str, Any]:
     return content
 
 
+def _lines_of(records: Sequence[dict[str, Any]]) -> str:
+    return ",".join("\n" + json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
+
+
 def _standings(tables: Sequence[SplitTables]) -> list[dict[str, Any]]:
     boards = [board for table in tables for board in table.boards]
-    ranked = [
+    return [
         {
-            "name": row.entry.result.name,
-            "ranked": True,
-            "rank": row.standing.rank,
-            "rank_best": row.standing.best,
-            "rank_worst": row.standing.worst,
-            "tie_group": row.standing.group,
+            "name": entry.result.name,
+            "ranked": row.standing is not None,
+            "rank": row.standing and row.standing.rank,
+            "rank_best": row.standing and row.standing.best,
+            "rank_worst": row.standing and row.standing.worst,
+            "tie_group": row.standing and row.standing.group,
+            "row": row.slug,
+            "level": entry.level,
+            "not_ranked_because": entry.reasons,
         }
         for board in boards
-        for row in board.rows
+        for row in (*board.rows, *board.unranked)
+        for entry in row.entries
     ]
-    empty = {"ranked": False, "rank": None, "rank_best": None, "rank_worst": None, "tie_group": None}
-    return ranked + [{"name": entry.result.name, **empty} for board in boards for entry in board.apart]
+
+
+def _rows_of_runs(tables: Sequence[SplitTables]) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": row.slug,
+            "title": row.title,
+            "runs": [entry.result.name for entry in row.entries],
+            "micro_ap": row.result.parts["all"].micro_ap,
+            "micro_ap_interval": row.result.parts["all"].micro_ap_interval,
+            "recall_at_p90": row.result.parts["all"].recall_at_p90,
+            "micro_ap_deviation": row.spread.deviation,
+            "micro_ap_range": [row.spread.low, row.spread.high],
+        }
+        for table in tables
+        for board in table.boards
+        for row in board.rows
+        if row.spread is not None
+    ]
 
 
 def _scores(result: Result) -> dict[str, object]:
@@ -161,6 +213,7 @@ def _scores(result: Result) -> dict[str, object]:
         "recall_at_p90_isc": isc and isc.recall_at_p90,
         "hard_negative_cost": account and account.cost,
         **_share("hard_negatives_hit", hit),
+        "precision_at_frozen_threshold": account and account.transfer.precision,
         "dimensions": result.dimensions,
         "bytes_per_reference": result.bytes_per_reference,
         "milliseconds_per_image": result.describing and result.describing.milliseconds_per_image,
@@ -173,18 +226,19 @@ def _scores(result: Result) -> dict[str, object]:
 
 
 def _card(entry: Entry) -> dict[str, object]:
-    if entry.card is None:
-        keys = ("code_licence", "weights_licence", "commercial_use", "date", "paper", "code")
-        return {"title": entry.title, **dict.fromkeys(keys)}
-    method = entry.card.method
+    card = entry.card
+    method = card.method if card else None
     return {
         "title": entry.title,
-        "code_licence": method.code_licence,
-        "weights_licence": method.weights_licence,
-        "commercial_use": method.commercial_use,
-        "date": entry.card.date,
-        "paper": method.paper,
-        "code": method.code,
+        "runs_of": entry.family,
+        "seed": card and card.seed,
+        "code_licence": method and method.code_licence,
+        "weights_licence": method and method.weights_licence,
+        "commercial_use": method and method.commercial_use,
+        "date": card and card.date,
+        "paper": method and method.paper,
+        "code": method and method.code,
+        **{name: " ".join(values) for name, values in entry.declared.items()},
     }
 
 
@@ -200,6 +254,8 @@ def _share(name: str, share: Share | None) -> dict[str, object]:
 def _cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        value = "; ".join(value)
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
         return f"'{value}"
     return value

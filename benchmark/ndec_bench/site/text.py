@@ -46,6 +46,11 @@ def significant(value: float) -> str:
     return f"{value:,.{digits}f}".replace("-", MINUS)
 
 
+def short(value: float | None) -> str:
+    """Return ``value`` with up to ten significant digits, for sorting; nothing for None."""
+    return "" if value is None else f"{value:.10g}"
+
+
 def threshold(value: float) -> str:
     """Return a threshold with six significant digits."""
     return f"{value:.6g}".replace("-", MINUS)
@@ -96,6 +101,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "percent": percent,
     "count": count,
     "significant": significant,
+    "short": short,
     "threshold": threshold,
     "p_value": p_value,
     "interval": interval,
