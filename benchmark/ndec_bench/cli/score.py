@@ -73,6 +73,15 @@ def score(
             help="Write the result as JSON; a folder for several results.", metavar="RESULT.json", show_default=False
         ),
     ] = None,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write the result to RESULTS/PROTOCOL/NAME.json, for the leaderboard.")
+    ] = False,
+    results_folder: Annotated[
+        Path, typer.Option("--results", help="Folder of results, for --record.", metavar="RESULTS")
+    ] = Path("results"),
+    submissions: Annotated[
+        Path, typer.Option(help="Folder of submissions, whose cards name what --record writes.", metavar="DIR")
+    ] = Path("submissions"),
     json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON; a list if there are several.")
     ] = False,
@@ -82,6 +91,8 @@ def score(
     FILE is one HDF5 file of descriptors or one list of scored pairs, recognised by its content; each further FILE is
     a submission of its own. The isc2021 form is given as --query F... --reference F... instead.
     """
+    from dataclasses import replace
+
     from ndec_bench.bootstrap import REPLICATES
     from ndec_bench.errors import UsageError
     from ndec_bench.protocol import NDEC_1, get_protocol
@@ -109,6 +120,16 @@ def score(
         threads=threads,
         save_matches=save_matches,
     )
+    places: dict[Path, Path] = {}
+    if record:
+        if out is not None:
+            raise UsageError("--record and --out exclude each other", hint="--record writes into --results")
+        if not files or len(target.names) > 1:
+            raise UsageError("--record takes files and one split", hint="pack both sides, score split by split")
+        if not bootstrap:
+            raise UsageError("--record keeps intervals", hint="leave --no-bootstrap out")
+        places = _places(files, name, results_folder / options.protocol.name, submissions)
+        _check_inputs_stay(tuple(places.values()), [*given, *(background or []), *target.files])
     if files and len(background or ()) > 1:
         raise UsageError("FILE takes one file of --background", hint="join the files, or give --query and --reference")
     if query:
@@ -117,10 +138,17 @@ def score(
         results = [
             result
             for file in files or ()
-            for result in _score_file(file, background or [], target.splits([file]), options)
+            for result in _score_file(
+                file,
+                background or [],
+                target.splits([file]),
+                replace(options, name=places[file].stem) if record else options,
+            )
         ]
     _write(results, out, several=several)
     _show(results, out, as_json=json, several=several)
+    if record:
+        _record(results, list(places.values()), as_json=json)
 
 
 def _check_outputs(out: Path | None, save_matches: Path | None, *, several: bool) -> None:
@@ -156,6 +184,46 @@ def _check_names(files: list[Path], name: str | None) -> None:
                 hint="results are named by their files: rename one, or score them one by one with --name",
             )
         seen[called] = file
+
+
+def _places(files: list[Path], name: str | None, folder: Path, submissions: Path) -> dict[Path, Path]:
+    """Return where the result of each file is recorded."""
+    from ndec_bench.atomic import check_writable
+    from ndec_bench.checking.recording import name_of
+    from ndec_bench.descriptors import sha256_of_file
+    from ndec_bench.errors import UsageError
+    from ndec_bench.scoring import is_descriptors
+
+    places: dict[Path, Path] = {}
+    for file in files:
+        is_descriptors(file)  # it says what is wrong with a file that cannot be read
+        place = folder / f"{name_of(file, sha256_of_file(file), submissions, name)}.json"
+        if place in places.values():
+            raise UsageError(f"{file} would be the second result {place}", hint="score one by one, with --name")
+        check_writable(place)
+        places[file] = place
+    return places
+
+
+def _record(results: list[Result], places: list[Path], *, as_json: bool) -> None:
+    """Write ``results``, and say what a row that changes needs."""
+    from ndec_bench.errors import DataError
+    from ndec_bench.report import read_result, write_result
+
+    for result, place in zip(results, places, strict=True):
+        try:
+            before = read_result(place) if place.exists() else None
+        except DataError:
+            console.note(f"{place}: replaced, it was no result of this version")
+            before = None
+        write_result(place, result)
+        if before is not None and before.predictions_sha256 != result.predictions_sha256:
+            old, new = (one.parts["all"].micro_ap if "all" in one.parts else math.nan for one in (before, result))
+            console.note(
+                f"{place}: µAP was {old:.6f} and is {new:.6f}; a row that changes needs an entry [[changes]] in its "
+                'card, which "ndec-bench submit check --base DIR" spells out'
+            )
+        (console.note if as_json else console.out)(f"result recorded in {place}")
 
 
 def _score_file(file: Path, background: list[Path], splits: list[Split], options: Options) -> list[Result]:

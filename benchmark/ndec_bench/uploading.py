@@ -1,0 +1,157 @@
+"""A public place for a scored file: a data set on the Hugging Face Hub, by way of its own library."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ndec_bench.descriptors import sha256_of_file
+from ndec_bench.errors import NetworkError, SubmissionError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_TARGET = re.compile(r"hf:([A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95})")
+_PLACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+_HUB = "https://huggingface.co"
+_REFUSED = {401, 403}
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A file on the hub.
+
+    Attributes
+    ----------
+    url
+        Its address, pinned to the commit.
+    sha256, bytes
+        Of the file.
+    """
+
+    url: str
+    sha256: str
+    bytes: int
+
+
+def repository_of(target: str) -> str:
+    """Return ``USER/REPO`` of ``hf:USER/REPO``. Raises UsageError for anything else."""
+    found = _TARGET.fullmatch(target)
+    if found is None or ".." in target or "--" in target:
+        raise UsageError(f"--to {target!r}", hint="write hf:USER/REPO, a data set on the Hugging Face Hub")
+    return found[1]
+
+
+def upload(
+    file: Path,
+    repository: str,
+    *,
+    place: str | None = None,
+    private: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> Uploaded:
+    """Return where ``file`` lies after it was uploaded into the data set ``repository``, which is made if need be.
+
+    ``HF_ENDPOINT`` names another hub, ``HF_TOKEN`` or a stored token signs in. A file that is there already is not sent
+    again.
+
+    Parameters
+    ----------
+    file
+        The file.
+    repository
+        ``USER/REPO``.
+    place
+        Its path there; by default its name.
+    private
+        Whether a repository that is made is private.
+    environ
+        Where ``HF_ENDPOINT`` is looked up.
+
+    Raises
+    ------
+    UsageError
+        If there is no token or ``place`` is no plain path.
+    SubmissionError
+        If the file cannot be read.
+    NetworkError
+        If the hub does not answer, refuses, or has another file in the end.
+    """
+    # Loaded here: the library takes a quarter of a second to import.
+    from huggingface_hub import HfApi, get_hf_file_metadata, get_token, hf_hub_url
+
+    name = place or file.name
+    if not _PLACE.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be a path on the hub", hint="give --path with letters, digits, . _ - and /")
+    token = get_token()
+    if token is None:
+        raise UsageError(
+            "uploading needs a token with write access", hint="set HF_TOKEN, or sign in once with: hf auth login"
+        )
+    try:
+        digest, size = sha256_of_file(file), file.stat().st_size
+    except OSError as error:
+        raise SubmissionError(f"{file}: cannot be read ({error.strerror or error})", hint="check the path") from error
+    endpoint = environ.get("HF_ENDPOINT", "").rstrip("/") or _HUB
+    api = HfApi(endpoint=endpoint, token=token)
+    try:
+        api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
+        made = api.upload_file(
+            path_or_fileobj=file,
+            path_in_repo=name,
+            repo_id=repository,
+            repo_type="dataset",
+            commit_message=f"Add {name} for ndec-bench",
+        )
+        url = hf_hub_url(repository, name, repo_type="dataset", revision=made.oid, endpoint=endpoint)
+        there = get_hf_file_metadata(url, token=token, endpoint=endpoint).etag
+    except Exception as error:  # the library raises its own, those of its HTTP client, and plain ones
+        raise _told(error, repository, endpoint) from error
+    if there is not None and len(there) == len(digest) and there != digest:
+        raise NetworkError(
+            f"{name}: the hub has a file with SHA-256 {there}, sent was {digest}", hint="upload it again"
+        )
+    return Uploaded(url, digest, size)
+
+
+def _told(error: BaseException, repository: str, endpoint: str) -> NetworkError:
+    from huggingface_hub import errors
+
+    host = urlsplit(endpoint).netloc.rpartition("@")[2]
+    status = next((code for one in _causes(error) if (code := _status(one)) is not None), None)
+    if status in _REFUSED:
+        return NetworkError(
+            f"{host} answered with status {status}: this token may not write to {repository}",
+            hint="make a token with write access there, and set HF_TOKEN",
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return NetworkError(f"{host} has no {repository}, or not for this user", hint="check --to and HF_TOKEN")
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return NetworkError(f"HF_HUB_OFFLINE forbids asking {host}", hint="unset it")
+    if status is not None:
+        return NetworkError(
+            f"{host} answered with status {status}", hint="run it again: what is there is not sent twice"
+        )
+    error = list(_causes(error))[-1]
+    reason = " ".join(str(error).split())[:200]
+    return NetworkError(
+        f"{host}: uploading failed ({type(error).__name__}{': ' if reason else ''}{reason})",
+        hint="check the connection and run it again: what is there is not sent twice",
+    )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield ``error`` and what it was raised from: the library wraps what a transfer raised."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__
+
+
+def _status(error: BaseException) -> int | None:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None

@@ -1,0 +1,649 @@
+"""What a pull request must hold: honest repositories pass, and each thing that is wrong is told with file and line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ndec_bench.checking import Report, change_content, check, markdown
+from ndec_bench.checking.consistency import inconsistencies
+from ndec_bench.checking.lines import JsonLines, TomlLines
+from ndec_bench.checking.summary import code
+from ndec_bench.descriptors import Descriptors, Submission
+from ndec_bench.errors import DataError, UsageError
+from ndec_bench.matches import Matches
+from ndec_bench.protocol import PROTOCOLS
+from ndec_bench.report import Result, result_json
+from ndec_bench.scoring import Options, score_descriptors, score_matches
+from ndec_bench.submission import Change, Declarations, Files, Method, SubmissionCard, Verified, write_card
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ndec_bench.data.split import Split
+
+    Make = Callable[..., tuple[Submission, Split]]
+
+REPOSITORY = Path(__file__).parents[1]
+DECLARED = Declarations(
+    labels_used=["none"],
+    train_images=["disc21-train"],
+    reference_images_in_training="none",
+    ndec_pairs="no",
+    background="none",
+    external_data="no",
+    query_independent="yes",
+    selected_on=["dev1"],
+)
+
+
+def result_of(name: str, make: Make, *, noise: float = 0.0, seed: int = 1) -> Result:
+    """The shared submission with noise on its queries, scored with all replicates."""
+    submission, split = make()
+    assert isinstance(submission.queries, Descriptors)
+    vectors = submission.queries.vectors
+    noisy = vectors + noise * np.random.default_rng(seed).normal(size=vectors.shape).astype(np.float32)
+    submission = replace(submission, queries=Descriptors(submission.queries.ids, noisy), sha256=f"{seed:064x}")
+    return score_descriptors(submission, split, options=Options(name=name))
+
+
+def card_of(result: Result, *, verified: bool = True, **changes: object) -> SubmissionCard:
+    card = SubmissionCard(
+        name=result.name,
+        split=result.split,
+        track=result.track,
+        authors=["Somebody"],
+        method=Method(title=f"The method {result.name}"),
+        declarations=DECLARED,
+        descriptors=Files(name=f"{result.name}.h5", sha256=result.digests.submission),
+        verified=Verified(level="re-scored", predictions_sha256=result.predictions_sha256) if verified else None,
+    )
+    return card.model_copy(update=changes)
+
+
+def put(folder: Path, result: Result, card: SubmissionCard | None = None) -> None:
+    card = card_of(result) if card is None else card
+    target = folder / "results" / result.protocol / f"{result.name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(result_json(result), encoding="utf-8")
+    (folder / "submissions" / card.name).mkdir(parents=True, exist_ok=True)
+    card_file(folder, card.name).write_text(write_card(card), encoding="utf-8")
+
+
+@pytest.fixture
+def results(make_submission: Make) -> dict[str, Result]:
+    qualities = {"good": 0.0, "fair": 0.4, "poor": 1.5}
+    return {
+        name: result_of(name, make_submission, noise=noise, seed=seed)
+        for seed, (name, noise) in enumerate(qualities.items(), start=1)
+    }
+
+
+@pytest.fixture
+def base(tmp_path: Path, results: dict[str, Result]) -> Path:
+    for result in results.values():
+        put(tmp_path / "base", result)
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def head(tmp_path: Path, base: Path) -> Path:
+    shutil.copytree(base, tmp_path / "head")
+    return tmp_path / "head"
+
+
+def checked(folder: Path, *names: str, base: Path | None = None, maintainer: bool = False) -> Report:
+    return check(folder / "results", folder / "submissions", names, base=base, maintainer=maintainer)
+
+
+def told(report: Report, folder: Path) -> list[str]:
+    return [str(problem).replace(f"{folder}/", "") for problem in report.errors]
+
+
+def card_file(folder: Path, name: str) -> Path:
+    return folder / "submissions" / name / "submission.toml"
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_the_repository_itself_passes() -> None:
+    report = check(REPOSITORY / "results", REPOSITORY / "submissions")
+    assert [str(problem) for problem in report.problems] == []
+    assert report.submissions == report.results > 20
+
+
+def test_every_problem_of_every_card_has_its_line(head: Path) -> None:
+    card = card_file(head, "fair")
+    text = card.read_text().replace('title = "The method fair"', 'title = "x"\npaper = "ftp://x"\nsurprise = 1')
+    text = text.replace('"disc21-train",', '"disc21-train",\n    "my cat",')
+    card.write_text(text.replace('\nsha256 = "', '\nsha256 = "g'))
+    card_file(head, "poor").write_text('name = "poor"\nsplit = [1,\n')
+    rows = text.splitlines()
+
+    def line(start: str) -> int:
+        return next(number for number, row in enumerate(rows, start=1) if row.startswith(start))
+
+    assert [problem.replace("submissions/", "") for problem in told(checked(head), head)] == [
+        f"fair/submission.toml:{line('paper')}: method.paper: is no http(s) address",
+        f"fair/submission.toml:{line('surprise')}: method.surprise: is no field of this version",
+        f"fair/submission.toml:{line('train_images')}: declarations.train_images.1: Input should be 'none', "
+        "'disc21-train', 'ndec-train', 'ndec-queries', 'imagenet', 'other' or 'unknown'",
+        f"fair/submission.toml:{line('sha256')}: descriptors.sha256: String should match pattern '^[0-9a-f]{{64}}$'",
+        "poor/submission.toml:2: no TOML (Invalid value (at end of document))",
+    ]
+
+
+def test_a_card_made_to_have_many_problems_ends(head: Path) -> None:
+    text = card_file(head, "fair").read_text()
+    card_file(head, "fair").write_text("".join(f"x{number} = 1\n" for number in range(900)) + text)
+    problems = told(checked(head), head)
+    assert len(problems) == 201
+    assert "submissions/fair/submission.toml: 700 more problems" in problems
+    assert "submissions/fair/submission.toml:1: x0: is no field of this version" in problems
+    card_file(head, "fair").write_text("a = 1\n" * 20_000)
+    assert "has 120,000 bytes, at most 64,000 are taken" in told(checked(head), head)[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        (("a",), 1),
+        (("t",), 3),
+        (("t", "list", 1), 5),
+        (("t", "list"), 5),
+        (("t", "text"), 9),
+        (("t", "missing"), 3),
+        (("rows", 1, "x"), 15),
+        (("rows", 1, "y"), 14),
+        (("missing", "too"), 1),
+    ],
+)
+def test_lines_in_toml(key: tuple[str | int, ...], line: int) -> None:
+    text = 'a = 1\n\n[t]\n# a list\nlist = [\n  1,\n  2,\n]\ntext = """\n\n"""\n[[rows]]\nx = 1\n[[rows]]\nx = 2\n'
+    assert TomlLines(text)[key] == line
+
+
+def test_lines_in_json_and_what_readers_pass_over() -> None:
+    text = (
+        '{\n "a": {"b": [1,\n 2, {"c": "}\\"]"}], "a": 1},\n'
+        ' "n": NaN, "big": 1e999,\n "count": 9007199254740993, "a": 2}'
+    )
+    lines = JsonLines(text)
+    assert [lines["a", "b", 0], lines["a", "b", 1], lines["a", "b", 2, "c"], lines["a", "a"]] == [2, 3, 3, 3]
+    assert lines["a", "b", 7] == 2
+    assert lines.twice == [(("a",), 5)]
+    assert lines.no_number == [(("n",), 4), (("big",), 4), (("count",), 5)]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+@settings(max_examples=60)
+def test_lines_in_json_are_those_of_any_document(value: object) -> None:
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    rows = text.split("\n")
+    lines = JsonLines(text)
+
+    def walk(at: object, key: tuple[str | int, ...]) -> None:
+        items = at.items() if isinstance(at, dict) else enumerate(at) if isinstance(at, list) else ()
+        for name, inner in items:
+            row = rows[lines[(*key, name)] - 1].strip()
+            label = f"{json.dumps(name, ensure_ascii=False)}: " if isinstance(at, dict) else ""
+            assert row.startswith(label + json.dumps(inner, ensure_ascii=False)[:1])
+            walk(inner, (*key, name))
+
+    walk(value, ())
+    assert not lines.twice
+
+
+def test_only_two_small_text_files_belong_to_a_submission(head: Path) -> None:
+    (head / "submissions" / "good" / "good.h5").write_bytes(b"x")
+    (head / "submissions" / "notes.txt").write_text("x")
+    (head / "results" / "ndec-1" / "good.h5").write_bytes(b"x")
+    (head / "results" / "ndec-9").mkdir()
+    (head / "results" / "ndec-9" / "good.json").write_text("{}")
+    (head / "results" / "ndec-1" / "Bad name.json").write_text("{}")
+    (head / "results" / "ndec-1" / "big.json").write_bytes(b" " * 1_000_001)
+    (head / "results" / "ndec-1" / "link.json").symlink_to(head / "results" / "ndec-1" / "good.json")
+    (head / "results" / "sscd").symlink_to(head / "results" / "ndec-1")
+    os.mkfifo(head / "results" / "ndec-1" / "pipe.json")
+    (head / "submissions" / "README.md").write_text("x")
+    report = checked(head)
+    found = {str(problem.path).removeprefix(f"{head}/"): problem for problem in report.errors}
+    assert set(found) == {
+        "submissions/good/good.h5",
+        "submissions/notes.txt",
+        "results/ndec-1/good.h5",
+        "results/ndec-9/good.json",
+        "results/ndec-1/Bad name.json",
+        "results/ndec-1/big.json",
+        "results/ndec-1/link.json",
+        "results/ndec-1/pipe.json",
+        "results/sscd",
+    }
+    assert "descriptors, pairs and images stay outside" in str(found["submissions/good/good.h5"].hint)
+    assert "1,000,001 bytes" in found["results/ndec-1/big.json"].message
+    assert found["results/ndec-1/link.json"].message == "is a link"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (b'{"name": "fair",\n "split": }', 2, "no JSON (Expecting value)"),
+        (b"[" * 200_000, None, "no JSON that can be read (RecursionError)"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", None, "no JSON that can be read (ValueError)"),
+        (b"\xff\xfe", None, "no UTF-8 text"),
+        (b'{"\x5cud800": 1}', 1, "Invalid JSON: unexpected end of hex escape at line 1 column 9"),
+        (b"[]", 1, "Input should be an object"),
+    ],
+)
+def test_hostile_results_are_told_not_raised(head: Path, content: bytes, line: int | None, message: str) -> None:
+    path = head / "results" / "ndec-1" / "fair.json"
+    path.write_bytes(content)
+    found = [problem for problem in checked(head).errors if problem.message == message]
+    assert found or message.startswith("no JSON that can be read"), told(checked(head), head)
+    assert all(problem.path == str(path) and problem.line == line for problem in found)
+    for problem in checked(head).errors:
+        assert str(problem).isprintable()
+        str(problem).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"cap": 600', '"cap": NaN', "parts.all.cap: no finite number"),
+        ('"partial": false', '"partial": false,\n  "partial": false', "partial: stands twice"),
+        ('"queries": 60', '"queries": "many"', "parts.all.queries: Input should be a valid integer"),
+    ],
+)
+def test_results_that_readers_would_take_otherwise(head: Path, old: str, new: str, message: str) -> None:
+    path = head / "results" / "ndec-1" / "good.json"
+    change(path, old, new)
+    rows = path.read_text().splitlines()
+    line = max(number for number, row in enumerate(rows, start=1) if row.strip(",").endswith(new.rpartition("  ")[2]))
+    assert any(
+        problem.startswith(f"results/ndec-1/good.json:{line}: {message}") for problem in told(checked(head), head)
+    )
+
+
+def forms(make: Make) -> list[Result]:
+    """Honest results in many forms."""
+    found = []
+    generator = np.random.default_rng(3)
+    for seed, (queries, references, dimension) in enumerate([(60, 90, 16), (9, 12, 2), (200, 300, 4), (30, 1, 3)]):
+        submission, split = make(min(queries, references * 3), max(references, queries), dimension, seed)
+        assert isinstance(submission.queries, Descriptors)
+        assert isinstance(submission.references, Descriptors)
+        submission = replace(submission, sha256="a" * 64)
+        coarse = replace(
+            submission,
+            queries=Descriptors(submission.queries.ids, np.round(submission.queries.vectors) + np.float32(0.25)),
+            references=Descriptors(
+                submission.references.ids, np.round(submission.references.vectors) + np.float32(0.25)
+            ),
+        )  # many equal scores
+        fewer = replace(submission, references=submission.references.take(np.arange(len(submission.references) - 3)))
+        normed = replace(
+            submission,
+            query_norms=generator.uniform(0, 1, len(submission.queries)).astype(np.float32),
+            reference_norms=generator.uniform(0, 1, len(submission.references)).astype(np.float32),
+        )
+        shuffled = replace(
+            submission, queries=Descriptors(submission.queries.ids, submission.queries.vectors[::-1].copy())
+        )
+        found += [
+            score_descriptors(one, split, options=options)
+            for one in (submission, coarse, fewer, normed, shuffled)
+            for options in (
+                Options(name="x", threshold=-3.0, precisions=(0.5, 0.95)),
+                *(Options(name="x", protocol=protocol) for protocol in PROTOCOLS.values()),
+            )
+        ]
+        found += [
+            score_descriptors(normed, split, options=Options(name="x", asymmetric=rule))
+            for rule in ("ratio", "tilt:0.5")
+        ]
+        rows = generator.integers(0, len(split.query_ids), 40), generator.integers(0, 3, 40)
+        pairs = sorted({(split.query_ids[q], f"R{r:06d}") for q, r in zip(*rows, strict=True)})
+        for scores in (np.zeros(len(pairs)), generator.normal(size=len(pairs))):
+            ids = np.array(pairs)
+            found.append(score_matches(Matches(ids[:, 0], ids[:, 1], scores), split, options=Options(name="x")))
+    return found
+
+
+def test_honest_results_have_no_inconsistency(make_submission: Make) -> None:
+    results = forms(make_submission)
+    assert len(results) > 90
+    assert {key for result in results for key in inconsistencies(result)} == set()
+
+
+def edited(result: Result, field: str, value: object) -> Result:
+    content: Any = result.model_dump(mode="json")
+    at = content
+    *tables, last = field.split(".")
+    for table in tables:
+        at = at[int(table) if isinstance(at, list) else table]
+    at[int(last) if isinstance(at, list) else last] = value
+    return Result.model_validate(content)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "key"),
+    [
+        ("parts.all.micro_ap", 0.99, "parts.all.micro_ap"),
+        ("parts.all.micro_ap_interval", [0.98, 0.99], "parts.all.micro_ap_interval"),
+        ("parts.all.recall_at_p90", None, "parts.all.threshold_at_p90"),
+        ("parts.all.recall_at_p90", 0.01, "parts.all.recall_at_p90"),
+        ("parts.all.recall_at_10", 0.0, "parts.all.recall_at_1"),
+        ("parts.all.queries", 61, "parts.all.cap"),
+        ("parts.all.queries", -1, "parts.all.queries"),
+        ("parts.all.predictions", 601, "parts.all.predictions"),
+        ("parts.all.precision_at_recall", {"0.5": 0.1, "0.7": 0.2, "0.8": None}, "parts.all.precision_at_recall.0.7"),
+        ("parts.all.precision_at_recall", {}, "parts.all.precision_at_recall"),
+        ("parts.all.pr_curve.recall.0", 1.0, "parts.all.pr_curve.recall"),
+        ("parts.all.pr_curve.threshold.0", -9e9, "parts.all.pr_curve.threshold"),
+        ("parts.all.pr_curve.precision", [], "parts.all.pr_curve"),
+        ("parts.all.replicates.micro_ap.5", 1.5, "parts.all.replicates.micro_ap"),
+        ("parts.all.replicates.stream", "mine", "parts.all.replicates.stream"),
+        ("parts.all.replicates.recall_at_p90", [0.5], "parts.all.replicates.recall_at_p90"),
+        ("signature", "uAP|mine", "signature"),
+        ("split", "other", "signature"),
+        ("protocol", "sscd", "signature"),
+        ("protocol", "mine", "protocol"),
+        ("digests.ground_truth", "0" * 64, "signature"),
+        ("digests.split", "no", "digests.split"),
+        ("bytes_per_reference", 1, "bytes_per_reference"),
+        ("dimensions", None, "dimensions"),
+        ("metric", "score", "metric"),
+        ("partial", True, "partial"),
+        ("recall_ceiling", 0.5, "recall_ceiling"),
+        ("hard_negatives.cost", 0.0, "hard_negatives.cost"),
+        ("hard_negatives.difference", 0.5, "hard_negatives.difference"),
+        ("hard_negatives.queries", 3, "hard_negatives.queries"),
+        ("hard_negatives.weight", 1.5, "hard_negatives.weight"),
+        ("hard_negatives.at_p90_isc.threshold", -1e-3, "hard_negatives.at_p90_isc"),
+        ("hard_negatives.at_p90_isc.precision", 0.123, "hard_negatives.at_p90_isc.precision"),
+        ("hard_negatives.at_p90_isc.recall", 0.123, "hard_negatives.at_p90_isc.recall"),
+        ("hard_negatives.at_p90_isc.true_positives", 999, "hard_negatives.at_p90_isc.true_positives"),
+        ("hard_negatives.at_p90_isc.false_positives.hard_negative", -1, "hard_negatives.at_p90_isc.false_positives"),
+        ("hard_negatives.at_p90_isc.hard_negatives_hit.hits", 0, "hard_negatives.at_p90_isc.hard_negatives_hit.rate"),
+        ("hard_negatives.at_p90_isc.without_match_hit.queries", 1, "hard_negatives.at_p90_isc.without_match_hit"),
+        ("own_threshold", -1.0, "hard_negatives.at_own_threshold"),
+    ],
+)
+def test_a_number_that_was_changed_is_found(results: dict[str, Result], field: str, value: object, key: str) -> None:
+    found = {".".join(map(str, place)) for place, _ in inconsistencies(edited(results["good"], field, value))}
+    assert key in found
+
+
+def test_parts_that_lack(results: dict[str, Result]) -> None:
+    parts = results["good"].parts
+    without_isc = results["good"].model_copy(update={"parts": {"all": parts["all"]}})
+    assert [key for key, _ in inconsistencies(without_isc)] == [("hard_negatives",)]
+    assert [key for key, _ in inconsistencies(without_isc.model_copy(update={"parts": {}}))] == [("parts",)]
+
+
+def test_a_known_split_has_its_ground_truth(results: dict[str, Result]) -> None:
+    claimed = results["good"].model_copy(update={"split": "ndec"})
+    found = {".".join(map(str, key)): message for key, message in inconsistencies(claimed)}
+    assert "NDEC has f9542e3f" in found["digests.ground_truth"]
+    assert "NDEC has 49252" in found["parts.all.queries"]
+    assert "NDEC has 1,000,000" in found["references"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "good"', 'name = "other"', "2: name: is 'other', the folder is 'good'"),
+        ('split = "random"', 'split = "ndec"', "split: is 'ndec', the result has 'random'"),
+        ('track = "descriptor"', 'track = "matching"', "track: is 'matching', the result has 'descriptor'"),
+        ('"good.h5"\nsha256 = "0', '"good.h5"\nsha256 = "1', "descriptors.sha256: is 1"),
+        ("[descriptors]\n", "[other]\n", "other: is no field of this version"),
+    ],
+)
+def test_the_card_and_the_result_must_agree(head: Path, old: str, new: str, message: str) -> None:
+    change(card_file(head, "good"), old, new)
+    assert any(message in problem for problem in told(checked(head), head))
+
+
+def test_thresholds_and_other_queries_must_agree(make_submission: Make, head: Path, results: dict[str, Result]) -> None:
+    submission, split = make_submission()
+    submission = replace(submission, sha256="a" * 64)
+    result = score_descriptors(submission, split, options=Options(name="good", threshold=-2.0))
+    result = result.model_copy(update={"query_independent": False})
+    put(head, result, card_of(result, threshold=-2.5, descriptors=None))
+    messages = " / ".join(told(checked(head, "good"), head))
+    assert "threshold: is -2.5, the result was made with -2.0" in messages
+    assert "declarations.query_independent: is yes, but the file says" in messages
+    assert "descriptors: is missing" in messages
+
+
+def test_each_needs_the_other(head: Path) -> None:
+    shutil.rmtree(head / "submissions" / "good")
+    (head / "results" / "ndec-1" / "fair.json").unlink()
+    assert [one.replace(f"{head}/", "") for one in told(checked(head), head)] == [
+        "results/ndec-1/good.json:1: has no card, submissions/good is missing",
+        "submissions/fair/submission.toml:1: has no result, results/ndec-1/fair.json is missing",
+    ]
+
+
+def test_names_choose_what_is_told(head: Path) -> None:
+    (head / "results" / "ndec-1" / "fair.json").unlink()
+    assert checked(head, "good").ok
+    assert not checked(head, "fair", "good").ok
+    with pytest.raises(UsageError, match="no submission 'nobody'"):
+        checked(head, "nobody")
+    with pytest.raises(DataError, match="no folder of submissions"):
+        check(head / "results", head / "nothing")
+
+
+def test_the_same_list_under_two_names_is_a_warning(head: Path, results: dict[str, Result]) -> None:
+    twin = results["good"].model_copy(update={"name": "twin"})
+    put(head, twin)
+    report = checked(head)
+    assert report.ok
+    assert [problem.message for problem in report.warnings] == [
+        "same list of pairs as twin",
+        "same list of pairs as good",
+    ]
+    put(head, twin, card_of(twin, runs_of="The method"))
+    put(head, results["good"], card_of(results["good"], runs_of="The method"))
+    assert checked(head).warnings == ()
+
+
+def test_another_edition_of_a_split_is_a_warning(head: Path, results: dict[str, Result]) -> None:
+    digests = results["good"].digests.model_copy(update={"split": "e" * 64})
+    put(head, results["good"].model_copy(update={"digests": digests}))
+    (warning,) = checked(head).warnings
+    assert "another edition of random" in warning.message
+
+
+def test_nothing_changed(head: Path, base: Path) -> None:
+    report = checked(head, base=base)
+    assert (report.ok, report.changes) == (True, ())
+    assert "No row changes." in markdown(report)
+
+
+def test_a_new_row_waits_for_the_check_and_shows_its_place(
+    make_submission: Make, head: Path, base: Path, results: dict[str, Result]
+) -> None:
+    new = result_of("new", make_submission, noise=0.8, seed=9)
+    put(head, new, card_of(new, verified=False))
+    report = checked(head, base=base)
+    assert report.ok
+    assert report.changes is not None
+    (found,) = report.changes
+    ordered = sorted([*results.values(), new], key=lambda one: -one.parts["all"].micro_ap)
+    place = ordered.index(new)
+    assert (found.row.kind, found.level, found.unranked, found.waits) == ("new", "reported", ("not verified",), True)
+    assert found.place is not None
+    assert (found.place.rank, found.place.among, found.before) == (place + 1, 4, None)
+    near = [ordered[i].name for i in (place - 1, place + 1) if 0 <= i < 4]
+    assert [one.name for one in found.neighbours] == near
+    for one in found.neighbours:
+        other = results[one.name]
+        assert one.paired is not None
+        assert one.paired.difference == new.parts["all"].micro_ap - other.parts["all"].micro_ap
+        low, high = new.parts["all"].micro_ap_interval or (0, 0)
+        theirs = other.parts["all"].micro_ap_interval or (0, 0)
+        assert one.overlap == (max(low, theirs[0]) <= min(high, theirs[1]))
+    text = markdown(report)
+    assert text == markdown(checked(head, base=base))
+    assert f"| {place + 1} (" in text
+    assert "once verified" in text
+    assert "train images: disc21-train" in text
+    assert change_content(found)["place"]["rank"] == place + 1
+
+
+def test_what_never_ranks_gets_no_place(make_submission: Make, head: Path, base: Path) -> None:
+    new = result_of("new", make_submission, noise=0.8, seed=9)
+    trained = DECLARED.model_copy(update={"labels_used": ["ndec"]})
+    put(head, new, card_of(new, verified=False, declarations=trained))
+    (found,) = checked(head, base=base).changes or ()
+    assert found.place is None
+    assert "not ranked: trained on labels of NDEC, not verified" in markdown(checked(head, base=base))
+
+
+def test_a_changed_row_needs_the_reason_that_the_message_spells_out(
+    make_submission: Make, head: Path, base: Path, results: dict[str, Result]
+) -> None:
+    changed = result_of("fair", make_submission, noise=1.0, seed=2)
+    put(head, changed, card_of(changed, verified=False))
+    report = checked(head, base=base)
+    (error,) = report.errors
+    assert "no new entry of [[changes]] has the old values" in error.message
+    assert error.hint is not None
+    entry = error.hint.replace("YYYY-MM-DD", "2026-11-26")
+    card = card_file(head, "fair")
+    text = card.read_text()
+    card.write_text(text + "\n" + entry + "\n")
+    report = checked(head, base=base)
+    assert report.ok
+    (found,) = report.changes or ()
+    assert found.row.kind == "changed"
+    assert found.before is not None
+    assert f"µAP was {results['fair'].parts['all'].micro_ap:.4f}" in markdown(report)
+    card.write_text(text + "\n" + entry.replace("old_micro_ap = 0", "old_micro_ap = 0.0") + "\n")
+    assert not checked(head, base=base).ok
+
+
+def test_an_old_reason_does_not_serve_again(make_submission: Make, head: Path, base: Path) -> None:
+    old = result_of("fair", make_submission, noise=1.0, seed=2)
+    entry = Change(
+        date="2026-11-01",
+        reason="a fix",
+        old_micro_ap=old.parts["all"].micro_ap,
+        old_predictions_sha256=old.predictions_sha256,
+    )
+    put(base, old, card_of(old, changes=[entry]))
+    new = result_of("fair", make_submission, noise=0.9, seed=3)
+    put(head, new, card_of(new, changes=[entry]))
+    assert any("no new entry" in problem for problem in told(checked(head, base=base), head))
+    put(head, old, card_of(old))
+    assert any("the entry of 2026-11-01 was changed or removed" in one for one in told(checked(head, base=base), head))
+
+
+def test_another_provenance_is_no_change_of_scores(head: Path, base: Path, results: dict[str, Result]) -> None:
+    again = results["fair"]
+    provenance = again.provenance.model_copy(update={"seconds": 99.0, "cpu": "another"})
+    put(head, again.model_copy(update={"provenance": provenance}))
+    report = checked(head, base=base)
+    assert report.ok
+    assert [found.row.kind for found in report.changes or ()] == ["edited"]
+
+
+def test_rows_stay(head: Path, base: Path) -> None:
+    (head / "results" / "ndec-1" / "fair.json").unlink()
+    shutil.rmtree(head / "submissions" / "fair")
+    report = checked(head, base=base)
+    assert told(report, head) == ["results/ndec-1/fair.json: was removed"]
+    assert "| `fair` | removed |" in markdown(report)
+
+
+def test_only_maintainers_write_verified(head: Path, base: Path, results: dict[str, Result]) -> None:
+    for name, verified in (("good", False), ("fair", True)):
+        put(base, results[name], card_of(results[name], verified=verified))
+    level = Verified(level="re-described", predictions_sha256=results["fair"].predictions_sha256)
+    put(head, results["fair"], card_of(results["fair"], verified=False).model_copy(update={"verified": level}))
+    problems = told(checked(head, base=base), head)
+    assert len(problems) == 2
+    assert all("verified: is written by the maintainers" in problem for problem in problems)
+    assert checked(head, base=base, maintainer=True).ok
+    put(base, results["poor"])
+    put(head, results["poor"], card_of(results["poor"], verified=False))
+    assert len(told(checked(head, base=base), head)) == 2
+
+
+def test_a_check_of_another_list_is_void(head: Path, results: dict[str, Result]) -> None:
+    void = Verified(level="re-scored", predictions_sha256="0" * 64)
+    put(head, results["good"], card_of(results["good"]).model_copy(update={"verified": void}))
+    (warning,) = checked(head).warnings
+    assert warning.message == "is not that of the result: the check is void"
+
+
+HOSTILE = "a | b `c` @octocat <script>alert(1)</script> [x](https://evil.example) \u202eabc\u2066 #1 \\|"
+
+
+def test_text_of_strangers_stays_text_in_a_comment(make_submission: Make, head: Path, base: Path) -> None:
+    new = result_of("new", make_submission, noise=0.8, seed=9)
+    details = DECLARED.model_copy(update={"details": HOSTILE * 40})
+    put(head, new, card_of(new, method=Method(title=HOSTILE), declarations=details))
+    text = markdown(checked(head, base=base, maintainer=True))
+    outside = "".join(text.split("`")[::2])  # what is not in a code span
+    for piece in ("octocat", "script", "evil", "#1", "\u202e", "\u2066"):
+        assert piece not in outside
+    (row,) = [line for line in text.splitlines() if line.startswith("| `new`")]
+    assert row.count("|") == 9
+    assert "\u202e" not in text
+    assert code("") == "`-`"
+
+
+def test_long_lists_end(head: Path, base: Path) -> None:
+    for number in range(100):
+        (head / "submissions" / f"stray{number}.txt").write_text("x")
+    text = markdown(checked(head, base=base))
+    assert "- and 40 more" in text
+    assert len(text) < 65_536
+
+
+def test_a_line_break_in_a_file_name_stays_on_its_line(head: Path) -> None:
+    (head / "submissions" / "a\nb\x1b[31m").write_text("x")
+    (head / "submissions" / os.fsdecode(b"\xff")).write_text("x")
+    for problem in told(checked(head), head):
+        assert problem.isprintable()
+
+
+def test_workflows_of_strangers_may_read_alone_and_run_no_text_of_theirs() -> None:
+    yaml = pytest.importorskip("yaml")
+    workflows = REPOSITORY / ".github" / "workflows"
+    for name, permissions in (
+        ("submissions", {"contents": "read"}),
+        ("submission-comment", {"actions": "read", "pull-requests": "write"}),
+    ):
+        content = yaml.safe_load((workflows / f"{name}.yml").read_text())
+        assert content["name"] == name
+        assert content["permissions"] == permissions
+        steps = [step for job in content["jobs"].values() for step in job["steps"]]
+        assert all("permissions" not in job for job in content["jobs"].values())
+        assert all("${{" not in step.get("run", "") for step in steps)
+    comment = (workflows / "submission-comment.yml").read_text()
+    assert "actions/checkout" not in comment
+    assert "workflows: [submissions]" in comment
