@@ -19,12 +19,16 @@ from ndec_bench.cli import (
     data,
     demo,
     download,
+    gallery,
     mini,
     pack,
     postprocess,
+    reproduce,
     run_baseline,
     score,
+    serve,
     site,
+    submit,
     targets,
     train,
     validate,
@@ -85,7 +89,11 @@ score.register(app)
 validate.register(app)
 compare.register(app)
 cite.register(app)
+submit.register(app)
+reproduce.register(app)
 site.register(app)
+gallery.register(app)
+serve.register(app)
 
 
 def main() -> None:
