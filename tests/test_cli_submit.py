@@ -201,11 +201,16 @@ class Terminal(io.StringIO):
 def test_a_terminal_is_asked(
     files: Submission, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = ["Me, You", "", "My method", "dev1, dev3", "dev1,final", "", "plain", "yes", "", "no", "yes", "train"]
+    method = ["ftp://x", "https://example.org/paper", "", "MIT", "", "maybe", "no"]
+    declared = ["dev1, dev3", "dev1,final", "", "plain", "yes", "", "no", "yes", "train"]
+    answers = ["Me, You", "", "My method", *method, *declared]
     monkeypatch.setattr(sys, "stdin", Terminal("\n".join(answers) + "\n"))
     assert new("--file", "mine.h5") == 0
     card = read_card(CARD)
     assert (card.authors, card.method.title) == (["Me", "You"], "My method")
+    assert (card.method.paper, card.method.code) == ("https://example.org/paper", None)
+    assert (card.method.code_licence, card.method.weights_licence) == ("MIT", None)
+    assert card.method.commercial_use == "no"
     assert card.declarations == Declarations(
         labels_used=["dev1", "final"],
         train_images=["unknown"],
@@ -219,6 +224,8 @@ def test_a_terminal_is_asked(
     asked = capsys.readouterr().err
     assert "labels_used: Ground truth used for training" in asked
     assert "String should have at least 1 character" in asked
+    assert "is no http(s) address" in asked
+    assert "Input should be 'yes', 'no' or 'unclear'" in asked
     assert "Input should be 'none', 'dev1'" in asked
     assert "unknown, and what is unknown does not rank: --train-images, --background" in asked
 

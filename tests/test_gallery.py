@@ -6,9 +6,7 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +28,7 @@ from ndec_bench.parts import TruthTable
 from ndec_bench.scoring import Options, score_descriptors, score_matches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from playwright.sync_api import Browser
 
@@ -408,22 +406,7 @@ def test_hostile_names_are_text(hostile: Path) -> None:
     html5lib.HTMLParser(strict=True).parse(page)
 
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}}
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing: apt-get install chromium, or name it in CHROMIUM")
-        pytest.skip("Chromium is missing")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.browser

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from toy_split import COLOURS, make_toy_split
 
 from ndec_baselines import registry
 from ndec_bench import pipeline
@@ -24,14 +23,6 @@ from ndec_bench.submission import read_card
 if TYPE_CHECKING:
     from pathlib import Path
 
-COLOURS = {
-    # Q00000 and Q00001 are darkened copies; Q00002 looks like R000002 and is copy of nothing.
-    "queries": [(190, 10, 10), (10, 190, 10), (10, 20, 190)],
-    "references": [(200, 10, 10), (10, 200, 10), (10, 90, 200), (120, 120, 120)],
-    "background": [(0, 0, 0), (90, 60, 30), (30, 90, 60), (60, 30, 90)],
-}
-LETTERS = {"queries": ("Q", 5), "references": ("R", 6), "background": ("B", 6)}
-
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,18 +32,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A data root with the split ``toy-1``: flat pictures."""
-    folder = tmp_path / "data" / "toy-1"
-    for side, colours in COLOURS.items():
-        (folder / "images" / side).mkdir(parents=True)
-        letter, digits = LETTERS[side]
-        for number, colour in enumerate(colours):
-            Image.new("RGB", (8, 8), colour).save(folder / "images" / side / f"{letter}{number:0{digits}d}.png")
-    (folder / "split.json").write_text(json.dumps({"name": "toy-1", "digest": "a" * 64}))
-    (folder / "ground_truth.csv").write_text("query_id,reference_id\nQ00000,R000000\nQ00001,R000001\nQ00002,\n")
-    (folder / "hard_negatives.txt").write_text("Q00002\n")
-    (folder / "references.txt").write_text("".join(f"R{i:06d}\n" for i in range(4)))
-    return tmp_path / "data"
+    return make_toy_split(tmp_path / "data")
 
 
 @pytest.fixture

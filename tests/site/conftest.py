@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import shutil
 import threading
 import zlib
 from contextlib import ExitStack
@@ -26,16 +24,6 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Request
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SIZES = {  # queries, true pairs, hard negatives, references
     "ndec": (49_252, 5_009, 24_252, 1_000_000),
     "ndec-mini-1": (6_000, 2_000, 2_000, 8_000),
@@ -443,21 +431,6 @@ class Opened:
 
     def __exit__(self, *_: object) -> None:
         self.context.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return Debian's Chromium."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing: apt-get install chromium, or name it in CHROMIUM")
-        pytest.skip("Chromium is missing")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -128,8 +128,8 @@ def new(
 ) -> None:
     """Write submissions/NAME/submission.toml: who made the descriptors or pairs, how, and from what.
 
-    On a terminal it asks for what is required and for each declaration that is not given. What nobody declares is
-    unknown, and what is unknown does not rank.
+    On a terminal it asks for what is required, the method, and each declaration that is not given. What nobody
+    declares is unknown, and what is unknown does not rank.
     """
     from ndec_bench import atomic
     from ndec_bench.policy import undeclared
@@ -306,7 +306,7 @@ def _flag(key: tuple[str | int, ...]) -> str:
 
 
 def _ask_for_missing(content: Content) -> None:
-    """Ask on the terminal for what is required and for each declaration that is not in ``content`` yet."""
+    """Ask on the terminal for what is not in ``content`` yet: what is required, the method, each declaration."""
     from pydantic import TypeAdapter
 
     from ndec_bench.submission import Declarations, Line, Method, SubmissionCard
@@ -331,6 +331,7 @@ def _ask_for_missing(content: Content) -> None:
     if not _has(content, _FIELDS["--track"]):
         meaning = f"What was scored: {', '.join(get_args(Track))}"
         _put(content, _FIELDS["--track"], _ask("track", meaning, track, default="descriptor"))
+    _ask_for_method(content)
     for name, field in Declarations.model_fields.items():
         if name == "details" or _has(content, ("declarations", name)):
             continue
@@ -342,6 +343,27 @@ def _ask_for_missing(content: Content) -> None:
             return getattr(Declarations.model_validate({name: value}), name)
 
         _put(content, ("declarations", name), _ask(name, meaning, declared, default="unknown"))
+
+
+def _ask_for_method(content: Content) -> None:
+    """Ask for what a reader of the table looks for: paper, code, licences; an empty answer leaves it out."""
+    from ndec_bench.submission import Method
+
+    for name in ("paper", "code", "code_licence", "weights_licence", "commercial_use"):
+        if _has(content, ("method", name)):
+            continue
+        field = Method.model_fields[name]
+
+        def answer(text: str, name: str = name) -> object:
+            return getattr(Method.model_validate({"title": "-", name: text}), name) if text else None
+
+        if name == "commercial_use":
+            meaning = f"{_meaning(field)}: {', '.join(_choices(field))}"
+            value = _ask(name, meaning, answer, default=str(field.default))
+        else:
+            value = _ask(name, f"{_meaning(field)}; Enter for none", answer)
+        if value is not None:
+            _put(content, ("method", name), value)
 
 
 def _ask(name: str, meaning: str, read: Callable[[str], object], *, default: str = "") -> object:
