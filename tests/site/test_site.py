@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import posixpath
+import random
 import re
+import shutil
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -289,6 +292,72 @@ def test_runs_of_one_method_are_one_row_with_mean_and_spread(full_site: Folders)
     assert family["micro_ap_deviation"] == pytest.approx(0.004)
     ranks = {s["name"]: s["rank"] for s in content["standings"] if s["name"].startswith("seeded")}
     assert len(set(ranks.values())) == 1
+
+
+def test_runs_of_one_name_have_a_page_in_each_table(
+    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
+) -> None:
+    for split in ("ndec", "ndec-mini-1"):
+        for seed in (1, 2):
+            name = f"{split}-{seed}"
+            folders.add(make_result(name, 0.5, split), make_card(name, split, top={"runs_of": "Both", "seed": seed}))
+    folders.build()
+    found = {path.parent.name: path.read_text(encoding="utf-8") for path in folders.out.glob("s/runs-of-both-*/*")}
+    assert len(found) == 2
+    assert {split for page in found.values() for split in re.findall(r"\.\./(ndec\S*)-1/index", page)} == {
+        "ndec",
+        "ndec-mini-1",
+    }
+    for slug in found:
+        assert (folders.out / f"data/v1/replicates/{slug}.js").is_file()
+        assert [f"s/{slug}/" in folders.page(page) for page in ("index.html", "ndec-mini/index.html")].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("top", "declared", "result", "named"),
+    [
+        ({"authors": ["Somebody Else"]}, {}, {}, "authors"),
+        ({}, {"external_data": "yes"}, {}, "external_data"),
+        ({}, {}, {"dimensions": 64, "bytes_per_reference": 128}, "dimensions, bytes_per_reference"),
+    ],
+)
+def test_runs_that_differ_in_more_than_their_seed_are_refused(
+    folders: Folders,
+    make_result: Callable[..., Result],
+    make_card: Callable[..., SubmissionCard],
+    top: dict[str, object],
+    declared: dict[str, object],
+    result: dict[str, object],
+    named: str,
+) -> None:
+    card = make_card("run-1", top={"runs_of": "Mine", "seed": 1})
+    top = {"runs_of": "Mine", "seed": 2, "declarations": card.declarations.model_dump() | declared} | top
+    folders.add(make_result("run-1"), card)
+    folders.add(make_result("run-2", **result), make_card("run-2", top=top))
+    with pytest.raises(DataError, match=f"run-2.json: a run of 'Mine' but unlike run-1 in {named};"):
+        folders.build()
+
+
+def test_no_submission_takes_the_address_of_a_row(
+    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
+) -> None:
+    for seed in (1, 2):
+        folders.add(make_result(f"run-{seed}"), make_card(f"run-{seed}", top={"runs_of": "Mine", "seed": seed}))
+    folders.build()
+    (page,) = folders.out.glob("s/runs-of-mine-*")
+    folders.add(make_result(page.name))
+    with pytest.raises(DataError, match=f"{page.name}.json: its name is the address of the row of 'Mine'"):
+        folders.build()
+
+
+def test_any_protocol_makes_anchors(folders: Folders, make_result: Callable[..., Result]) -> None:
+    for number, protocol in enumerate(("ndec-1", "my own <b>", "../x", "")):
+        content = json.loads(make_result(f"p{number}").model_dump_json()) | {"protocol": protocol}
+        (folders.results / f"p{number}.json").write_text(json.dumps(content), encoding="utf-8")
+    folders.build()
+    ids = Links(folders.page()).ids
+    assert len(ids) == len(set(ids))
+    assert not [name for name in ids if re.search(r"[^\w.-]", name)]
 
 
 def test_the_mean_of_runs_resamples_the_same_queries(make_result: Callable[..., Result]) -> None:
@@ -611,6 +680,30 @@ def test_a_result_without_part_all_is_refused(folders: Folders, make_result: Cal
         folders.build()
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"provenance": {"seconds": float("nan")}}, "provenance.seconds is no finite number"),
+        ({"parts": {"all": {"threshold_at_p90": float("inf")}}}, "parts.all.threshold_at_p90 is no finite number"),
+        ({"parts": {"all": {"micro_ap_interval": [0.1, float("nan")]}}}, "micro_ap_interval is no finite number"),
+        ({"parts": {"all": {"pr_curve": {"recall": [0.5]}}}}, "parts.all.pr_curve differ in length"),
+    ],
+)
+def test_numbers_that_no_page_can_show_are_refused(
+    folders: Folders, make_result: Callable[..., Result], changes: dict[str, Any], named: str
+) -> None:
+    path = folders.add(make_result("one"))
+    path.write_text(json.dumps(_merged(json.loads(path.read_text(encoding="utf-8")), changes)), encoding="utf-8")
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}: .*{re.escape(named)}"):
+        folders.build()
+
+
+def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return content | {
+        key: _merged(content[key], value) if isinstance(value, dict) else value for key, value in changes.items()
+    }
+
+
 # The folder
 
 
@@ -695,6 +788,110 @@ def test_a_site_inside_the_folder_of_results_is_not_read_again(
     assert files(out) == first
 
 
+def test_what_a_killed_build_left_behind_is_not_read(folders: Folders, make_result: Callable[..., Result]) -> None:
+    path = folders.add(make_result("one"))
+    left = folders.results / ".site.x1y2z3/new/data/v1/results"
+    left.mkdir(parents=True)
+    shutil.copy(path, left)
+    folders.build()
+    assert len(list(folders.out.glob("s/*"))) == 1
+
+
+def test_a_site_never_replaces_the_results_it_is_made_from(
+    folders: Folders, make_result: Callable[..., Result]
+) -> None:
+    folders.build()
+    folders.results = folders.out / "results"
+    path = folders.add(make_result("one"))
+    with pytest.raises(DataError, match="lies in the folder of the site"):
+        folders.build()
+    assert path.is_file()
+
+
+def test_links_in_a_circle_are_an_error(folders: Folders) -> None:
+    folders.out.symlink_to(folders.out)
+    with pytest.raises(DataError, match="cannot be followed"):
+        folders.build()
+
+
+def test_a_move_that_fails_puts_the_old_site_back(
+    folders: Folders, make_result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders.build()
+    before = files(folders.out)
+    folders.add(make_result("one"))
+    rename = Path.rename
+
+    def refusing(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise PermissionError(errno.EACCES, "not now")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    with pytest.raises(DataError, match="not now"):
+        folders.build()
+    assert files(folders.out) == before
+
+
+def test_of_builds_at_the_same_time_the_last_one_stays(
+    folders: Folders, make_result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders.build()
+    folders.add(make_result("one"))
+    build(folders.results, tmp_path / "other")
+    rename = Path.rename
+
+    def overtaken(path: Path, target: Path) -> Path:
+        moved = rename(path, target)
+        if path == folders.out and (tmp_path / "other").exists():
+            rename(tmp_path / "other", folders.out)
+        return moved
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    folders.add(make_result("two"))
+    folders.build()
+    assert (folders.out / "s/two/index.html").is_file()
+    assert not [path for path in folders.out.parent.iterdir() if path.name.startswith(".site")]
+
+
+def test_another_library_makes_all_pages_anew(
+    folders: Folders, make_result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders.add(make_result("one"))
+    folders.build()
+    monkeypatch.setattr("ndec_bench.site.builder.version", lambda _: "99")
+    report = build(folders.results, folders.out)
+    assert report.rebuilt == len(report.pages)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_site_that_grew_is_one_made_anew(
+    folders: Folders,
+    make_result: Callable[..., Result],
+    make_card: Callable[..., SubmissionCard],
+    tmp_path: Path,
+    seed: int,
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    splits = ("ndec", "ndec", "ndec-mini-1", "a split of its own")
+    for step in range(16):
+        name = f"r{chance.randrange(8)}"
+        shutil.rmtree(folders.submissions / name, ignore_errors=True)
+        (folders.results / f"ndec-1/{name}.json").unlink(missing_ok=True)
+        if chance.random() < 0.7:
+            split = chance.choice(splits)
+            top = {"runs_of": chance.choice((None, "Family")), "seed": chance.randrange(3)}
+            top |= chance.choice(({}, {}, {"verified": None}))
+            card = make_card(name, split, top=top, title=f"Title {chance.randrange(4)}")
+            result = make_result(name, round(chance.uniform(0.4, 0.6), 3), split, replicates=chance.choice((0, 40)))
+            folders.add(result, card)
+        private = chance.random() < 0.3
+        folders.build(private=private)
+        fresh = tmp_path / f"fresh {step}"
+        build(folders.results, fresh, submissions=folders.submissions, private=private)
+        assert files(folders.out) == files(fresh), step
+
+
 def test_submissions_are_optional(folders: Folders, make_result: Callable[..., Result]) -> None:
     folders.add(make_result("one"))
     build(folders.results, folders.out)
@@ -733,6 +930,12 @@ def test_numbers_as_text(function: Callable[[float], str], value: float, shown: 
     assert function(value) == shown
 
 
+def test_marks_do_not_pile_up() -> None:
+    assert text.without_overrides("Vie\u0302\u0323t " + "e" + "\u0301" * 200 + "x\u202e") == (
+        "Vie\u0302\u0323t e\u0301\u0301\u0301\u0301x"
+    )
+
+
 def test_curve_geometry_by_hand(make_result: Callable[..., Result]) -> None:
     part = make_result("a").parts["all"]
     curve = part.pr_curve.model_copy(update={"recall": [0.0, 0.5, 0.5, 1.0], "precision": [1.0, 1.0, 0.5, 0.5]})
@@ -757,6 +960,18 @@ def test_an_empty_curve_draws_nothing(folders: Folders, make_result: Callable[..
     folders.add(make_result("one", parts={"all": empty}, hard_negatives=None))
     folders.build()
     assert 'd=""' in folders.page("s/one/index.html")
+
+
+@pytest.mark.parametrize("title", ["\u200b", "\u2066 \u2069", "\u3164\u2800", "\u0301"])
+def test_a_title_that_shows_nothing_is_replaced(
+    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard], title: str
+) -> None:
+    for seed in (1, 2):
+        name = f"ghost-{seed}"
+        folders.add(make_result(name), make_card(name, top={"runs_of": title, "seed": seed}, title=title))
+    folders.build()
+    assert '<h1><bdi class="user">ghost-1</bdi></h1>' in folders.page("s/ghost-1/index.html")
+    assert '<bdi class="user">ghost-1</bdi></a>' in folders.page()
 
 
 def test_entry_without_title_falls_back_to_the_address(make_result: Callable[..., Result]) -> None:

@@ -52,6 +52,14 @@ HEADS = """[...document.querySelector('table.ranked').tHead.rows[1].cells]
   .filter((th) => th.checkVisibility()).map((th) => th.dataset.k)"""
 SORTED = """[...document.querySelectorAll('[aria-sort]')]
   .map((th) => `${th.closest('table').dataset.track} ${th.dataset.k} ${th.getAttribute('aria-sort')}`)"""
+# The element with the focus, if nothing of it can be seen.
+COVERED = """(() => {
+  const focused = document.activeElement;
+  const { left, top, width, height } = focused.getBoundingClientRect();
+  const parts = [0.1, 0.5, 0.9];
+  const found = parts.flatMap((x) => parts.map((y) => document.elementFromPoint(left + x * width, top + y * height)));
+  return found.some((one) => focused.contains(one)) ? [] : [focused.outerHTML.slice(0, 80)];
+})()"""
 # Scrolling is smooth. The policy forbids wait_for_function, which evaluates text inside the page.
 SCROLLED = """new Promise((done) => {
   let frames = 300;
@@ -187,7 +195,7 @@ def test_axe_finds_nothing(open_page: Callable[..., Opened], served: str, scheme
     assert violations == {}
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("width", [320, 360, 768, 1280])
 def test_the_page_never_scrolls_sideways(open_page: Callable[..., Opened], site: Path, width: int) -> None:
     with open_page(viewport={"width": width, "height": 800}) as opened:
         for name, path in PAGES.items():
@@ -270,6 +278,58 @@ def test_it_prints(open_page: Callable[..., Opened], site: Path) -> None:
         assert opened.page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
         assert shown(opened.page) == ["whitened-cnn"]  # the view at hand
         assert opened.page.evaluate(HEADS) == ["rank", "method", "cost"]
+
+
+def test_a_printed_view_says_what_it_leaves_out(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page() as opened:
+        opened.page.emulate_media(media="print")
+        opened.page.goto((site / "index.html").as_uri())
+        assert opened.page.locator(".view").inner_text() == ""
+        opened.page.goto((site / "index.html").as_uri() + "?q=whitened&level=re-scored&sort=-bytes")
+        assert opened.page.locator(".view").inner_text() == (
+            "Only the 1 of 16 rows that fit are shown. Search: whitened; Verified: re-scored or better. "
+            "Sorted by bytes / reference, descending."
+        )
+        opened.page.emulate_media(media="screen")
+        assert not opened.page.locator(".view").is_visible()
+
+
+def test_printed_heads_are_no_buttons(open_page: Callable[..., Opened], site: Path) -> None:
+    """Chromium repeats the head of a table on each sheet, but not what stands in a button."""
+    with open_page() as opened:
+        opened.page.emulate_media(media="print")
+        opened.page.goto((site / "index.html").as_uri())
+        displays = opened.page.evaluate(
+            "[...document.querySelectorAll('.sort')].map((button) => getComputedStyle(button).display)"
+        )
+        assert set(displays) == {"contents"}
+        shadows = opened.page.evaluate(
+            "[...document.querySelectorAll('.ranked thead *')].map((cell) => getComputedStyle(cell).boxShadow)"
+        )
+        assert set(shadows) == {"none"}
+
+
+def test_the_page_at_hand_is_marked_in_forced_colours(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page(forced_colors="active") as opened:
+        opened.page.goto((site / "index.html").as_uri())
+        marked, other, ground = opened.page.evaluate(
+            """[...document.querySelectorAll('.top li a')].slice(0, 2).map((a) => getComputedStyle(a).borderBottomColor)
+            .concat(getComputedStyle(document.documentElement).backgroundColor)"""
+        )
+        assert marked != other == ground
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_what_has_the_focus_is_never_under_a_head(open_page: Callable[..., Opened], site: Path, width: int) -> None:
+    with open_page(viewport={"width": width, "height": 500}, reduced_motion="reduce") as opened:
+        opened.page.goto((site / "index.html").as_uri())
+        opened.page.evaluate("scrollTo(0, 1e6)")
+        opened.page.locator(".apart tbody a").last.focus()
+        under = []
+        for _ in range(60):
+            opened.page.keyboard.press("Shift+Tab")
+            under += opened.page.evaluate(COVERED)
+        assert under == []
 
 
 # Without scripts

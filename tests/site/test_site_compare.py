@@ -413,6 +413,7 @@ def test_an_address_cannot_mix_tables_or_ask_for_too_many(
         choose(opened.page, address, "gist", "pair-matcher", "phash", "nobody", "gist", "<b>")
         assert opened.page.locator("#compared-figures tbody tr").count() == 2
         assert "1 of another table left out" in opened.page.locator(".chooser output").inner_text()
+        assert "2 left out that no table has as a row" in opened.page.locator(".chooser output").inner_text()
         for number in range(12):
             folders.add(make_result(f"r{number}", 0.3 + number / 100))
         index = folders.build(private=True) / ADDRESS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ from ndec_bench.errors import DataError
 from ndec_bench.policy import LEVELS
 from ndec_bench.site.entries import slug_of
 from ndec_bench.site.runs import mean_of, spread
+from ndec_bench.site.text import readable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +29,8 @@ MINI = "ndec-mini"
 NEIGHBOURS = 3
 
 Kind = Literal["ndec", "final", "mini", "other"]
+KINDS: tuple[Kind, ...] = ("ndec", "final", "other", "mini")
+"""In this order splits stand on a page of several kinds."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class Row:
     @property
     def title(self) -> str:
         """Return the name of the method, of several runs the name that they share."""
-        return self.entry.title if len(self.entries) == 1 else self.entry.family or self.entry.title
+        family = readable(self.entry.family or "") if len(self.entries) > 1 else None
+        return family or self.entry.title
 
     @property
     def level(self) -> Level:
@@ -148,7 +153,8 @@ class Board:
     @property
     def key(self) -> str:
         """Return a name for anchors, unique among the tables of a split."""
-        return f"{slug_of(self.split)}-{self.track}-{self.protocol}-{self.edition[:8]}"
+        edition = hashlib.sha256(self.edition.encode("utf-8", "replace")).hexdigest()[:8]
+        return f"{slug_of(self.split)}-{self.track}-{slug_of(self.protocol)}-{edition}"
 
     @property
     def tie_groups(self) -> list[list[Row]]:
@@ -177,6 +183,11 @@ class SplitTables:
     def title(self) -> str:
         """Return the name of the split as it is printed."""
         return self.boards[0].title
+
+    @property
+    def ranks(self) -> bool:
+        """Return whether any row of them ranks."""
+        return any(board.rows for board in self.boards)
 
     @property
     def editions(self) -> int:
@@ -218,13 +229,21 @@ def tables(entries: Sequence[Entry]) -> list[SplitTables]:
     Raises
     ------
     DataError
-        If a result lacks the part ``all``.
+        If a result lacks the part ``all``, runs of one method differ in more than their seed, or a submission has the
+        address of such a row.
     """
     for entry in entries:
         if "all" not in entry.result.parts:
             raise DataError(f"{entry.source}: no scores of part all", hint='score again with "ndec-bench score"')
     ordered = sorted(entries, key=_table_of)
     boards = [_board(list(group)) for _, group in groupby(ordered, key=_table_of)]
+    slugs = {entry.slug: entry for entry in entries}
+    for row in (row for board in boards for row in board.rows if len(row.entries) > 1):
+        if row.slug in slugs:
+            raise DataError(
+                f"{slugs[row.slug].source}: its name is the address of the row of {row.title!r}",
+                hint="give the submission another name",
+            )
     return [SplitTables(split, tuple(group)) for split, group in groupby(boards, key=lambda board: board.split)]
 
 
@@ -277,6 +296,34 @@ def _lines(entries: Sequence[Entry]) -> list[tuple[tuple[Entry, ...], Result]]:
     for family, found in families.items():
         runs = tuple(sorted(found, key=lambda entry: (entry.seed, entry.slug)))
         several = len(runs) > 1
-        name = slug_of(f"Runs of {family}")  # never the slug of a submission, for this one ends in a digest
+        if several:
+            _check_seeds_alone(runs)
+        # Another table may have runs of the same name.
+        name = slug_of(f"Runs of {family}", beside=_table_of(runs[0]))
         lines.append((runs, mean_of([run.result for run in runs], name) if several else runs[0].result))
     return lines
+
+
+def _check_seeds_alone(runs: Sequence[Entry]) -> None:
+    """Return if ``runs`` may be one row: it shows authors, declarations and sizes of the first for all of them."""
+    first = runs[0]
+    for run in runs[1:]:
+        shared, others = _shared_by_runs(first), _shared_by_runs(run)
+        if different := [name for name, value in others.items() if value != shared[name]]:
+            raise DataError(
+                f"{run.source}: a run of {run.family!r} but unlike {first.result.name} in {', '.join(different)}",
+                hint="runs that share runs_of differ by their seed alone; give the others another runs_of",
+            )
+
+
+def _shared_by_runs(entry: Entry) -> dict[str, object]:
+    result, card = entry.result, entry.card
+    method = card.method.model_dump(include={"code_licence", "weights_licence", "commercial_use"}) if card else {}
+    return {
+        "authors": card and card.authors,
+        **method,
+        **entry.declared,
+        "metric": result.metric,
+        "dimensions": result.dimensions,
+        "bytes_per_reference": result.bytes_per_reference,
+    }

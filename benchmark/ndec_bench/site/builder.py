@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ndec_bench.errors import DataError
 from ndec_bench.progress import silent
 from ndec_bench.site.comparing import replicates_js
 from ndec_bench.site.entries import read_entries
 from ndec_bench.site.exports import card_schema_json, feed_atom, results_bib, results_tex
-from ndec_bench.site.output import MANIFEST, Output, check_replaceable, replacing_folder
+from ndec_bench.site.output import MANIFEST, Output, check_replaceable, replacing_folder, resolved
 from ndec_bench.site.pages import Site, pages
 from ndec_bench.site.records import results_csv, results_json, schema_json
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from ndec_bench.progress import Progress
     from ndec_bench.site.entries import Entry
 
+_LIBRARIES = ("jinja2", "markupsafe", "numpy", "pydantic", "pydantic-core")
 _STATIC = Path(__file__).parent / "static"
 
 
@@ -77,17 +81,25 @@ def build(
     Raises
     ------
     DataError
-        If a folder is missing, a file is no result, two results share a name, or ``out`` holds something else.
+        If a folder is missing or lies in ``out``, a file is no result, two results share a name, runs of one method
+        differ in more than their seed, or ``out`` holds something else.
     SubmissionError
         If a card breaks its schema or has another name than its folder.
     """
-    check_replaceable(out.resolve())
+    target = resolved(out)
+    check_replaceable(target)
+    for folder in (results, submissions):
+        if folder is not None and resolved(folder).is_relative_to(target):
+            raise DataError(
+                f"{folder}: lies in the folder of the site, {out}, which is replaced as a whole",
+                hint="build into a folder of its own",
+            )
     entries = read_entries(results, submissions, progress, private=private)
     site = Site.of(entries, _digest(entries), private=private)
     program = program_digest()
     written, rebuilt = [], 0
     with replacing_folder(out) as folder:
-        output = Output(folder, out.resolve())
+        output = Output(folder, target)
         output.copy_tree(_STATIC, "static")
         for page in pages(site):
             key = None if page.made_of is None else _key(program, page.path, page.made_of)
@@ -100,10 +112,11 @@ def build(
 
 
 def program_digest() -> str:
-    """Return the SHA-256 (hex) over the templates and the code that pages are made by."""
+    """Return the SHA-256 (hex) over the templates, the code and the libraries that pages are made by."""
     package = Path(__file__).parents[1]
     files = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".j2", ".toml") and path.is_file())
-    digest = hashlib.sha256()
+    made_by = [f"{name} {version(name)}" for name in _LIBRARIES]
+    digest = hashlib.sha256("\n".join([sys.version, *made_by, ""]).encode())
     for path in files:
         digest.update(
             f"{path.relative_to(package).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ndec_bench.compare import paired
+from ndec_bench.site.boards import KINDS
 from ndec_bench.site.charts import curve_chart, curve_rows
 from ndec_bench.site.text import letters, without_overrides
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 PARTS = ("all", "isc")
 BEST = 8
-_KINDS = ("ndec", "final", "other", "mini")
 _DECIMALS = 8
 
 
@@ -103,7 +103,7 @@ def replicates_js(row: Row) -> str:
 
 
 def _boards(tables: Sequence[SplitTables]) -> list[tuple[SplitTables, Board]]:
-    ordered = sorted(tables, key=lambda table: _KINDS.index(table.kind))
+    ordered = sorted(tables, key=lambda table: KINDS.index(table.kind))
     return [(table, board) for table in ordered for board in table.boards]
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from ndec_bench import policy
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.report import read_result
 from ndec_bench.site.output import MARKER
-from ndec_bench.site.text import without_overrides
+from ndec_bench.site.text import readable
 from ndec_bench.submission import CARD_FILE, NAME_PATTERN, read_card
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ndec_bench.policy import Level
@@ -53,7 +55,7 @@ class Entry:
     @property
     def title(self) -> str:
         """Return the name of the method, without the card the name of the submission."""
-        return without_overrides(self.card.method.title if self.card else self.result.name) or self.slug
+        return readable(self.card.method.title if self.card else self.result.name) or self.slug
 
     @property
     def page(self) -> str:
@@ -94,12 +96,13 @@ class Entry:
 def read_entries(results: Path, submissions: Path | None, progress: Progress, *, private: bool = False) -> list[Entry]:
     """Return every result in ``results/**/*.json`` with the card ``submissions/<name>/submission.toml``, by name.
 
-    Hidden files and the contents of sites built earlier are passed over. ``private`` is that of the entries.
+    Hidden files and folders and the contents of earlier sites are passed over. ``private`` is that of the entries.
 
     Raises
     ------
     DataError
-        If the folder is missing, a file is no result, or two results share a name; the message names the files.
+        If the folder is missing, a file is no result or has numbers that are not finite, or two results share a name;
+        the message names the files.
     SubmissionError
         If a card breaks its schema or has another name than its folder.
     """
@@ -110,6 +113,7 @@ def read_entries(results: Path, submissions: Path | None, progress: Progress, *,
     entries: dict[str, Entry] = {}
     for done, path in enumerate(files, start=1):
         result = read_result(path)
+        _check_numbers(path, result)
         slug = slug_of(result.name)
         if slug in entries:
             raise DataError(
@@ -146,19 +150,53 @@ def read_cards(submissions: Path) -> dict[str, SubmissionCard]:
     return cards
 
 
-def slug_of(name: str) -> str:
+def slug_of(name: str, *, beside: Sequence[str] = ()) -> str:
     """Return ``name`` where it can stand in an address, otherwise what is left of it with a short digest.
 
-    An address takes what a submission's name may be (`ndec_bench.submission.NAME_PATTERN`).
+    An address takes what a submission's name may be (`ndec_bench.submission.NAME_PATTERN`). The digest is over the name
+    and what stands ``beside`` it, which tells equal names apart; with that it is always there.
     """
-    if re.fullmatch(NAME_PATTERN, name):
+    if not beside and re.fullmatch(NAME_PATTERN, name):
         return name
+    whole = "\n".join((name, *beside))
     kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
-    return f"{kept or 'unnamed'}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{kept or 'unnamed'}-{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def _result_files(results: Path) -> list[Path]:
     # A site may have been built inside the folder of results; what it holds are copies.
     built = {marker.parent for marker in results.rglob(MARKER)}
     found = (path for path in results.rglob("*.json") if path.is_file())
-    return sorted(path for path in found if not path.name.startswith(".") and built.isdisjoint(path.parents))
+    return sorted(path for path in found if not _hidden(path, results) and built.isdisjoint(path.parents))
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    # A build that was killed leaves half a site in a hidden folder.
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _check_numbers(path: Path, result: Result) -> None:
+    """Return if all numbers of ``result`` are finite and its lists as long as they should be.
+
+    The scorer writes no others, and no page, table or script has a place for them.
+    """
+    for name, part in result.parts.items():
+        curve = part.pr_curve
+        if len({len(curve.recall), len(curve.precision), len(curve.threshold)}) > 1:
+            raise DataError(f"{path}: lists of parts.{name}.pr_curve differ in length", hint="score again")
+    odd = _not_finite(result.model_dump())
+    if odd is not None:
+        raise DataError(f"{path}: {odd} is no finite number", hint="score again")
+
+
+def _not_finite(value: object, name: str = "") -> str | None:
+    """Return the dotted name of the first number that is not finite."""
+    if isinstance(value, dict):
+        found = (_not_finite(below, f"{name}.{key}" if name else str(key)) for key, below in value.items())
+    elif isinstance(value, list | tuple):
+        if all(type(below) is float and isfinite(below) for below in value):
+            return None
+        found = (_not_finite(below, name) for below in value)
+    else:
+        return name if isinstance(value, float) and not isfinite(value) else None
+    return next((below for below in found if below is not None), None)

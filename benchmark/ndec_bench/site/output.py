@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MARKER = ".ndec-bench-site"
 MANIFEST = ".ndec-bench-pages.json"
+
+_SWAPS = 10
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     DataError
         If ``target`` holds anything else, or the folder cannot be written.
     """
-    target = target.resolve()
+    target = resolved(target)
     check_replaceable(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -41,14 +44,20 @@ def replacing_folder(target: Path) -> Iterator[Path]:
             fresh.mkdir()
             yield fresh
             (fresh / MARKER).write_text("Built by ndec-bench site, which replaces this folder.\n", encoding="utf-8")
-            if target.exists():
-                target.rename(Path(temporary, "old"))
-            fresh.rename(target)
+            _swap(fresh, target, Path(temporary, "old"))
     except OSError as error:
         raise DataError(
             f"{target}: cannot be written ({error.strerror or error})",
             hint="choose another folder or free its disk",
         ) from error
+
+
+def resolved(target: Path) -> Path:
+    """Return ``target`` as an absolute path without links. Raises DataError where links lead nowhere."""
+    try:
+        return target.resolve()
+    except (OSError, RuntimeError) as error:  # the latter for links in a circle
+        raise DataError(f"{target}: cannot be followed ({error})", hint="choose another folder") from error
 
 
 def check_replaceable(target: Path) -> None:
@@ -57,14 +66,44 @@ def check_replaceable(target: Path) -> None:
     Raises
     ------
     DataError
-        If it is anything else.
+        If it is anything else, or cannot be looked into.
     """
+    try:
+        _check_replaceable(target)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cannot be read ({error.strerror or error})", hint="choose another folder"
+        ) from error
+
+
+def _check_replaceable(target: Path) -> None:
     if target.is_dir():
         if (target / MARKER).is_file() or not any(target.iterdir()):
             return
         raise DataError(f"{target}: holds files that are no site of ndec-bench", hint="choose an empty or new folder")
     if target.exists() or target.is_symlink():
         raise DataError(f"{target}: is no folder", hint="choose an empty or new folder")
+
+
+def _swap(fresh: Path, target: Path, old: Path) -> None:
+    """Move ``fresh`` to ``target``, what is there to ``old``; put it back if that fails.
+
+    Where another build comes first, its folder is replaced like any older one.
+    """
+    for attempt in range(_SWAPS):
+        kept = old.with_name(f"{old.name}-{attempt}")
+        try:
+            with suppress(FileNotFoundError):
+                target.rename(kept)
+            fresh.rename(target)
+        except BaseException as error:
+            if kept.exists() and not target.exists():
+                kept.rename(target)
+            if not isinstance(error, OSError) or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+    raise OSError(errno.EBUSY, "other builds replace it at the same time")
 
 
 class Output:

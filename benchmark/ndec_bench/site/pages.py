@@ -13,7 +13,7 @@ from ndec_bench import __version__
 from ndec_bench.policy import LEVELS
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.site import charts, text
-from ndec_bench.site.boards import SplitTables, declared_order, kind_of, neighbours, tables
+from ndec_bench.site.boards import KINDS, SplitTables, declared_order, kind_of, neighbours, tables
 from ndec_bench.site.comparing import compare_rows, matrices
 from ndec_bench.site.quoted import quoted_by_split, quoted_for
 from ndec_bench.site.records import recorded_text
@@ -81,12 +81,17 @@ class Site:
         return [table for table in self.tables if table.kind == kind]
 
     def of_protocol(self, protocol: str) -> list[SplitTables]:
-        """Return the tables of results under ``protocol``, by split."""
+        """Return the tables of results under ``protocol``, NDEC first."""
         kept = [
             SplitTables(table.split, tuple(board for board in table.boards if board.protocol == protocol))
             for table in self.tables
         ]
-        return [table for table in kept if table.boards]
+        return sorted((table for table in kept if table.boards), key=lambda table: KINDS.index(table.kind))
+
+    @property
+    def frame(self) -> tuple[bool, ...]:
+        """Return what every page shows of the whole site: the note on private ones, and a link to other splits."""
+        return self.private, bool(self.of_kind("other"))
 
     @property
     def results(self) -> int:
@@ -158,7 +163,7 @@ def _submission_pages(table: SplitTables, board: Board, context: dict[str, Any])
             for other in near
             if other.row.standing
         ]
-        place = (context["site"].private, row.slug, row.title, len(row.entries), _place(row), beside)
+        place = (context["site"].frame, row.slug, row.title, len(row.entries), _place(row), beside)
         if len(row.entries) > 1:
             runs = [(entry.sha256, _card_text(entry)) for entry in row.entries]
             yield _page(row.page, "runs.html.j2", context, (place, runs), table=table, row=row, neighbours=near)
@@ -166,7 +171,7 @@ def _submission_pages(table: SplitTables, board: Board, context: dict[str, Any])
         for entry in row.entries:
             yield _submission_page(table, board, entry, context, (entry.sha256, _card_text(entry), place), row, near)
     for entry in board.apart:
-        made_of = (context["site"].private, entry.sha256, _card_text(entry))
+        made_of = (context["site"].frame, entry.sha256, _card_text(entry))
         yield _submission_page(table, board, entry, context, made_of, None, [])
 
 

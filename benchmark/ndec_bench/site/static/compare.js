@@ -345,15 +345,17 @@
 
   function read() {
     const given = address.read();
-    const known = [...new Set((given.get("ids") || "").split(","))].filter((id) => byId.has(id));
+    const asked = [...new Set((given.get("ids") || "").split(",").filter(Boolean))];
+    const known = asked.filter((id) => byId.has(id));
     const ids = known.filter((id) => byId.get(id).board === byId.get(known[0]).board);
     const measure = given.get("measure") === "recall_at_p90" ? "recall_at_p90" : "micro_ap";
     const over = Math.max(0, ids.length - MOST);
-    return { ids: ids.slice(0, MOST), measure, others: known.length - ids.length, over };
+    const unknown = asked.length - known.length;
+    return { ids: ids.slice(0, MOST), measure, others: known.length - ids.length, over, unknown };
   }
 
   function change(changes) {
-    Object.assign(state, { others: 0, over: 0 }, changes);
+    Object.assign(state, { others: 0, over: 0, unknown: 0 }, changes);
     const given = new URLSearchParams();
     if (state.ids.length) given.set("ids", state.ids.join(","));
     if (state.measure !== "micro_ap") given.set("measure", state.measure);
@@ -392,6 +394,7 @@
       ...(chosen.length === 1 ? ["choose another of the same table"] : []),
       ...(state.others ? [`${state.others} of another table left out, their numbers do not compare`] : []),
       ...(state.over ? [`${state.over} more left out`] : []),
+      ...(state.unknown ? [`${state.unknown} left out that no table has as a row`] : []),
     ];
     form.querySelector("output").textContent = parts.join("; ");
   }

@@ -18,6 +18,7 @@
   const count = form.querySelector("output");
   const picked = form.querySelector(".picked");
   const compare = picked.querySelector("a");
+  const view = element("p", { className: "view" }); // for print, where the form is left out
   const selects = [...form.querySelectorAll("select")];
   const collator = new Intl.Collator("en", { numeric: true });
   const shown = {}; // what each part of the page shows now
@@ -146,7 +147,21 @@
     showFit();
     const left = rows.filter((row) => !row.tr.hidden).length;
     const part = left === rows.length ? `${left}` : `${left} of ${rows.length}`;
+    view.textContent = described(part);
     count.textContent = `${part} row${rows.length === 1 ? "" : "s"}${ids.length ? `, ${ids.length} selected` : ""}`;
+  }
+
+  // Returns in words what is left out and how it is ordered; nothing if all stands by rank.
+  function described(part) {
+    const { q, filters, sort } = state;
+    const chosen = selects.filter(({ name }) => filters[name]).map((select) =>
+      `${select.labels[0].firstChild.textContent.trim()}: ${select.selectedOptions[0].textContent.trim()}`);
+    if (q.trim()) chosen.unshift(`Search: ${q.trim()}`);
+    const column = sort && tables.flatMap((table) => table.columns).find(({ key }) => key === sort.key);
+    return [
+      ...(chosen.length ? [`Only the ${part} rows that fit are shown. ${chosen.join("; ")}.`] : []),
+      ...(column ? [`Sorted by ${column.label}, ${sort.descending ? "descending" : "ascending"}.`] : []),
+    ].join(" ");
   }
 
   function showControls() {
@@ -334,6 +349,7 @@
     addNothing(table);
   }
   addColumnChoice();
+  form.after(view);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.elements.q.addEventListener("input", () => {
     state.q = form.elements.q.value;
