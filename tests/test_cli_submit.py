@@ -260,13 +260,11 @@ def test_from_a_file_to_a_pull_request(files: Submission, capsys: pytest.Capture
     assert f"split: is 'random', the result has '{result.split}'" in capsys.readouterr().out
     card.write_text(card.read_text().replace('"random"', f'"{result.split}"'))
     assert run(["submit", "check", "other-name", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "ok": True,
-        "submissions": 1,
-        "results": 1,
-        "problems": [],
-        "changes": None,
-    }
+    told = json.loads(capsys.readouterr().out)
+    (warning,) = told.pop("problems")
+    assert told == {"ok": True, "submissions": 1, "results": 1, "changes": None}
+    assert (warning["level"], warning["field"]) == ("warning", "descriptors")
+    assert warning["message"] == "has no address, so that nobody can score the file again"
     empty = tmp_path / "base"
     for name in ("results", "submissions"):
         (empty / name).mkdir(parents=True)
@@ -417,7 +415,11 @@ def test_a_card_gets_address_and_digest(
     files: Submission, hub: HubUploadHost, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert new("--file", "mine.h5", *REQUIRED) == 0
+    written = f"# ours\n{CARD.read_text()}"
+    CARD.write_text(written)
     assert send("mine.h5", "--to", "hf:me/sets", "--card", str(CARD), "--private") == 0
+    lines = CARD.read_text().splitlines(keepends=True)
+    assert "".join(line for line in lines if not line.startswith("url = ")) == written
     assert hub.repositories["me/sets"].private is True
     card = read_card(CARD)
     assert card.descriptors is not None

@@ -232,6 +232,11 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[StaticHost]:
         yield running
 
 
+def fetch(found: Files, cache: Path, **options: Any) -> Path:  # noqa: ANN401 -- those of the fetch itself
+    """The test's host is on this machine, which only a person may say is to be trusted."""
+    return rescoring.fetch(found, cache, private=True, **options)
+
+
 def files(host: StaticHost, sha256: str = DIGEST, path: str = "/mine.h5") -> Files:
     return Files(name="mine.h5", sha256=sha256, url=host.url + path)
 
@@ -239,20 +244,20 @@ def files(host: StaticHost, sha256: str = DIGEST, path: str = "/mine.h5") -> Fil
 def test_a_file_is_fetched_once_and_kept_under_its_digest(host: StaticHost, tmp_path: Path) -> None:
     told: list[str] = []
     cache = tmp_path / "cache"
-    path = rescoring.fetch(files(host), cache, policy=POLICY, tell=told.append)
+    path = fetch(files(host), cache, policy=POLICY, tell=told.append)
     assert path == cache / f"{DIGEST}.h5"
     assert path.read_bytes() == CONTENT
     assert told[0].startswith(f"fetching mine.h5 from 127.0.0.1: {len(CONTENT):,} bytes, to {cache} (")
     asked = len(host.requests)
-    assert rescoring.fetch(files(host), cache, policy=POLICY) == path
+    assert fetch(files(host), cache, policy=POLICY) == path
     assert len(host.requests) == asked
     assert sorted(one.name for one in cache.iterdir() if one.suffix != ".running") == [f"{DIGEST}.h5"]
 
 
 def test_a_damaged_copy_is_fetched_again(host: StaticHost, tmp_path: Path) -> None:
-    path = rescoring.fetch(files(host), tmp_path, policy=POLICY)
+    path = fetch(files(host), tmp_path, policy=POLICY)
     path.write_bytes(CONTENT[:-1])
-    assert rescoring.fetch(files(host), tmp_path, policy=POLICY).read_bytes() == CONTENT
+    assert fetch(files(host), tmp_path, policy=POLICY).read_bytes() == CONTENT
 
 
 def test_a_fetch_goes_on_where_it_stopped(host: StaticHost, tmp_path: Path) -> None:
@@ -261,24 +266,24 @@ def test_a_fetch_goes_on_where_it_stopped(host: StaticHost, tmp_path: Path) -> N
             raise KeyboardInterrupt
 
     with pytest.raises(InterruptedRun, match="are kept"):
-        rescoring.fetch(files(host), tmp_path, policy=POLICY, progress=stop)
+        fetch(files(host), tmp_path, policy=POLICY, progress=stop)
     assert not (tmp_path / f"{DIGEST}.h5").exists()
     sent = sum(one.sent for one in host.requests)
-    assert rescoring.fetch(files(host), tmp_path, policy=POLICY).read_bytes() == CONTENT
+    assert fetch(files(host), tmp_path, policy=POLICY).read_bytes() == CONTENT
     assert host.requests[-1].range is not None
     assert sent > 0
 
 
 def test_another_digest_is_refused_and_nothing_is_left(host: StaticHost, tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match=f"SHA-256 {DIGEST}, expected {'0' * 64}"):
-        rescoring.fetch(files(host, "0" * 64), tmp_path, policy=POLICY)
+        fetch(files(host, "0" * 64), tmp_path, policy=POLICY)
     assert [one.name for one in tmp_path.iterdir() if one.suffix != ".running"] == []
 
 
 def test_a_web_page_in_place_of_the_file_is_told(host: StaticHost, tmp_path: Path) -> None:
     host.fault("/mine.h5", Fault(html="<!doctype html><title>Sign in</title>"), always=True)
     with pytest.raises(NetworkError, match="web page"):
-        rescoring.fetch(files(host), tmp_path, policy=POLICY)
+        fetch(files(host), tmp_path, policy=POLICY)
 
 
 def test_a_file_too_large_is_refused_before_a_byte_of_it(
@@ -286,11 +291,22 @@ def test_a_file_too_large_is_refused_before_a_byte_of_it(
 ) -> None:
     monkeypatch.setattr(rescoring, "MAX_BYTES", 299_999)
     with pytest.raises(DataError, match="300,000 bytes, at most 299,999 are fetched"):
-        rescoring.fetch(files(host), tmp_path, policy=POLICY)
+        fetch(files(host), tmp_path, policy=POLICY)
     monkeypatch.setattr(rescoring, "MAX_BYTES", 1 << 20)
     monkeypatch.setattr(rescoring, "disk_free", lambda _: 1 << 20)
     with pytest.raises(DataError, match="300,000 bytes are to be fetched and 1 GiB to be left"):
+        fetch(files(host), tmp_path, policy=POLICY)
+
+
+def test_only_public_addresses_are_asked_unless_told(host: StaticHost, tmp_path: Path) -> None:
+    with pytest.raises(
+        NetworkError, match=r"127\.0\.0\.1 is 127\.0\.0\.1, an address of this machine.*fetch it yourself"
+    ):
         rescoring.fetch(files(host), tmp_path, policy=POLICY)
+    named = (files(host).url or "").replace("127.0.0.1", "localhost")
+    with pytest.raises(NetworkError, match="localhost is"):
+        rescoring.fetch(Files(name="mine.h5", sha256=DIGEST, url=named), tmp_path, policy=POLICY)
+    assert host.requests == []
 
 
 def test_without_an_address_there_is_nothing_to_fetch(tmp_path: Path) -> None:
@@ -339,19 +355,20 @@ def test_a_given_file_must_be_the_one_of_the_record(file: Path, tmp_path: Path) 
         rescoring.checked_file(tmp_path, digest)
 
 
-def test_a_sample_follows_from_the_file_and_the_count(file: Path) -> None:
+def test_a_sample_follows_from_file_count_and_seed(file: Path) -> None:
     with read_submission(file) as submission:
-        sample = redescribing.drawn(submission, 6)
-        assert (len(sample.queries), len(sample.references), len(sample)) == (2, 4, 6)
-        assert sample == redescribing.drawn(submission, 6)
+        sample = redescribing.drawn(submission, 6, 1)
+        assert (len(sample.queries), len(sample.references), len(sample)) == (3, 3, 6)
+        assert sample == redescribing.drawn(submission, 6, 1)
+        assert any(redescribing.drawn(submission, 6, seed) != sample for seed in range(2, 6))
         assert set(sample.queries) < set(QUERIES)
-        others = [redescribing.drawn(replace(submission, sha256=digit * 64), 6) for digit in "0123"]
+        others = [redescribing.drawn(replace(submission, sha256=digit * 64), 6, 1) for digit in "0123"]
         assert any(other != sample for other in others)
-        assert len(redescribing.drawn(submission, 2)) == 2
-        assert redescribing.drawn(submission, 5).references != sample.references[:3]
-        assert redescribing.drawn(submission, 1000).references == REFERENCES
+        assert len(redescribing.drawn(submission, 2, 1)) == 2
+        assert redescribing.drawn(submission, 5, 1).references != sample.references[:3]
+        assert redescribing.drawn(submission, 1000, 1).references == REFERENCES
         with pytest.raises(UsageError, match="at least 2"):
-            redescribing.drawn(submission, 1)
+            redescribing.drawn(submission, 1, 1)
 
 
 def described(tmp_path: Path, *, moved: str = "", by: float = 0.0, norm: float = 1.0) -> dict[Any, Path]:

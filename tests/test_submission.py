@@ -1,9 +1,20 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from ndec_bench.errors import SubmissionError
-from ndec_bench.submission import Change, Declarations, Files, Method, SubmissionCard, Verified, read_card, write_card
+from ndec_bench.submission import (
+    Change,
+    Declarations,
+    Files,
+    Method,
+    SubmissionCard,
+    Verified,
+    read_card,
+    sentences_of,
+    write_card,
+)
 
 CARD = SubmissionCard(
     name="thumbnail",
@@ -80,3 +91,14 @@ def test_what_is_left_out_is_unknown_and_short_forms_are_taken(tmp_path: Path) -
     path.write_text(f'{start}[declarations]\nlabels_used = "dev1"\nndec_pairs = true\nexternal_data = false\n')
     declarations = read_card(path).declarations
     assert (declarations.labels_used, declarations.ndec_pairs, declarations.external_data) == (["dev1"], "yes", "no")
+
+
+def test_a_sentence_in_place_of_a_choice_is_kept_and_declares_nothing() -> None:
+    given = {"train_images": "DISC21 training images", "selected_on": "dev1", "details": "Frozen trunk"}
+    read = Declarations.model_validate(given)
+    assert read.train_images == ["unknown"]
+    assert read.selected_on == ["dev1"]
+    assert read.details == "Frozen trunk; train_images: DISC21 training images"
+    assert sentences_of(given) == {"train_images": "DISC21 training images"}
+    with pytest.raises(ValidationError, match="Input should be 'none', 'disc21-train'"):
+        Declarations.model_validate({"train_images": ["DISC21 training images"]})

@@ -25,7 +25,23 @@ _ROUNDED = 1e-9
 """The same list gives the same numbers, but for the last bits of libraries' functions (intervals of shares)."""
 
 _SCORES = ("parts", "hard_negatives", "protocols", "direction")
-_FACTS = ("track", "metric", "asymmetric", "partial", "truncated", "query_independent", "references", "own_threshold")
+_FACTS = (
+    "split",
+    "protocol",
+    "track",
+    "metric",
+    "asymmetric",
+    "partial",
+    "truncated",
+    "query_independent",
+    "references",
+    "missing_references",
+    "recall_ceiling",
+    "dimensions",
+    "bytes_per_reference",
+    "stored_dtype",
+    "own_threshold",
+)
 _MEASURES = ("micro_ap", "recall_at_p90")
 
 

@@ -21,6 +21,7 @@ from ndec_bench.download.jobs import Run, locked
 from ndec_bench.download.location import Location
 from ndec_bench.download.plan import RESERVE, disk_free, part_of
 from ndec_bench.download.policy import DEFAULT_POLICY
+from ndec_bench.download.public import public_session
 from ndec_bench.download.range_reader import RangeReader
 from ndec_bench.download.session import new_session
 from ndec_bench.download.wording import host_of
@@ -138,14 +139,15 @@ def fetch(
     files: Files,
     cache: Path,
     *,
+    private: bool = False,
     policy: Policy = DEFAULT_POLICY,
     tell: Callable[[str], None] = lambda _: None,
     progress: Progress = silent,
 ) -> Path:
     """Return the file that a card names, in the folder ``cache`` under its SHA-256; fetched if it is not there.
 
-    Addresses are http(s), those of Hugging Face and Google Drive among them. An interrupted fetch goes on where it
-    stopped. A file with another digest is removed.
+    Addresses are http(s), those of Hugging Face and Google Drive among them; whatever they redirect to, only public
+    ones are asked. An interrupted fetch goes on where it stopped. A file with another digest is removed.
 
     Parameters
     ----------
@@ -153,6 +155,8 @@ def fetch(
         What the card says of the file.
     cache
         Folder for fetched submissions.
+    private
+        Whether addresses of this machine and its network are asked too.
     policy
         How patient the download is.
     tell
@@ -166,7 +170,7 @@ def fetch(
         If the card names no address; the disk is too small or fails, or the file is too large; another process
         fetches into ``cache``; or what Google Drive gave has another digest.
     NetworkError
-        If the source does not answer, or serves something else.
+        If the source does not answer, is not public, or serves something else.
     InterruptedRun
         If the user stops it; what was received is kept.
     """
@@ -176,7 +180,7 @@ def fetch(
     if target.is_file() and sha256_of_file(target) == files.sha256:
         return target
     run = Run(cache, policy=replace(policy, largest=MAX_BYTES), progress=progress)
-    with locked(cache), new_session() as session:
+    with locked(cache), new_session() if private else public_session() as session:
         drive = _drive_id(files.url)
         if drive is None:
             _from_web(files, target, run, session, tell)

@@ -9,15 +9,22 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ndec_bench.errors import SubmissionError
 
 CARD_FILE = "submission.toml"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+_STRING_OR_COMMENT = re.compile(
+    r'"""(?:\\.|[^\\])*?"""|' r"'''.*?'''|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'|" r"#[^\n]*|[\"'][^\n]*", re.DOTALL
+)
+_LONG_KEY = re.compile(r"(?<![^\s.])(?:[^\s.]*[ \t]*\.[ \t]*){16}")
+"""A key of 17 parts or more: reading one takes time and memory by the square of its parts."""
 
 
 def _clean(text: str) -> str:
@@ -27,8 +34,19 @@ def _clean(text: str) -> str:
 
 
 def _link(text: str) -> str:
-    if not re.match(r"^https?://[^\s<>\"']+$", text):
+    if not re.match(r"https?://.", text):
         raise ValueError("is no http(s) address")
+    if not re.fullmatch(r"[!-~]+", text) or not set(text).isdisjoint("<>\"'\\`"):
+        raise ValueError("is no http(s) address: a sign in it must be percent-encoded")
+    try:
+        parts = urlsplit(text)
+        sound = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError("is no http(s) address: its host or port cannot be one")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user or password; a card is public, and so is its address")
     return text
 
 
@@ -98,7 +116,8 @@ _Choices = (BeforeValidator(_several), AfterValidator(_no_contradiction))
 class Declarations(_Record):
     """What the method has seen. Each is a column and a filter of the leaderboard; what is left out is unknown.
 
-    Lists may be given as one string, answers as true or false.
+    Lists may be given as one string, answers as true or false. A sentence in place of ``train_images`` or
+    ``selected_on``, as cards had it before there were choices, is kept in ``details``; the declaration is unknown.
     """
 
     labels_used: Annotated[list[Labels], Field(min_length=1), *_Choices] = Field(
@@ -122,6 +141,26 @@ class Declarations(_Record):
         default=["unknown"], description="Data on which weights, settings or post-processing were selected or tuned"
     )
     details: Text = Field(default="", description="What the choices above cannot say")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sentences_to_details(cls, given: object) -> object:
+        sentences = sentences_of(given)
+        if not sentences or not isinstance(given, dict):
+            return given
+        said = [given["details"]] if given.get("details") else []
+        said += [f"{name}: {text}" for name, text in sentences.items()]
+        unknown = dict.fromkeys(sentences, "unknown")
+        return {**given, **unknown, "details": "; ".join(map(str, said))}
+
+
+def sentences_of(declarations: object) -> dict[str, str]:
+    """Return what ``declarations``, as read from a file, says in words where choices are asked for."""
+    if not isinstance(declarations, dict):
+        return {}
+    choices = {"train_images": get_args(TrainImages), "selected_on": get_args(Selection)}
+    found = {name: declarations.get(name) for name in choices}
+    return {name: text for name, text in found.items() if isinstance(text, str) and text not in choices[name]}
 
 
 class Files(_Record):
@@ -181,6 +220,20 @@ class SubmissionCard(_Record):
     changes: list[Change] = Field(default_factory=list, max_length=100, description="What the row said before, and why")
 
 
+def card_content(text: str) -> dict[str, Any]:
+    """Return the tables of ``text``, a card in TOML, before the schema. Raises ValueError, in words, if it is none."""
+    if _LONG_KEY.search(_STRING_OR_COMMENT.sub("s", text)):
+        raise ValueError("a key of more than 16 parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # of int(), in words for programmers
+        raise ValueError("a number without end") from None
+
+
 def read_card(path: Path) -> SubmissionCard:
     """Return the card in the TOML file ``path``.
 
@@ -192,15 +245,17 @@ def read_card(path: Path) -> SubmissionCard:
     try:
         if path.stat().st_size > 1 << 20:
             raise SubmissionError(f"{path}: larger than 1 MiB", hint="a card is a page of text")
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = card_content(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SubmissionError(f"{path}: cannot be read ({error.strerror or error})", hint="check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of the text, its encoding among them
         raise SubmissionError(f"{path}: no TOML ({error})", hint="compare with an existing submission.toml") from error
     try:
         return SubmissionCard.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:10])
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()[:10]
+        )
         raise SubmissionError(f"{path}: {problems}", hint="compare with an existing submission.toml") from error
 
 

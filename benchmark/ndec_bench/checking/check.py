@@ -92,11 +92,15 @@ def check(
     before = None if base is None else read_repository(base / "results", base / "submissions", silent)
     wanted = set(names) or {*found.names, ""}
     changed = [] if before is None else [row for row in rows(found, before) if not names or row.name in wanted]
-    everything = list(_problems(found))
+    everything = list(_problems(found, public=before is not None))
     broken = frozenset(problem.path for _, problem in everything if problem.level == "error")
-    problems = [problem for name, problem in everything if name in wanted]
-    for row in changed:
-        problems += problems_of_row(row, found, maintainer=maintainer)
+    told_of = wanted if before is None else {"", *(row.name for row in changed)}  # warnings of others are old news
+    problems = [
+        problem for name, problem in everything if name in wanted and (problem.level == "error" or name in told_of)
+    ]
+    if before is not None:
+        for row in changed:
+            problems += problems_of_row(row, found, before, maintainer=maintainer)
     return Report(
         submissions=sum(name in wanted for name in found.folders),
         results=sum(name in wanted for _, name in found.files),
@@ -105,10 +109,10 @@ def check(
     )
 
 
-def _problems(found: Repository) -> Iterator[tuple[str, Problem]]:
+def _problems(found: Repository, *, public: bool) -> Iterator[tuple[str, Problem]]:
     yield from found.broken
     for name, card in found.cards.items():
-        yield from ((name, problem) for problem in problems_of_card(card, found))
+        yield from ((name, problem) for problem in problems_of_card(card, found, public=public))
     for (_, name), scored in found.scored.items():
         yield from ((name, problem) for problem in problems_of_result(scored, found))
     yield from same_lists(found)

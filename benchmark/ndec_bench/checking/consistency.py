@@ -6,6 +6,7 @@ was changed by hand, or belongs to another run, is caught by those that were lef
 
 from __future__ import annotations
 
+import shlex
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,10 @@ _THINNED = 2e-4
 """The area under a thinned curve is kept to 1e-4 (`ndec_bench.metrics.thin_curve`); as much again for rounding."""
 
 _EXACT = 1e-9
+
+MOST_PRECISIONS = 50
+"""Each is computed again with the row."""
+
 _ITEM_BYTES = {"float16": 2, "float32": 4, "float64": 8}
 
 
@@ -53,6 +58,7 @@ def inconsistencies(result: Result) -> Iterator[Found]:
         yield ("parts",), "part all is missing"
         return
     yield from _signature(result, protocol)
+    yield from _command(result)
     yield from _size(result)
     yield from _known_split(result)
     for name, part in result.parts.items():
@@ -87,6 +93,19 @@ def _signature(result: Result, protocol: Protocol) -> Iterator[Found]:
             yield ("signature",), f"{name} is {found!r}, the result says {value!r}"
 
 
+def _command(result: Result) -> Iterator[Found]:
+    """Yield where the command, which the page of the row offers to copy, would do more than run this program."""
+    command = result.provenance.command
+    if command is None:
+        return
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if words[:1] != ["ndec-bench"] or shlex.join(words) != command or not command.isprintable():
+        yield ("provenance", "command"), "is no plain command of ndec-bench"
+
+
 def _size(result: Result) -> Iterator[Found]:
     """Yield what is wrong with the facts about the file."""
     if (result.metric == "score") != (result.track == "matching"):
@@ -113,6 +132,13 @@ def _size(result: Result) -> Iterator[Found]:
         yield ("partial",), f"{result.partial} with {result.missing_references:,} references missing"
     if not result.partial and result.recall_ceiling != 1.0:
         yield ("recall_ceiling",), f"{result.recall_ceiling} though no reference is missing"
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def _is_digest(text: str) -> bool:
@@ -151,6 +177,8 @@ def _part(part: PartScore, protocol: Protocol, result: Result) -> Iterator[Found
             ("cap",),
             f"{part.cap:,}, {result.protocol} gives {protocol.cap(part.queries):,} to {part.queries:,} queries",
         )
+    if len(part.recall_at_precision) > MOST_PRECISIONS or not all(map(_is_share, part.recall_at_precision)):
+        yield ("recall_at_precision",), f"expected at most {MOST_PRECISIONS} precisions, numbers from 0 to 1"
     if part.predictions > part.cap:
         yield ("predictions",), f"{part.predictions:,}, the list may hold {part.cap:,}"
     unreached = protocol.unreached

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from ndec_bench.checking.schema import Key
 
 # Each line of a card is the end of one more document to read; beyond this only the file is named.
-MOST_TOML_LINES = 1000
+MOST_TOML_LINES = 300
+
+MOST_DEPTH = 16
+"""Deepest value whose line is kept; cards and results have less, and keys as long as a file would fill the memory."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
@@ -33,7 +36,7 @@ class TomlLines:
         for count in range(1, len(lines) + 1 if len(lines) <= MOST_TOML_LINES else 1):
             try:
                 content = tomllib.loads("".join(lines[:count]))
-            except tomllib.TOMLDecodeError:
+            except (ValueError, RecursionError):  # a statement that is cut
                 continue
             for key in _keys(content):
                 self._lines.setdefault(key, before + 1)
@@ -59,13 +62,19 @@ class JsonLines:
         Keys that stand twice in one object.
     no_number
         Keys of numbers that nothing can be computed with: NaN, infinite, or whole and above 2**53.
+    too_deep
+        Whether values lie deeper than `MOST_DEPTH`; those behind the first were not looked at.
     """
 
     def __init__(self, text: str) -> None:
         self.twice: list[tuple[Key, int]] = []
         self.no_number: list[tuple[Key, int]] = []
         self._lines: dict[Key, int] = {}
+        self.too_deep = False
         for key, line, piece in _values(text):
+            if len(key) > MOST_DEPTH:
+                self.too_deep = True
+                return
             if key in self._lines:
                 self.twice.append((key, line))
             self._lines.setdefault(key, line)
@@ -91,7 +100,8 @@ def _keys(content: object) -> Iterator[Key]:
         items = at.items() if isinstance(at, dict) else enumerate(at) if isinstance(at, list) else ()
         for name, value in items:
             yield (*key, name)
-            waiting.append(((*key, name), value))
+            if len(key) + 1 < MOST_DEPTH:
+                waiting.append(((*key, name), value))
 
 
 def _is_number(text: str) -> bool:

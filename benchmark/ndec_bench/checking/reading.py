@@ -18,7 +18,7 @@ from ndec_bench.checking.schema import dotted, violations
 from ndec_bench.errors import DataError
 from ndec_bench.protocol import PROTOCOLS
 from ndec_bench.report import Result
-from ndec_bench.submission import CARD_FILE, NAME_PATTERN, SubmissionCard
+from ndec_bench.submission import CARD_FILE, NAME_PATTERN, SubmissionCard, card_content, sentences_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,14 +148,20 @@ def read_repository(results: Path, submissions: Path, progress: Progress) -> Rep
     """
     for folder, what in ((results, "results"), (submissions, "submissions")):
         if not folder.is_dir():
-            raise DataError(f"{folder}: no folder of {what}", hint=f"name it with --{what}")
+            raise DataError(
+                f"{folder}: no folder of {what}",
+                hint=f"name it with --{what}, or start in a checkout of the repository",
+            )
     found = Repository(results, submissions)
+    for folder in (results, submissions):
+        if folder.is_symlink():
+            found.broken.append(("", _stray(folder, "is a link", "put the folder itself")))
     for path in _entries(submissions):
         _read_submission(path, found)
     files = [
         path
         for folder in _entries(results)
-        for path in (_entries(folder) if folder.is_dir() and not folder.is_symlink() else [folder])
+        for path in (sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else [folder])
     ]
     for done, path in enumerate(files, start=1):
         _read_result(path, found)
@@ -164,7 +170,8 @@ def read_repository(results: Path, submissions: Path, progress: Progress) -> Rep
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name != _README)
+    """Return what lies in ``folder`` beside its small README.md."""
+    return sorted(path for path in folder.iterdir() if path.name != _README or _refused(path, MOST_CARD_BYTES)[0])
 
 
 def _read_submission(folder: Path, found: Repository) -> None:
@@ -188,15 +195,18 @@ def _read_submission(folder: Path, found: Repository) -> None:
 
 def _card_problems(path: Path, text: str, found: Repository) -> Iterator[Problem]:
     try:
-        card = SubmissionCard.model_validate(tomllib.loads(text))
+        content = card_content(text)
+        card = SubmissionCard.model_validate(content)
     except tomllib.TOMLDecodeError as error:
         yield Problem(str(path), line_of_toml_error(text, error), "", f"no TOML ({error})")
-    except RecursionError:
-        yield Problem(str(path), None, "", "nested too deep")
-    except ValidationError as error:
+    except ValidationError as error:  # it is a ValueError too
         yield from _listed(path, TomlLines(text), violations(error))
+    except ValueError as error:
+        yield Problem(str(path), None, "", f"no TOML ({error})")
     else:
-        found.cards[path.parent.name] = CardFile(path.parent.name, path, text, card)
+        file = found.cards[path.parent.name] = CardFile(path.parent.name, path, text, card)
+        for name in sentences_of(content.get("declarations")):
+            yield file.problem(("declarations", name), "is none of the choices", "choose; say the rest in the details")
 
 
 def _read_result(path: Path, found: Repository) -> None:
@@ -228,6 +238,9 @@ def _result_problems(path: Path, text: str, found: Repository) -> Iterator[Probl
         yield Problem(where, None, "", f"no JSON that can be read ({type(error).__name__})", "score again")
         return
     lines = JsonLines(text)
+    if lines.too_deep:
+        yield Problem(where, None, "", "nested too deep", "score again")
+        return
     for found_there, message in ((lines.twice, "stands twice"), (lines.no_number, "no finite number")):
         yield from (
             Problem(where, line, dotted(key), message, "score again") for key, line in found_there[:MOST_PER_FILE]

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 40
 MOST_PROBLEMS = 60
-"""A comment may have 65,536 characters."""
+MOST_BYTES = 55_000
+"""A comment may have 65,536 characters, and what is scored again stands below."""
 
+MOST_EDITS = 20
+_MOST_HINT_LINES = 12
 _LONG = 600
 _BIDI_CONTROLS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -47,7 +50,7 @@ def markdown(report: Report) -> str:
     for title, problems in (("Errors", report.errors), ("Warnings", report.warnings)):
         if problems:
             lines += [f"### {title}", "", *_listed(problems), ""]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    return _within(lines)
 
 
 def change_content(change: Change) -> dict[str, Any]:
@@ -82,6 +85,19 @@ def code(text: str, most: int = 160) -> str:
     if len(plain) > most:
         plain = f"{plain[:most]}..."
     return f"`{plain or '-'}`"
+
+
+def _within(lines: Sequence[str]) -> str:
+    """Return ``lines`` as one text, without the last ones if it would be too long: a cut inside one opens its code."""
+    left, kept = MOST_BYTES, list[str]()
+    for line in "\n".join(lines).rstrip("\n").split("\n"):
+        left -= len(line.encode(errors="replace")) + 1
+        if left < 0:
+            end = ["  ```"] if kept.count("  ```toml") > kept.count("  ```") else []
+            kept += [*end, "", "The rest is not shown."]
+            break
+        kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 def _verdict(report: Report) -> str:
@@ -158,6 +174,8 @@ def _details(change: Change) -> Iterator[str]:
         yield "| --- | --- | --- | --- |"
         yield from map(_neighbour, change.neighbours)
         yield ""
+    if change.row.kind != "new":
+        yield from _edited(change)
     declared = "; ".join(f"{name.replace('_', ' ')}: {', '.join(values)}" for name, values in _declared(change).items())
     yield f"Declared: {declared}."
     details = change.row.card.card.declarations.details if change.row.card else ""
@@ -168,6 +186,29 @@ def _details(change: Change) -> Iterator[str]:
     yield (
         f"File: {code(change.row.url)}." if change.row.url else "File: no public address, so nobody can score it again."
     )
+
+
+def _edited(change: Change) -> Iterator[str]:
+    """Yield what of the card is another than before: a verified row may be lost or won by a word of it."""
+    before, now = (
+        {} if file is None else dict(_flat(file.card.model_dump(mode="json")))
+        for file in (change.row.card_before, change.row.card)
+    )
+    differing = [key for key in dict.fromkeys((*before, *now)) if before.get(key) != now.get(key)]
+    for key in differing[:MOST_EDITS]:
+        yield f"- {code(key)}: was {code(str(before.get(key, '')))}, is {code(str(now.get(key, '')))}"
+    if len(differing) > MOST_EDITS:
+        yield f"- and {len(differing) - MOST_EDITS:,} more"
+    if differing:
+        yield ""
+
+
+def _flat(content: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", one) for inner, one in value.items())
+        else:
+            yield key, value
 
 
 def _neighbour(one: Neighbour) -> str:
@@ -187,7 +228,7 @@ def _declared(change: Change) -> dict[str, tuple[str, ...]]:
 
 def _listed(problems: Sequence[Problem]) -> Iterator[str]:
     for problem in problems[:MOST_PROBLEMS]:
-        lines = (problem.hint or "").splitlines()
+        lines = (problem.hint or "").splitlines()[:_MOST_HINT_LINES]
         yield f"- {code(str(problem), _LONG)}" + (f": {code(lines[0], _LONG)}" if len(lines) == 1 else "")
         if len(lines) > 1:
             yield from ("", "  ```toml", *(f"  {line.replace('`', chr(39))}" for line in lines), "  ```", "")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
 from ndec_bench.checking.consistency import inconsistencies
+from ndec_bench.download.public import is_public
+from ndec_bench.policy import declared_values, undeclared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,16 +18,23 @@ if TYPE_CHECKING:
     from ndec_bench.checking.reading import CardFile, Repository, ResultFile
     from ndec_bench.checking.schema import Key
 
+_SECRET = re.compile(r"(token|signature|sig|key|secret|passw(or)?d|credential)$", re.IGNORECASE)
 _AGAIN = 'score again with "ndec-bench score --record" and commit what it writes'
 
 
-def problems_of_card(card: CardFile, repository: Repository) -> Iterator[Problem]:
-    """Yield what is wrong with a card that keeps to the schema, apart from what its results tell."""
+def problems_of_card(card: CardFile, repository: Repository, *, public: bool) -> Iterator[Problem]:
+    """Yield what is wrong with a card that keeps to the schema, apart from what its results tell.
+
+    ``public`` wants addresses that all can reach, as a pull request must have them; else others are a warning.
+    """
     if card.card.name != card.name:
         yield card.problem(("name",), f"is {card.card.name!r}, the folder is {card.name!r}", "give both the same name")
     if all(owner != card.name for _, owner in repository.files):
         where = repository.results / "ndec-1" / f"{card.name}.json"
         yield card.problem((), f"has no result, {where} is missing", 'write it with "ndec-bench score FILE --record"')
+    yield from _addresses(card, public=public)
+    yield from _other_method(card, repository)
+    yield from _keeps_from_ranking(card)
     verified = card.card.verified
     digests = {found.result.predictions_sha256 for found in repository.results_of(card.name)}
     if verified and digests and verified.predictions_sha256 not in digests:
@@ -33,6 +44,64 @@ def problems_of_card(card: CardFile, repository: Repository) -> Iterator[Problem
             f'check again with "ndec-bench reproduce {card.name} --record"',
             warning=True,
         )
+
+
+def _keeps_from_ranking(card: CardFile) -> Iterator[Problem]:
+    """Yield warnings of what the authors alone can add, and without which the row stands unranked."""
+    unknown = undeclared(card.card)
+    if unknown:
+        message = f"{', '.join(unknown)} unknown, and what is unknown does not rank"
+        yield card.problem(("declarations",), message, "declare it: an honest yes ranks", warning=True)
+    files = card.card.descriptors
+    if card.card.verified is None and files is not None and files.url is None:
+        message = "has no address, so that nobody can score the file again"
+        hint = 'put it where all can fetch it, "ndec-bench submit upload" does; or ask for a run of the public weights'
+        yield card.problem(("descriptors",), message, hint, warning=True)
+
+
+def _other_method(card: CardFile, repository: Repository) -> Iterator[Problem]:
+    """Yield where a card claims to be a run of a method that is another: its row would move that of somebody else."""
+    if card.card.runs_of is None:
+        return
+    group = [other for _, other in sorted(repository.cards.items()) if other.card.runs_of == card.card.runs_of]
+    first, hint = group[0], "one row is one method, by the same authors; give other methods another runs_of"
+    facts: tuple[tuple[str, object, object], ...] = (
+        ("authors", card.card.authors, first.card.authors),
+        ("split", card.card.split, first.card.split),
+        ("track", card.card.track, first.card.track),
+        ("declarations", _declared(card), _declared(first)),
+    )
+    for name, own, theirs in facts:
+        if own != theirs:
+            message = f"has other {name} than {first.name}, another run of {card.card.runs_of!r}"
+            yield card.problem((name,), message, hint)
+    same = [other.name for other in group if other is not card and other.card.seed == card.card.seed]
+    if same and card.card.seed is not None:
+        yield card.problem(("seed",), f"is that of {same[0]} too, another run of {card.card.runs_of!r}", "give its own")
+
+
+def _declared(card: CardFile) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(sorted(values)) for name, values in declared_values(card.card).items()}
+
+
+def _addresses(card: CardFile, *, public: bool) -> Iterator[Problem]:
+    method, files = card.card.method, card.card.descriptors
+    addresses: tuple[tuple[Key, str | None], ...] = (
+        (("method", "paper"), method.paper),
+        (("method", "code"), method.code),
+        (("descriptors", "url"), files.url if files else None),
+    )
+    for key, address in addresses:
+        if address is None:
+            continue
+        parts = urlsplit(address)
+        if not is_public(parts.hostname or ""):
+            hint = "put what it names where all can fetch it"
+            yield card.problem(key, "is no address of the public network", hint, warning=not public)
+        secrets = [name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)]
+        if secrets:
+            message = f"has {secrets[0]} in it: signed addresses expire, and what signs them is public here"
+            yield card.problem(key, message, "give an address that needs no key", warning=True)
 
 
 def problems_of_result(found: ResultFile, repository: Repository) -> Iterator[Problem]:

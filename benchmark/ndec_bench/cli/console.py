@@ -21,13 +21,18 @@ _LOG_WIDTH = 120
 
 
 def out(text: str) -> None:
-    """Print ``text`` to stdout as it is."""
-    sys.stdout.write(text + "\n")
+    """Print ``text`` to stdout as it is, but for signs that its encoding does not have."""
+    try:
+        sys.stdout.write(text + "\n")
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
 
 
 def out_json(content: object) -> None:
     """Print ``content`` to stdout as JSON."""
-    out(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    is_unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
+    out(json.dumps(content, indent=2, ensure_ascii=not is_unicode, allow_nan=False))
 
 
 def note(text: str) -> None:

@@ -113,10 +113,11 @@ def _card(card: Path, file: Path, *, float16: bool) -> SubmissionCard:
 
 def _write_card(card: Path, before: SubmissionCard, file: Path, url: str, sha256: str) -> None:
     from ndec_bench import atomic
-    from ndec_bench.submission import Files, write_card
+    from ndec_bench.card_edit import with_table
+    from ndec_bench.submission import Files
 
-    files = Files(name=file.name, sha256=sha256, url=url)
-    atomic.write_text(card, write_card(before.model_copy(update={"descriptors": files})))
+    after = before.model_copy(update={"descriptors": Files(name=file.name, sha256=sha256, url=url)})
+    atomic.write_text(card, with_table(card.read_text(encoding="utf-8"), after, "descriptors"))
 
 
 @contextmanager
