@@ -24,8 +24,9 @@ RESCORED = 0.0005
 _ROUNDED = 1e-9
 """The same list gives the same numbers, but for the last bits of libraries' functions (intervals of shares)."""
 
-_SCORES = ("parts", "hard_negatives", "protocols", "direction")
-_FACTS = (
+# What a result says of a list of pairs, and of the files behind it.
+SCORES = ("parts", "hard_negatives", "protocols", "direction")
+FACTS = (
     "split",
     "protocol",
     "track",
@@ -115,9 +116,9 @@ def compared(recorded: Result, found: Result) -> Comparison:
     Name, provenance and what describing took are no part of it.
     """
     same = recorded.predictions_sha256 == found.predictions_sha256
-    before, now = (one.model_dump(mode="json", include={*_FACTS, *_SCORES}) for one in (recorded, found))
+    before, now = (one.model_dump(mode="json", include={*FACTS, *SCORES}) for one in (recorded, found))
     facts, scores = (
-        [one for name in names for one in _apart(name, before.get(name), now.get(name))] for names in (_FACTS, _SCORES)
+        [one for name in names for one in _apart(name, before.get(name), now.get(name))] for names in (FACTS, SCORES)
     )
     if same and not facts and not scores:
         return Comparison("OK", same, ())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ndec_bench.checking.problem import Problem
+from ndec_bench.reproduction import FACTS, SCORES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -174,28 +175,7 @@ def _tells_of(change: Change, result: Result) -> bool:
 def _content(result: Result) -> dict[str, Any]:
     content = result.model_dump(
         mode="json",
-        include={
-            "split",
-            "protocol",
-            "track",
-            "metric",
-            "asymmetric",
-            "partial",
-            "truncated",
-            "query_independent",
-            "references",
-            "missing_references",
-            "recall_ceiling",
-            "dimensions",
-            "bytes_per_reference",
-            "stored_dtype",
-            "digests",
-            "own_threshold",
-            "parts",
-            "hard_negatives",
-            "protocols",
-            "direction",
-        },
+        include={*FACTS, *SCORES, "digests"},
     )
     content["parts"] = {
         name: {key: value for key, value in part.items() if key not in _MAY_BE_ADDED}
