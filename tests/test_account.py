@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from ndec_bench import bootstrap
-from ndec_bench.account import half_of, share
 from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
-from ndec_bench.parts import PairList, TruthTable, score_parts
+from ndec_bench.metrics import bootstrap
 from ndec_bench.protocol import NDEC_1, SSCD, Protocol
-from ndec_bench.report import HardNegativeAccount, PairRates, ThresholdAccount
+from ndec_bench.results.record import HardNegativeAccount, PairRates, ThresholdAccount
+from ndec_bench.scoring.hard_negatives import half_of, share
+from ndec_bench.scoring.parts import PairList, TruthTable, score_parts
 
 GROUPS = {
     "hard_negative": ("hard",),

@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import ortho_group
 from sklearn.metrics import roc_auc_score
 
-from ndec_bench.audit import AuditReport, Finding, audit
 from ndec_bench.descriptors import Descriptors, Submission, read_submission
+from ndec_bench.verification.audit import AuditReport, Finding, audit
 
 QUERIES, REFERENCES, DIMENSION = 300, 5000, 16
 
@@ -98,7 +98,7 @@ def test_order_and_buckets_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> Non
     order = np.random.default_rng(5).permutation(REFERENCES)
     shuffled = Submission(other.queries, other.references.take(order))  # type: ignore[attr-defined]
     assert audit(base, shuffled).findings == straight.findings
-    monkeypatch.setattr("ndec_bench.audit._BUCKET_BYTES", 1000 * DIMENSION * 4)
+    monkeypatch.setattr("ndec_bench.verification.audit._BUCKET_BYTES", 1000 * DIMENSION * 4)
     assert audit(base, shuffled).findings == straight.findings
 
 

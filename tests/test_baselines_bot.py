@@ -15,10 +15,10 @@ from torch.nn import functional
 
 import ndec_baselines
 from ndec_baselines import registry
-from ndec_baselines.bot import BASELINES, CARDS, SIDES, choose_box, preprocess
-from ndec_baselines.boxes import Box
-from ndec_baselines.inference import out_of_row
-from ndec_baselines.isc_resnet import (
+from ndec_baselines.describing.boxes import Box
+from ndec_baselines.methods.bot import BASELINES, CARDS, SIDES, choose_box, preprocess
+from ndec_baselines.networks.inference import out_of_row
+from ndec_baselines.networks.isc_resnet import (
     Backbone,
     IscResNet,
     LearnedGeM,
@@ -28,7 +28,7 @@ from ndec_baselines.isc_resnet import (
     for_the_test,
     read_network,
 )
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:

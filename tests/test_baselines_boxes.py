@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ndec_baselines.boxes import Box, CroppedSource, cut, jpeg, read_boxes
+from ndec_baselines.describing.boxes import Box, CroppedSource, cut, jpeg, read_boxes
 from ndec_bench.data.images import FolderSource, decode_image
 from ndec_bench.errors import DataError
 
@@ -100,7 +100,7 @@ def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_boxes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ndec_baselines.boxes.MAX_BOXES", 2)
+    monkeypatch.setattr("ndec_baselines.describing.boxes.MAX_BOXES", 2)
     with pytest.raises(DataError, match="more than 2 boxes"):
         read_boxes(_csv(tmp_path, HEADER + "\nQ1,0,0,1,1,0.9" * 3))
 

@@ -15,15 +15,15 @@ from PIL import Image
 from torch import nn
 
 import ndec_baselines
-from ndec_baselines.cnncl import BASELINES, CARDS, network, preprocess
-from ndec_baselines.cnncl_net import CnnclNet
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.methods.cnncl import BASELINES, CARDS, network, preprocess
+from ndec_baselines.networks.cnncl_net import CnnclNet
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ndec_baselines.inference import TorchBaseline
+    from ndec_baselines.networks.inference import TorchBaseline
 
     Content = dict[str, Any]
     Described = tuple[torch.Tensor, NDArray[np.float32]]

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from ndec_baselines import copynce
 from ndec_baselines.base import LocalWeights
-from ndec_baselines.copynce import BASELINE, CARD, load_network, preprocess
+from ndec_baselines.methods import copynce
+from ndec_baselines.methods.copynce import BASELINE, CARD, load_network, preprocess
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:

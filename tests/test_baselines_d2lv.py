@@ -19,7 +19,7 @@ from ndec_baselines.d2lv import BASELINES, PLANS
 from ndec_baselines.d2lv.cards import BACKBONES, SINGLES, SYSTEMS, VARIANTS
 from ndec_baselines.d2lv.network import Whitening, preprocess, whitening
 from ndec_baselines.d2lv.plan import Plan
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.descriptors import Descriptors
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.postprocess.workspace import Workspace
@@ -101,7 +101,7 @@ def test_variants_are_the_published_ones() -> None:
 
 
 def test_listing_imports_no_torch() -> None:
-    code = "import sys, ndec_baselines.d2lv, ndec_baselines.bot; print('torch' in sys.modules)"
+    code = "import sys, ndec_baselines.d2lv, ndec_baselines.methods.bot; print('torch' in sys.modules)"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ndec_baselines.boxes import Box
 from ndec_baselines.d2lv import proposals as search
 from ndec_baselines.d2lv.crops import (
     QueryCrops,
@@ -21,6 +20,7 @@ from ndec_baselines.d2lv.crops import (
     reference_boxes,
 )
 from ndec_baselines.d2lv.survey import digest_of, survey_queries
+from ndec_baselines.describing.boxes import Box
 from ndec_bench.data.images import FolderSource
 from ndec_bench.errors import DataError
 

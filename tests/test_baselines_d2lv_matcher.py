@@ -16,7 +16,6 @@ from torch import nn
 
 from ndec_baselines import registry
 from ndec_baselines.base import LocalWeights, SplitImages
-from ndec_baselines.boxes import Box
 from ndec_baselines.d2lv import matcher as module
 from ndec_baselines.d2lv import proposals as search
 from ndec_baselines.d2lv.cards import BACKBONES, SYSTEMS, VARIANTS
@@ -24,7 +23,8 @@ from ndec_baselines.d2lv.crops import centre_boxes, detected, reference_boxes
 from ndec_baselines.d2lv.matcher import D2LV
 from ndec_baselines.d2lv.merging import WHOLE
 from ndec_baselines.d2lv.plan import Plan
-from ndec_baselines.extract import describe_images
+from ndec_baselines.describing.boxes import Box
+from ndec_baselines.describing.extract import describe_images
 from ndec_bench.data.images import FolderSource
 from ndec_bench.errors import DataError
 

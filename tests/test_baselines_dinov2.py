@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 import ndec_baselines
-from ndec_baselines import dinov2
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.methods import dinov2
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import nn
 
 import ndec_baselines
-from ndec_baselines.efnet import CARDS, MEMBERS, network_input, preprocess, preprocess_all, stored_copy
-from ndec_baselines.efnet_net import EnsembleNet, LearnedGeM, MemberNet, NearlyUnitLength, load_member
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.methods.efnet import CARDS, MEMBERS, network_input, preprocess, preprocess_all, stored_copy
+from ndec_baselines.networks.efnet_net import EnsembleNet, LearnedGeM, MemberNet, NearlyUnitLength, load_member
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:

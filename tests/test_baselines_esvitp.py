@@ -15,11 +15,11 @@ from torch import nn
 
 from ndec_baselines import registry
 from ndec_baselines.base import LocalWeights
-from ndec_baselines.boxes import Box
+from ndec_baselines.describing.boxes import Box
 from ndec_baselines.esvitp import BASELINES, CARD, FILE, preprocess
 from ndec_baselines.esvitp.network import EsViT, load_network
 from ndec_baselines.esvitp.overlay import global_box, local_box
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_baselines.weights import find_weights, local_weights
 from ndec_bench.errors import DataError
 

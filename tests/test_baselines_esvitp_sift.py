@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from ndec_baselines import load_matcher
 from ndec_baselines.base import SplitImages
-from ndec_baselines.boxes import Box
+from ndec_baselines.describing.boxes import Box
 from ndec_baselines.esvitp import CARD, SIFT_CARD, WHOLE_CARD, recall, sift, store
 from ndec_baselines.esvitp.matching import KeypointMatcher
 from ndec_baselines.esvitp.nearest import (
@@ -30,7 +30,7 @@ from ndec_baselines.esvitp.pairs import match_count, pair_score, squared_distanc
 from ndec_baselines.esvitp.recall import elected, recalled
 from ndec_baselines.esvitp.sift import Keypoints, keypoints, luma, rooted
 from ndec_baselines.esvitp.store import KeypointFiles, find_keypoints
-from ndec_baselines.inference import TorchBaseline
+from ndec_baselines.networks.inference import TorchBaseline
 from ndec_bench.data.images import open_images
 from ndec_bench.errors import DataError, UsageError
 

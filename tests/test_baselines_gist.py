@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 import ndec_baselines
-from ndec_baselines import gist
-from ndec_baselines.extract import describe_images
+from ndec_baselines.describing.extract import describe_images
+from ndec_baselines.methods import gist
 from ndec_bench.data.images import open_images
 from ndec_bench.descriptors import read_descriptors
 from ndec_bench.errors import UsageError

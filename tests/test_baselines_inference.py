@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import ndec_baselines
-from ndec_baselines import inference
-from ndec_baselines.inference import TorchBaseline, choose_device
-from ndec_baselines.scattering import preprocess
+from ndec_baselines.methods.scattering import preprocess
+from ndec_baselines.networks import inference
+from ndec_baselines.networks.inference import TorchBaseline, choose_device
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from torch import nn
 
 import ndec_baselines
 from ndec_baselines import weights
-from ndec_baselines.mobilenetv2 import CARD, preprocess
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.methods.mobilenetv2 import CARD, preprocess
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import ndec_baselines
-from ndec_baselines.multigrain import CARD, preprocess
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.methods.multigrain import CARD, preprocess
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 import ndec_baselines
-from ndec_baselines import pdq
 from ndec_baselines.base import SplitImages, recipe
-from ndec_baselines.extract import describe_images
+from ndec_baselines.describing.extract import describe_images
+from ndec_baselines.methods import pdq
 from ndec_baselines.registry import load_matcher
 from ndec_bench.data.images import open_images
 from ndec_bench.descriptors import read_attributes, read_descriptors

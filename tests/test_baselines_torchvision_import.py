@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from ndec_baselines import torchvision_import
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks import torchvision_import
+from ndec_baselines.networks.torchvision_import import import_torchvision
 
 
 def test_models_work_in_a_process_where_the_plain_import_was_tried_first() -> None:
@@ -18,7 +18,7 @@ try:
     import torchvision
 except RuntimeError:
     pass
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks.torchvision_import import import_torchvision
 module = import_torchvision()
 import torch, torchvision
 assert torchvision is module is import_torchvision()

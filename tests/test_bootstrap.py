@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndec_bench import bootstrap, metrics
+from ndec_bench.metrics import average_precision as metrics
+from ndec_bench.metrics import bootstrap
 
 QUERIES = 6
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ndec_bench.card_edit import with_table
-from ndec_bench.submission import Files, SubmissionCard, Verified, card_content, write_card
+from ndec_bench.submissions.card import Files, SubmissionCard, Verified, card_content, write_card
+from ndec_bench.submissions.card_edit import with_table
 
 DIGEST = "ab" * 32
 VERIFIED = Verified(level="re-scored", predictions_sha256=DIGEST, date="2026-11-26")

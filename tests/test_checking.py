@@ -14,17 +14,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndec_bench.checking import Report, change_content, check, markdown
-from ndec_bench.checking.consistency import inconsistencies
-from ndec_bench.checking.lines import JsonLines, TomlLines
-from ndec_bench.checking.summary import code
 from ndec_bench.descriptors import Descriptors, Submission
 from ndec_bench.errors import DataError, SubmissionError, UsageError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import PROTOCOLS
-from ndec_bench.report import PointAtPrecision, Result, result_json
-from ndec_bench.scoring import Options, score_descriptors, score_matches
-from ndec_bench.submission import Change, Declarations, Files, Method, SubmissionCard, Verified, read_card, write_card
+from ndec_bench.results.record import PointAtPrecision, Result, result_json
+from ndec_bench.scoring.score import Options, score_descriptors, score_matches
+from ndec_bench.submissions.card import (
+    Change,
+    Declarations,
+    Files,
+    Method,
+    SubmissionCard,
+    Verified,
+    read_card,
+    write_card,
+)
+from ndec_bench.submissions.check import Report, change_content, check, markdown
+from ndec_bench.submissions.check.consistency import inconsistencies
+from ndec_bench.submissions.check.lines import JsonLines, TomlLines
+from ndec_bench.submissions.check.summary import code
 
 if TYPE_CHECKING:
     from collections.abc import Callable

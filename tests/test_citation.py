@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from ndec_bench import citation, published
-from ndec_bench.citation import cite, methods_sentence, plain, tex
 from ndec_bench.data.known import KNOWN
 from ndec_bench.errors import DataError
 from ndec_bench.protocol import PROTOCOLS, get_protocol
-from ndec_bench.published import MEASURES, PublishedRow, company, published_rows, published_split
-from ndec_bench.report import CardEntry, CardPart, PartScore, Result, Signature, read_result
-from ndec_bench.submission import SubmissionCard
+from ndec_bench.results import citation, published
+from ndec_bench.results.citation import cite, methods_sentence, plain, tex
+from ndec_bench.results.published import MEASURES, PublishedRow, company, published_rows, published_split
+from ndec_bench.results.record import CardEntry, CardPart, PartScore, Result, Signature, read_result
+from ndec_bench.submissions.card import SubmissionCard
 
 REPOSITORY = Path(__file__).parents[1]
 MINI = read_result(REPOSITORY / "results" / "ndec-1" / "mini-phash.json")

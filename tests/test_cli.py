@@ -17,7 +17,7 @@ from ndec_bench.cli import run
 from ndec_bench.data.ground_truth import write_ground_truth
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Submission, write_submission
-from ndec_bench.report import read_result
+from ndec_bench.results.record import read_result
 
 Make = Callable[..., tuple[Submission, Split]]
 

@@ -10,8 +10,8 @@ from ndec_bench.cli import run
 from ndec_bench.data.known import KNOWN
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission
-from ndec_bench.report import Result, read_result, write_result
-from ndec_bench.scoring import Options, score_descriptors
+from ndec_bench.results.record import Result, read_result, write_result
+from ndec_bench.scoring.score import Options, score_descriptors
 
 REPOSITORY = Path(__file__).parents[1]
 MINI = [REPOSITORY / "results" / "ndec-1" / f"mini-{name}.json" for name in ("phash", "scattering", "thumbnail")]

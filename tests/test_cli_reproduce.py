@@ -15,15 +15,15 @@ from toy_split import make_toy_split
 
 from ndec_baselines import registry
 from ndec_bench.cli import run
-from ndec_bench.report import read_result, write_result
-from ndec_bench.submission import Verified, read_card, write_card
+from ndec_bench.results.record import read_result, write_result
+from ndec_bench.submissions.card import Verified, read_card, write_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ndec_bench.report import Result
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.results.record import Result
+    from ndec_bench.submissions.card import SubmissionCard
 
 
 @pytest.fixture(autouse=True)

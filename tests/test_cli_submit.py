@@ -19,8 +19,8 @@ from ndec_bench.data.ground_truth import write_ground_truth
 from ndec_bench.descriptors import Descriptors, read_submission, sha256_of_file, write_descriptors, write_submission
 from ndec_bench.descriptors.half import write_half
 from ndec_bench.errors import SubmissionError
-from ndec_bench.report import read_result
-from ndec_bench.submission import CARD_FILE, Declarations, read_card
+from ndec_bench.results.record import read_result
+from ndec_bench.submissions.card import CARD_FILE, Declarations, read_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

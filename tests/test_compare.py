@@ -3,9 +3,9 @@ import zlib
 import numpy as np
 import pytest
 
-from ndec_bench.compare import compare, holm, paired, rank_intervals
 from ndec_bench.errors import DataError, UsageError
-from ndec_bench.report import Curve, Digests, PartScore, Provenance, Replicates, Result
+from ndec_bench.metrics.compare import compare, holm, paired, rank_intervals
+from ndec_bench.results.record import Curve, Digests, PartScore, Provenance, Replicates, Result
 
 # Pencil and paper: eight draws of the difference a - b are +2 +1 +3 +1 -1 +2 0 +4 hundredths.
 A = [0.52, 0.51, 0.53, 0.51, 0.49, 0.52, 0.50, 0.54]

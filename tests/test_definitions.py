@@ -19,16 +19,16 @@ from sklearn.metrics import average_precision_score
 from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
 from ndec_bench.matches import Matches
-from ndec_bench.parts import TruthTable, score_parts
 from ndec_bench.protocol import DRIVENDATA, ISC2021, NDEC_1, SSCD
-from ndec_bench.scoring import Options, score_descriptors, score_matches
+from ndec_bench.scoring.parts import TruthTable, score_parts
+from ndec_bench.scoring.score import Options, score_descriptors, score_matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ndec_bench.descriptors import Submission
     from ndec_bench.protocol import Protocol
-    from ndec_bench.report import PartScore
+    from ndec_bench.results.record import PartScore
 
 Pair = tuple[str, str, float]
 

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image, ImageFilter
 
 import ndec_baselines
-from ndec_baselines import thumbnail
 from ndec_baselines.base import Described, recipe
-from ndec_baselines.extract import Shard, describe_images, read_report, sidecar
-from ndec_baselines.row_blocks import in_order
+from ndec_baselines.describing.extract import Shard, describe_images, read_report, sidecar
+from ndec_baselines.describing.row_blocks import in_order
+from ndec_baselines.methods import thumbnail
 from ndec_bench.cli import run
 from ndec_bench.data.images import open_images
 from ndec_bench.descriptors import open_descriptors, read_attributes, read_descriptors, sha256_of_file

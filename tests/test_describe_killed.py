@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 import ndec_baselines
-from ndec_baselines import extract, finished_rows
 from ndec_baselines.base import Described
-from ndec_baselines.extract import describe_images, read_report
+from ndec_baselines.describing import extract, finished_rows
+from ndec_baselines.describing.extract import describe_images, read_report
 from ndec_bench.data.images import open_images
 from ndec_bench.descriptors import open_descriptors, sha256_of_file
 from ndec_bench.errors import DataError, NdecBenchError, UsageError
@@ -38,8 +38,8 @@ KILLS = 20
 # A real command line, with a baseline that takes its time and writes what it has every 20 milliseconds.
 CHILD = """
 import time
-from ndec_baselines import finished_rows
-from ndec_baselines.thumbnail import Thumbnail
+from ndec_baselines.describing import finished_rows
+from ndec_baselines.methods.thumbnail import Thumbnail
 from ndec_bench.cli import main
 
 described = Thumbnail.describe

@@ -11,22 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndec_bench import bootstrap
-from ndec_bench.compare import paired
 from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission
-from ndec_bench.direction import auc
 from ndec_bench.errors import SubmissionError, UsageError
+from ndec_bench.metrics import bootstrap
+from ndec_bench.metrics.compare import paired
 from ndec_bench.protocol import get_protocol
-from ndec_bench.report import Result, read_result, result_json, result_schema, write_result
-from ndec_bench.scoring import Options, score_descriptors, score_splits
+from ndec_bench.results.record import Result, read_result, result_json, result_schema, write_result
+from ndec_bench.scoring.direction import auc
+from ndec_bench.scoring.score import Options, score_descriptors, score_splits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ndec_bench.report import Direction, DroppedPairs, Passing, Share
+    from ndec_bench.results.record import Direction, DroppedPairs, Passing, Share
 
     Make = Callable[..., tuple[Submission, Split]]
 

@@ -11,8 +11,8 @@ import pytest
 
 from ndec_bench import Evaluator, Split
 from ndec_bench.errors import DataError, SubmissionError
-from ndec_bench.evaluator import TestSplitWarning
-from ndec_bench.scoring import Options, score_descriptors
+from ndec_bench.scoring.evaluator import TestSplitWarning
+from ndec_bench.scoring.score import Options, score_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

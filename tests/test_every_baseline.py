@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 import ndec_baselines
 from ndec_bench.cli import run
 from ndec_bench.descriptors import read_descriptors, read_submission, sha256_of_file
-from ndec_bench.report import read_result
+from ndec_bench.results.record import read_result
 
 if TYPE_CHECKING:
     from pathlib import Path

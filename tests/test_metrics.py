@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from ndec_bench import metrics
+from ndec_bench.metrics import average_precision as metrics
 
 
 def ranking(scores: list[float], correct: list[int], positives: int) -> metrics.Ranking:

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndec_bench import bootstrap, metrics
 from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
-from ndec_bench.parts import PairList, TruthTable, score_parts
+from ndec_bench.metrics import average_precision as metrics
+from ndec_bench.metrics import bootstrap
 from ndec_bench.protocol import DRIVENDATA, NDEC_1
+from ndec_bench.scoring.parts import PairList, TruthTable, score_parts
 
 if TYPE_CHECKING:
-    from ndec_bench.report import PartScore
+    from ndec_bench.results.record import PartScore
 
 QUERIES, REFERENCES = 90, 200
 

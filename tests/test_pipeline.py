@@ -12,16 +12,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ndec_baselines.extract import read_report
+from ndec_baselines.describing.extract import read_report
 from ndec_bench import pipeline
 from ndec_bench.cli import run
 from ndec_bench.cli.run_baseline import method_of
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, read_attributes, read_submission, write_descriptors
 from ndec_bench.errors import SubmissionError
-from ndec_bench.policy import level_of, undeclared, why_unranked
-from ndec_bench.report import Describing, read_describing, read_result
-from ndec_bench.submission import read_card
+from ndec_bench.results.record import Describing, read_describing, read_result
+from ndec_bench.submissions.card import read_card
+from ndec_bench.submissions.policy import level_of, undeclared, why_unranked
 
 
 @pytest.fixture

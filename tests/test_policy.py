@@ -12,16 +12,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ndec_bench.data.known import KNOWN
-from ndec_bench.policy import LEVELS, OWN_LABELS, RANKING, declared_values, level_of, never_ranks, why_unranked
-from ndec_bench.scoring import Options, score_descriptors
-from ndec_bench.submission import Declarations, Method, SubmissionCard, Verified
+from ndec_bench.scoring.score import Options, score_descriptors
+from ndec_bench.submissions.card import Declarations, Method, SubmissionCard, Verified
+from ndec_bench.submissions.policy import (
+    LEVELS,
+    OWN_LABELS,
+    RANKING,
+    declared_values,
+    level_of,
+    never_ranks,
+    why_unranked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Submission
-    from ndec_bench.report import Result
+    from ndec_bench.results.record import Result
 
 SPLITS = ["ndec", "disc21-dev1", "disc21-dev", "disc21-dev2", "disc21-final", "ndec-mini-1"]
 HONEST = {

@@ -8,7 +8,6 @@ import faiss
 import numpy as np
 import pytest
 
-from ndec_bench.candidates import biases
 from ndec_bench.descriptors import Descriptors, read_attributes, read_descriptors, write_descriptors
 from ndec_bench.errors import SubmissionError
 from ndec_bench.postprocess import Workspace, postprocess_file, postprocess_sides, workspace
@@ -16,6 +15,7 @@ from ndec_bench.postprocess.linear import principal
 from ndec_bench.progress import silent
 from ndec_bench.protocol import ISC2021_NORMALISATION, SSCD_NORMALISATION
 from ndec_bench.randomness import Stream
+from ndec_bench.scoring.lists import biases
 from ndec_bench.search import Wanted, search
 
 if TYPE_CHECKING:

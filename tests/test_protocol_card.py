@@ -15,8 +15,8 @@ from ndec_bench.descriptors import Descriptors, Submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import DRIVENDATA, ISC2021, NDEC_1, NORMALISATIONS, PROTOCOLS, SSCD
-from ndec_bench.report import Signature
-from ndec_bench.scoring import Options, score_descriptors, score_matches
+from ndec_bench.results.record import Signature
+from ndec_bench.scoring.score import Options, score_descriptors, score_matches
 
 if TYPE_CHECKING:
     from ndec_bench.protocol import Protocol

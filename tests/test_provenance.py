@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ndec_bench import __version__, provenance
+from ndec_bench import __version__
+from ndec_bench.results import provenance
 
 
 def test_it_names_versions_machine_and_cost() -> None:

@@ -7,8 +7,8 @@ import pytest
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Submission
 from ndec_bench.errors import DataError
-from ndec_bench.report import Result, Signature, read_result, result_json, result_schema, write_result
-from ndec_bench.scoring import score_descriptors
+from ndec_bench.results.record import Result, Signature, read_result, result_json, result_schema, write_result
+from ndec_bench.scoring.score import score_descriptors
 
 
 @pytest.fixture

@@ -16,20 +16,21 @@ from drive_host import DriveHost
 from ranged import POLICY
 from static_host import Fault, StaticHost
 
-from ndec_bench import redescribing, rescoring
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, read_submission, write_descriptors, write_submission
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError, SubmissionError, UsageError
-from ndec_bench.report import Describing, PointAtPrecision, write_result
-from ndec_bench.reproduction import compared
-from ndec_bench.scoring import Options, score_file
-from ndec_bench.submission import Files
+from ndec_bench.results.differences import compared
+from ndec_bench.results.record import Describing, PointAtPrecision, write_result
+from ndec_bench.scoring.score import Options, score_file
+from ndec_bench.submissions.card import Files
+from ndec_bench.verification import redescribe as redescribing
+from ndec_bench.verification import rescore as rescoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ndec_bench.report import Result
+    from ndec_bench.results.record import Result
 
 QUERIES = tuple(f"Q{i:05d}" for i in range(6))
 REFERENCES = tuple(f"R{i:06d}" for i in range(12))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ndec_bench.errors import UsageError
-from ndec_bench.report import Signature
+from ndec_bench.results.record import Signature
 from ndec_bench.search import NO_RULE, RATIO, PairRule, Rule, Wanted, parse_rule
 
 QUERY = np.array([1.0, 5.0, 2.0, 4.0], dtype=np.float32)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from ndec_bench import metrics
 from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, write_submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.matches import Matches
+from ndec_bench.metrics import average_precision as metrics
 from ndec_bench.protocol import NDEC_1
-from ndec_bench.report import Signature, result_json
-from ndec_bench.scoring import Options, score_descriptors, score_file, score_matches, score_splits, split_of
+from ndec_bench.results.record import Signature, result_json
+from ndec_bench.scoring.score import Options, score_descriptors, score_file, score_matches, score_splits, split_of
 from ndec_bench.search import Wanted, search
 
 Make = Callable[..., tuple[Submission, Split]]

@@ -10,7 +10,7 @@ import pytest
 
 from ndec_bench.data import known
 from ndec_bench.data.selection import chosen
-from ndec_bench.download.val import QUERIES_SHA256, REFERENCES_SHA256, RULE, ValRule, val_ids
+from ndec_bench.download.derived.val import QUERIES_SHA256, REFERENCES_SHA256, RULE, ValRule, val_ids
 from ndec_bench.errors import DataError
 
 DEV_1 = Path(__file__).parents[2] / "shared" / "data" / "disc21_dev1_ground_truth.csv"

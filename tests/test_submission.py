@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from ndec_bench.errors import SubmissionError
-from ndec_bench.submission import (
+from ndec_bench.submissions.card import (
     Change,
     Declarations,
     Files,

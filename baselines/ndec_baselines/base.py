@@ -2,7 +2,7 @@
 
 A baseline is registered as a `Registration`: a `Card` of facts, which can be read without importing the model's
 libraries, and a function that loads the model. A loaded baseline (`Baseline`) preprocesses one image and describes a
-batch; `ndec_baselines.extract` does the rest.
+batch; `ndec_baselines.describing.extract` does the rest.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from ndec_baselines.boxes import Box
+    from ndec_baselines.describing.boxes import Box
     from ndec_bench.data.images import ImageSource
     from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
-    from ndec_bench.submission import Answer, Labels, References, Selection, TrainImages
+    from ndec_bench.submissions.card import Answer, Labels, References, Selection, TrainImages
 
     ModelInput = NDArray[Any] | torch.Tensor
     Batch = ModelInput | Sequence[ModelInput]
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 IMAGENET_WORDS = "divided by 255, minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)"
-"""The normalisation of `ndec_baselines.pixels.normalised`, for cards."""
+"""The normalisation of `ndec_baselines.networks.pixels.normalised`, for cards."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Weights:
     trained_on
         Images and labels that formed the weights, in a sentence.
     train_images, labels_used, reference_images_in_training, ndec_pairs, external_data
-        The same as `ndec_bench.submission.Declarations` names it; unknown where the source is silent.
+        The same as `ndec_bench.submissions.card.Declarations` names it; unknown where the source is silent.
     container
         What the file is, in a few words: ``state dict``, ``TorchScript``, ``PyTorch-Lightning checkpoint``.
     runs_code
@@ -201,8 +201,8 @@ class Card:
     paper
         Address of the paper that describes the method.
     selected_on
-        Data whose scores were looked at when settings were chosen, as `ndec_bench.submission.Declarations` names them;
-        a result on them flatters the method. Unknown where the source is silent.
+        Data whose scores were looked at when settings were chosen, as `ndec_bench.submissions.card.Declarations` names
+        them; a result on them flatters the method. Unknown where the source is silent.
     selection
         The same in a sentence; empty where there is nothing to say.
     query_independent
@@ -375,8 +375,8 @@ class Registration:
         What it says about itself, and what loads it.
     choose_box
         Of systems that cut a query to a detected overlay first: maps (width, height) of the stored image and its
-        detections (`ndec_baselines.boxes.Box`, in the detector's order) to the box (left, top, right, bottom) in pixels
-        that replaces the image, or to None to keep it. The detections come from the user.
+        detections (`ndec_baselines.describing.boxes.Box`, in the detector's order) to the box (left, top, right,
+        bottom) in pixels that replaces the image, or to None to keep it. The detections come from the user.
     """
 
     card: Card

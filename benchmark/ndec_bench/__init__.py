@@ -13,21 +13,21 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Descriptors
-    from ndec_bench.evaluator import Evaluator
     from ndec_bench.matches import Matches
     from ndec_bench.protocol import Protocol
-    from ndec_bench.report import Result
-    from ndec_bench.scoring import score_descriptors, score_matches
+    from ndec_bench.results.record import Result
+    from ndec_bench.scoring.evaluator import Evaluator
+    from ndec_bench.scoring.score import score_descriptors, score_matches
 
 _PUBLIC = {
     "Descriptors": "ndec_bench.descriptors",
-    "Evaluator": "ndec_bench.evaluator",
+    "Evaluator": "ndec_bench.scoring.evaluator",
     "Matches": "ndec_bench.matches",
     "Protocol": "ndec_bench.protocol",
-    "Result": "ndec_bench.report",
+    "Result": "ndec_bench.results.record",
     "Split": "ndec_bench.data.split",
-    "score_descriptors": "ndec_bench.scoring",
-    "score_matches": "ndec_bench.scoring",
+    "score_descriptors": "ndec_bench.scoring.score",
+    "score_matches": "ndec_bench.scoring.score",
 }
 
 __all__ = [

@@ -29,10 +29,10 @@ from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.matches.files import write_pairs
 from ndec_bench.postprocess import needs_background, postprocess_sides
 from ndec_bench.progress import silent
-from ndec_bench.report import Describing, Result, write_describing, write_result
-from ndec_bench.scoring import DEFAULTS, Options, score_file
+from ndec_bench.results.record import Describing, Result, write_describing, write_result
+from ndec_bench.scoring.score import DEFAULTS, Options, score_file
 from ndec_bench.site import build as build_site
-from ndec_bench.submission import CARD_FILE, Files, SubmissionCard, Verified, write_card
+from ndec_bench.submissions.card import CARD_FILE, Files, SubmissionCard, Verified, write_card
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,8 +13,9 @@ from PIL import Image
 
 from ndec_baselines.asl.config import Config
 from ndec_baselines.asl.training_set import TrainingSet, built_set
-from ndec_bench import atomic, metrics
+from ndec_bench import atomic
 from ndec_bench.data.images import FolderSource
+from ndec_bench.metrics import average_precision as metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,11 +14,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ndec_baselines
-from ndec_baselines import isc_resnet, registry
+from ndec_baselines import registry
 from ndec_baselines.asl.baseline import BASELINES, LARGE, SMALL
 from ndec_baselines.asl.config import Network, read_config
 from ndec_baselines.asl.network import AslNetwork, export
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks import isc_resnet
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from ndec_baselines.asl.pictures import Studio
 from ndec_baselines.asl.run_files import read_log
 from ndec_baselines.asl.trainer import Trainer
 from ndec_baselines.asl.training_set import held_out_plan
-from ndec_baselines.checkpoints import read_checkpoint
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks.checkpoints import read_checkpoint
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.cli import run
 from ndec_bench.cli.train import _training_set
 from ndec_bench.data import layouts, split_images

@@ -14,7 +14,7 @@ from ndec_baselines.asl.config import Edits
 from ndec_baselines.asl.held_out import RULES, HeldOutPart, by_rule, direction_auc, measured
 from ndec_baselines.asl.pictures import Made, Studio
 from ndec_baselines.asl.training_set import HeldOutPlan, held_out_plan
-from ndec_baselines.pixels import normalised
+from ndec_baselines.networks.pixels import normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

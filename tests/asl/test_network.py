@@ -10,11 +10,11 @@ import pytest
 import torch
 from random_weights import randomised
 
-from ndec_baselines import isc_resnet
 from ndec_baselines.asl.config import Network
 from ndec_baselines.asl.network import AslNetwork, Describer, export, load_initial, read_export
 from ndec_baselines.asl.sub_batches import with_sub_batches
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks import isc_resnet
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 
 from ndec_baselines.asl.distributed import Processes, joined, started_as
 from ndec_baselines.asl.trainer import train
-from ndec_baselines.checkpoints import read_checkpoint
+from ndec_baselines.networks.checkpoints import read_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

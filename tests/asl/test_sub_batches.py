@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from ndec_baselines import isc_resnet
 from ndec_baselines.asl.config import Network
 from ndec_baselines.asl.network import AslNetwork
 from ndec_baselines.asl.sub_batches import SubBatchNorm, collect, settle, with_sub_batches
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks import isc_resnet
+from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from ndec_baselines import isc_resnet
 from ndec_baselines.asl import trainer as trainer_module
 from ndec_baselines.asl.config import Config, Schedule
 from ndec_baselines.asl.distributed import Processes
@@ -17,7 +16,8 @@ from ndec_baselines.asl.network import AslNetwork
 from ndec_baselines.asl.pictures import Batches, Tensors
 from ndec_baselines.asl.run_files import COLUMNS, Log, norms_by_scale, read_log
 from ndec_baselines.asl.trainer import Trained, Trainer, channels_last, rate_factor, train
-from ndec_baselines.checkpoints import read_checkpoint
+from ndec_baselines.networks import isc_resnet
+from ndec_baselines.networks.checkpoints import read_checkpoint
 from ndec_bench.errors import DataError, InterruptedRun, UsageError
 
 if TYPE_CHECKING:

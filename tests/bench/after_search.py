@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ndec_bench import scoring
 from ndec_bench.data.split import Split
-from ndec_bench.report import result_json
+from ndec_bench.results.record import result_json
+from ndec_bench.scoring import score as scoring
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ from PIL import Image
 
 from ndec_baselines import registry
 from ndec_baselines.base import LocalWeights
-from ndec_baselines.extract import describe_images
+from ndec_baselines.describing.extract import describe_images
 from ndec_baselines.weights import joined_digest
 from ndec_bench.data.images import open_images
 from ndec_bench.descriptors import sha256_of_file

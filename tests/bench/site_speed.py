@@ -15,9 +15,9 @@ from pathlib import Path
 
 from machine import describe
 
-from ndec_bench.report import read_result, write_result
+from ndec_bench.results.record import read_result, write_result
 from ndec_bench.site import build
-from ndec_bench.submission import read_card, write_card
+from ndec_bench.submissions.card import read_card, write_card
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -8,11 +8,11 @@ import pytest
 from ranged import POLICY
 from static_host import Fault, StaticHost
 
-from ndec_bench import rescoring
 from ndec_bench.download import public
 from ndec_bench.download.public import is_public, public_session
 from ndec_bench.errors import NetworkError
-from ndec_bench.submission import Files
+from ndec_bench.submissions.card import Files
+from ndec_bench.verification import rescore as rescoring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

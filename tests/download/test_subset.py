@@ -18,9 +18,9 @@ from ndec_bench.data.registry import image_sets
 from ndec_bench.data.roots import find_split
 from ndec_bench.data.split_images import images_of
 from ndec_bench.data.verify import Check, verify
+from ndec_bench.download.derived.subset import SubsetRule, fetch_subset, parse_subset, plan_subset, subset_ids
 from ndec_bench.download.jobs import Run
 from ndec_bench.download.policy import Policy
-from ndec_bench.download.subset import SubsetRule, fetch_subset, parse_subset, plan_subset, subset_ids
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError, UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from random_weights import randomised
 
-from ndec_baselines.isc_resnet import IscResNet
+from ndec_baselines.networks.isc_resnet import IscResNet
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import torch
 from calm_weights import calmed
 from random_weights import randomised
 
-from ndec_baselines.cnncl import CARDS
-from ndec_baselines.cnncl_net import CnnclNet
+from ndec_baselines.methods.cnncl import CARDS
+from ndec_baselines.networks.cnncl_net import CnnclNet
 
 if TYPE_CHECKING:
     from pathlib import Path

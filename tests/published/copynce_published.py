@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from random_weights import randomised
 
-from ndec_baselines import copynce
+from ndec_baselines.methods import copynce
 
 if TYPE_CHECKING:
     from pathlib import Path

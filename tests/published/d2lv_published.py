@@ -13,12 +13,12 @@ import torch
 from random_weights import randomised
 
 from ndec_baselines import registry
-from ndec_baselines.isc_resnet import IscResNet
+from ndec_baselines.networks.isc_resnet import IscResNet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ndec_baselines.isc_resnet import Backbone
+    from ndec_baselines.networks.isc_resnet import Backbone
 
     State = dict[str, torch.Tensor]
 

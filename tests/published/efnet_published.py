@@ -17,8 +17,8 @@ import torch
 from calm_weights import calmed
 from random_weights import randomised
 
-from ndec_baselines.efnet import MEMBERS
-from ndec_baselines.efnet_net import CALLBACKS, MemberNet
+from ndec_baselines.methods.efnet import MEMBERS
+from ndec_baselines.networks.efnet_net import CALLBACKS, MemberNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from random_weights import randomised
 
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
     from pathlib import Path

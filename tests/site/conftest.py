@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pytest
 
-from ndec_bench.account import share
-from ndec_bench.report import Result, write_result
+from ndec_bench.results.record import Result, write_result
+from ndec_bench.scoring.hard_negatives import share
 from ndec_bench.site import build
-from ndec_bench.submission import SubmissionCard, write_card
+from ndec_bench.submissions.card import SubmissionCard, write_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,9 +18,9 @@ import html5lib
 import pytest
 from markupsafe import escape
 
-from ndec_bench.bootstrap import interval
 from ndec_bench.errors import DataError, SubmissionError
-from ndec_bench.report import Result
+from ndec_bench.metrics.bootstrap import interval
+from ndec_bench.results.record import Result
 from ndec_bench.site import build, charts, text
 from ndec_bench.site.boards import neighbours, tables
 from ndec_bench.site.entries import Entry, read_entries, slug_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tests.site.conftest import Folders
 
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.submissions.card import SubmissionCard
 
 VOID_LINKS = {"a": "href", "link": "href", "img": "src", "script": "src"}
 HOSTILE = (

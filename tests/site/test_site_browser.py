@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from ndec_bench import submission
+from ndec_bench.submissions import card as submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from tests.site.conftest import Folders, Opened
 
-    from ndec_bench.report import Result
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.results.record import Result
+    from ndec_bench.submissions.card import SubmissionCard
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ndec_bench.compare import compare, paired
-from ndec_bench.report import read_result
+from ndec_bench.metrics.compare import compare, paired
+from ndec_bench.results.record import read_result
 from ndec_bench.site import text
 from ndec_bench.site.boards import tables
 from ndec_bench.site.comparing import BEST, board_title, compare_rows, matrices, replicates_js
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from tests.site.conftest import Folders, Opened
 
-    from ndec_bench.compare import Measure
-    from ndec_bench.report import Result
+    from ndec_bench.metrics.compare import Measure
+    from ndec_bench.results.record import Result
     from ndec_bench.site.boards import Row, SplitTables
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.submissions.card import SubmissionCard
 
 ADDRESS = "compare/index.html"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import html5lib
 import pytest
 
-from ndec_bench.published import MEASURES, PublishedRow, published_rows
+from ndec_bench.results.published import MEASURES, PublishedRow, published_rows
 from ndec_bench.site import quoted
 from ndec_bench.site.pages import _environment
 from ndec_bench.site.quoted import quoted_by_split, quoted_for

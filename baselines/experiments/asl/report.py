@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 
 from ndec_baselines.asl.baseline import SMALL
-from ndec_bench import bootstrap
 from ndec_bench.atomic import write_text
 from ndec_bench.matches import read_pairs
-from ndec_bench.submission import read_card, write_card
+from ndec_bench.metrics import bootstrap
+from ndec_bench.submissions.card import read_card, write_card
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ndec_baselines.base import LocalWeights
-    from ndec_baselines.inference import TorchBaseline
+    from ndec_baselines.networks.inference import TorchBaseline
 
 MICRO_BATCH = 2
 FILTER = "Pillow BILINEAR (antialiased)"
@@ -95,7 +95,7 @@ SMALL = replace(
 
 def _load(card: Card, weights: LocalWeights | None, device: str) -> TorchBaseline:
     from ndec_baselines.asl.network import Describer, read_export
-    from ndec_baselines.inference import TorchBaseline
+    from ndec_baselines.networks.inference import TorchBaseline
 
     if weights is None:
         raise DataError(f"baseline {card.name} needs its weights", hint="give them with --weights FILE")
@@ -116,7 +116,7 @@ def _load(card: Card, weights: LocalWeights | None, device: str) -> TorchBaselin
     def preprocess(image: Image.Image) -> torch.Tensor:
         from PIL import Image as PillowImage
 
-        from ndec_baselines.pixels import normalised, square
+        from ndec_baselines.networks.pixels import normalised, square
 
         return normalised(square(image, settings.side, PillowImage.Resampling.BILINEAR))
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ndec_baselines import isc_resnet
-from ndec_baselines.checkpoints import load_strictly, read_checkpoint, state_dict_in, without_prefix
-from ndec_baselines.pooling import GeM
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks import isc_resnet
+from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in, without_prefix
+from ndec_baselines.networks.pooling import GeM
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ndec_baselines.asl.config import Network
-    from ndec_baselines.checkpoints import State
+    from ndec_baselines.networks.checkpoints import State
 
 MOBILE_CHANNELS = 1280
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ndec_baselines.asl.training_set import read_original
-from ndec_baselines.pixels import normalised, square
+from ndec_baselines.networks.pixels import normalised, square
 from ndec_bench.edits import EDITS, apply_chain, as_pixels, sample_chain
 from ndec_bench.randomness import Stream
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ndec_baselines.checkpoints import read_checkpoint
+from ndec_baselines.networks.checkpoints import read_checkpoint
 from ndec_bench.atomic import replacing, write_text
 from ndec_bench.errors import DataError, UsageError
 

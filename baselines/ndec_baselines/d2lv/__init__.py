@@ -16,7 +16,7 @@ from ndec_bench.errors import DataError
 if TYPE_CHECKING:
     from ndec_baselines.base import Loader, LocalWeights
     from ndec_baselines.d2lv.matcher import D2LV
-    from ndec_baselines.inference import TorchBaseline
+    from ndec_baselines.networks.inference import TorchBaseline
 
 PLANS = {
     "d2lv": Plan(),
@@ -31,7 +31,7 @@ def _single(name: str) -> Registration:
 
     def load(weights: LocalWeights | None, device: str) -> TorchBaseline:
         from ndec_baselines.d2lv.network import preprocess, torch_baseline
-        from ndec_baselines.isc_resnet import read_network
+        from ndec_baselines.networks.isc_resnet import read_network
 
         if weights is None:
             raise DataError(f"baseline {name} needs its weights", hint="give them with --weights FILE")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ndec_baselines.base import IMAGENET_WORDS, Card, Expected, Preprocessing, Weights, WeightsFile
 
 if TYPE_CHECKING:
-    from ndec_baselines.isc_resnet import Backbone
+    from ndec_baselines.networks.isc_resnet import Backbone
 
 BACKBONES: tuple[Backbone, ...] = ("50", "152", "ibn")
 SIDES = (256, 200, 320)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ndec_baselines.boxes import LETTERBOX, Box, cut, jpeg, letterbox_pad
+from ndec_baselines.describing.boxes import LETTERBOX, Box, cut, jpeg, letterbox_pad
 from ndec_bench.data.images import decode_image
 from ndec_bench.errors import DataError
 
@@ -77,7 +77,8 @@ def detected(size: Size, box: Box) -> tuple[Size, Corners]:
     """Return the size an image of ``size`` is scaled to, and what is cut out of it, for a detected overlay.
 
     The published script scales the long side to 640 (bicubic, truncated) and cuts by the box as the detector saw it,
-    margin included (`ndec_baselines.boxes.letterbox_pad`): generate.py L9-L30. Corners are rounded as Pillow does.
+    margin included (`ndec_baselines.describing.boxes.letterbox_pad`): generate.py L9-L30. Corners are rounded as Pillow
+    does.
     """
     gain = LETTERBOX / max(size)
     right, down = letterbox_pad(size)

@@ -40,11 +40,10 @@ from ndec_baselines.d2lv.cards import (
 from ndec_baselines.d2lv.crops import REFERENCE_CROPS, QueryCrops, ReferenceCrops
 from ndec_baselines.d2lv.network import Whitening, preprocess, torch_baseline, whitening
 from ndec_baselines.d2lv.survey import digest_of, survey_queries
-from ndec_baselines.extract import describe_images, usable_cores
-from ndec_baselines.inference import choose_device
-from ndec_baselines.isc_resnet import read_network
+from ndec_baselines.describing.extract import describe_images, usable_cores
+from ndec_baselines.networks.inference import choose_device
+from ndec_baselines.networks.isc_resnet import read_network
 from ndec_bench import atomic
-from ndec_bench.candidates import biases
 from ndec_bench.data.images import SelectedSource
 from ndec_bench.descriptors import Descriptors, read_attributes
 from ndec_bench.descriptors.descriptor_file import open_descriptors
@@ -53,6 +52,7 @@ from ndec_bench.matches import Matches
 from ndec_bench.postprocess.workspace import Workspace
 from ndec_bench.progress import silent
 from ndec_bench.protocol import Normalisation
+from ndec_bench.scoring.lists import biases
 from ndec_bench.search import Wanted, search
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ if TYPE_CHECKING:
     from ndec_baselines.base import Card, LocalWeights, SplitImages
     from ndec_baselines.d2lv.merging import Rows
     from ndec_baselines.d2lv.plan import Plan
-    from ndec_baselines.inference import TorchBaseline
-    from ndec_baselines.isc_resnet import Backbone, IscResNet
+    from ndec_baselines.networks.inference import TorchBaseline
+    from ndec_baselines.networks.isc_resnet import Backbone, IscResNet
     from ndec_bench.data.images import ImageSource
     from ndec_bench.descriptors import VectorSource
     from ndec_bench.progress import Progress

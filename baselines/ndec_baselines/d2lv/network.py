@@ -10,9 +10,9 @@ from PIL import Image, ImageFilter
 from torch import nn
 
 from ndec_baselines.d2lv.cards import BLUR_RADIUS
-from ndec_baselines.inference import TorchBaseline
-from ndec_baselines.pixels import normalised, square
-from ndec_baselines.pooling import UnitLength
+from ndec_baselines.networks.inference import TorchBaseline
+from ndec_baselines.networks.pixels import normalised, square
+from ndec_baselines.networks.pooling import UnitLength
 from ndec_bench.errors import DataError
 from ndec_bench.postprocess.linear import principal
 

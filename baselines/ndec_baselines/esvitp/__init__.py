@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ndec_baselines.base import LocalWeights
     from ndec_baselines.esvitp.matching import KeypointMatcher
-    from ndec_baselines.inference import TorchBaseline
+    from ndec_baselines.networks.inference import TorchBaseline
 
 MICRO_BATCH = 2
 FILE = "EsViT_SwinB_finetune_bs8_lr0.0001_adjustlr_0_margin1.0_dataFB_epoch200.pth"
@@ -153,14 +153,14 @@ def preprocess(image: Image.Image) -> torch.Tensor:
     from PIL import Image as PillowImage
 
     from ndec_baselines.esvitp.network import SIDE
-    from ndec_baselines.pixels import normalised, square
+    from ndec_baselines.networks.pixels import normalised, square
 
     return normalised(square(image, SIDE, PillowImage.Resampling.BICUBIC))
 
 
 def _load_global(weights: LocalWeights | None, device: str) -> TorchBaseline:
     from ndec_baselines.esvitp.network import load_network
-    from ndec_baselines.inference import TorchBaseline
+    from ndec_baselines.networks.inference import TorchBaseline
 
     if weights is None:
         raise DataError(f"baseline {CARD.name} needs weights", hint="give your file with --weights FILE")
@@ -182,7 +182,7 @@ def _load_whole(weights: LocalWeights | None, device: str) -> KeypointMatcher:
 
 def _load_sift(weights: LocalWeights | None, device: str) -> KeypointMatcher:
     from ndec_baselines.esvitp.matching import KeypointMatcher
-    from ndec_baselines.thumbnail import check_cpu
+    from ndec_baselines.methods.thumbnail import check_cpu
 
     check_cpu(SIFT_CARD.name, device)
     return KeypointMatcher(SIFT_CARD)

@@ -17,12 +17,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ndec_baselines.base import recipe
-from ndec_baselines.boxes import CroppedSource
+from ndec_baselines.describing.boxes import CroppedSource
+from ndec_baselines.describing.extract import describe_images, usable_cores
 from ndec_baselines.esvitp.overlay import global_box, local_box
 from ndec_baselines.esvitp.pairs import pair_score
 from ndec_baselines.esvitp.recall import recalled
 from ndec_baselines.esvitp.store import KeypointFiles, find_keypoints, images_digest
-from ndec_baselines.extract import describe_images, usable_cores
 from ndec_bench.data.images import SelectedSource
 from ndec_bench.descriptors import read_attributes, read_descriptors
 from ndec_bench.errors import NdecBenchError
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ndec_baselines.base import Card, SplitImages
-    from ndec_baselines.boxes import Box
-    from ndec_baselines.inference import TorchBaseline
+    from ndec_baselines.describing.boxes import Box
+    from ndec_baselines.networks.inference import TorchBaseline
     from ndec_bench.data.images import ImageSource
 
     Choice = Callable[[tuple[int, int], Sequence[Box]], tuple[float, float, float, float] | None]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ndec_baselines.checkpoints import load_strictly, read_checkpoint, state_dict_in
-from ndec_baselines.torchvision_import import import_torchvision
+from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in
+from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

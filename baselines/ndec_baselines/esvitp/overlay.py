@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_baselines.boxes import Box
+    from ndec_baselines.describing.boxes import Box
 
     Corners = tuple[float, float, float, float]
 

@@ -96,7 +96,7 @@ def describe(
     import warnings
 
     import ndec_baselines
-    from ndec_baselines.extract import Shard, describe_images
+    from ndec_baselines.describing.extract import Shard, describe_images
 
     # Pillow would only warn of an image that is refused anyway.
     warnings.filterwarnings("error", message=".*decompression bomb.*")
@@ -164,7 +164,7 @@ def _cut_to(name: str, detections: Path | None) -> tuple[Callable[[ImageSource],
     """Return what cuts images to the detections in a file, and what the descriptor file says of them."""
     if detections is None:
         return lambda images: images, {}
-    from ndec_baselines.boxes import CroppedSource, read_boxes
+    from ndec_baselines.describing.boxes import CroppedSource, read_boxes
     from ndec_baselines.registry import registration
     from ndec_bench.descriptors import sha256_of_file
     from ndec_bench.errors import UsageError

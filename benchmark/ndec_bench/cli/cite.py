@@ -13,8 +13,8 @@ from ndec_bench.cli import console
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from ndec_bench.citation import Citation
-    from ndec_bench.published import Apart, Beside, PublishedRow
+    from ndec_bench.results.citation import Citation
+    from ndec_bench.results.published import Apart, Beside, PublishedRow
 
 _WIDTH = 96
 _METHOD_WIDTH = 36
@@ -38,9 +38,9 @@ def cite(
     json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
     """Cite a result: a sentence for the methods section, BibTeX, and the published results that compare with it."""
-    from ndec_bench.citation import cite as cite_result
-    from ndec_bench.report import read_result
-    from ndec_bench.submission import read_card
+    from ndec_bench.results.citation import cite as cite_result
+    from ndec_bench.results.record import read_result
+    from ndec_bench.submissions.card import read_card
 
     found = read_result(result)
     citation = cite_result(found, None if card is None else read_card(card))

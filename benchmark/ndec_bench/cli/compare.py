@@ -10,8 +10,8 @@ import typer
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
-    from ndec_bench.compare import Comparison, Entry, Pair, Standing
-    from ndec_bench.report import Result
+    from ndec_bench.metrics.compare import Comparison, Entry, Pair, Standing
+    from ndec_bench.results.record import Result
 
 MEASURES = {"micro_ap": "µAP", "recall_at_p90": "recall@P90"}
 _STANDING_WIDTH = 28
@@ -37,7 +37,7 @@ def compare(
     Two results are compared as given, the first minus the second. Three and more are put in the order of their
     scores. No predictions are needed: results store the bootstrap replicates that are paired here.
     """
-    from ndec_bench.compare import compare as compare_results
+    from ndec_bench.metrics.compare import compare as compare_results
 
     comparison = compare_results(_read(results or []), part=part, measure=measure)
     if json:
@@ -48,7 +48,7 @@ def compare(
 
 def _read(paths: list[Path]) -> list[tuple[str, Result]]:
     from ndec_bench.errors import DataError
-    from ndec_bench.report import read_result
+    from ndec_bench.results.record import read_result
 
     seen: dict[Path, Path] = {}
     for path in paths:

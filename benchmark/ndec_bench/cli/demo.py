@@ -11,7 +11,7 @@ from ndec_bench.cli import console
 
 if TYPE_CHECKING:
     from ndec_bench.pipeline import DemoReport
-    from ndec_bench.report import Result
+    from ndec_bench.results.record import Result
 
 BASELINES = ("thumbnail", "phash", "scattering")
 COST = {

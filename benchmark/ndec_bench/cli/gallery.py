@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ndec_bench.gallery import Gallery, GalleryReport
     from ndec_bench.gallery.sections import Side
     from ndec_bench.progress import Progress
-    from ndec_bench.report import Result
+    from ndec_bench.results.record import Result
 
 
 def register(app: typer.Typer) -> None:
@@ -78,8 +78,8 @@ def gallery(
     """
     from ndec_bench.atomic import check_writable
     from ndec_bench.gallery import about_size, check_private, plan_gallery, read_list, write_gallery
-    from ndec_bench.parts import TruthTable
-    from ndec_bench.report import read_result
+    from ndec_bench.results.record import read_result
+    from ndec_bench.scoring.parts import TruthTable
 
     lists = _lists(results, matches, file)
     own = targets.Target(ground_truth, hard_negatives, queries, (), (split,) if split else (), root, multi)

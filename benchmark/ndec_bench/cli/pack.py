@@ -10,7 +10,7 @@ import typer
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
-    from ndec_bench.report import Describing
+    from ndec_bench.results.record import Describing
 
 
 def register(app: typer.Typer) -> None:
@@ -63,9 +63,9 @@ def pack(
 
 def _record(out: Path, paths: list[Path], took: list[Describing | None]) -> None:
     """Write what describing both sides took beside the submission; where a part of it is unknown, nothing."""
-    from ndec_baselines.extract import sidecar
+    from ndec_baselines.describing.extract import sidecar
     from ndec_bench import pipeline
-    from ndec_bench.report import read_describing, write_describing
+    from ndec_bench.results.record import read_describing, write_describing
 
     known = [one for one in took if one is not None]
     if len(known) == len(took):

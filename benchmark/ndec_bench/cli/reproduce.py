@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ndec_bench.cli.reproduce_ways import Sampled
-    from ndec_bench.report import Result
-    from ndec_bench.reproduction import Comparison, Verdict
-    from ndec_bench.submission import SubmissionCard, Verified
+    from ndec_bench.results.differences import Comparison, Verdict
+    from ndec_bench.results.record import Result
+    from ndec_bench.submissions.card import SubmissionCard, Verified
 
 
 def register(app: typer.Typer) -> None:
@@ -118,9 +118,10 @@ def reproduce(
     The file is fetched from the card's address, or given with --file. --sample describes some of the images again and
     compares the vectors; --whole needs no file and describes all of them.
     """
-    from ndec_bench import redescribing, rescoring
     from ndec_bench.data.roots import data_root, find_split
-    from ndec_bench.reproduction import compared
+    from ndec_bench.results.differences import compared
+    from ndec_bench.verification import redescribe as redescribing
+    from ndec_bench.verification import rescore as rescoring
 
     given = Given(file, sample, whole, out, baseline, tuple(step or ()), no_steps, background, seed)
     given.check()
@@ -211,8 +212,8 @@ def _recorded(
 ) -> Verified:
     """Return what the card now says, after it was written: the table ``[verified]`` and nothing else changes."""
     from ndec_bench import atomic
-    from ndec_bench.card_edit import with_table
-    from ndec_bench.submission import Verified
+    from ndec_bench.submissions.card import Verified
+    from ndec_bench.submissions.card_edit import with_table
 
     verified = Verified(level="re-scored", predictions_sha256=recorded.predictions_sha256, date=day)
     if given.whole and found.describing is not None:

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ndec_bench.cli.reproduce_ways import Sampled
-    from ndec_bench.report import Result
-    from ndec_bench.reproduction import Comparison, Verdict
-    from ndec_bench.submission import Verified
+    from ndec_bench.results.differences import Comparison, Verdict
+    from ndec_bench.results.record import Result
+    from ndec_bench.submissions.card import Verified
 
 _MOST_DIFFERENCES = 20
 _SHOWN = ("micro_ap", "recall_at_p90", "recall_at_1")
@@ -70,7 +70,7 @@ def _other_rows(comparison: Comparison) -> list[list[str]]:
 
 
 def _caption(comparison: Comparison) -> str:
-    from ndec_bench.reproduction import RESCORED
+    from ndec_bench.results.differences import RESCORED
 
     if comparison.verdict == "OK":
         return "the same list of pairs and the same scores"

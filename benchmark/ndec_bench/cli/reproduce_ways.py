@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from ndec_bench.cli.run_baseline import How
     from ndec_bench.data.split import Split
-    from ndec_bench.redescribing import Agreement, Side
-    from ndec_bench.report import Result
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.results.record import Result
+    from ndec_bench.submissions.card import SubmissionCard
+    from ndec_bench.verification.redescribe import Agreement, Side
 
 _RECIPE = ("baseline", "baseline_version", "precision", "weights_sha256")
 
@@ -83,9 +83,9 @@ def file_of(given: Given, card: SubmissionCard | None, recorded: Result, *, publ
     """
     from platformdirs import user_cache_path
 
-    from ndec_bench import rescoring
     from ndec_bench.download.public import is_public
     from ndec_bench.errors import DataError
+    from ndec_bench.verification import rescore as rescoring
 
     files = card.descriptors if card else None
     expected = recorded.digests.submission
@@ -109,8 +109,8 @@ def file_of(given: Given, card: SubmissionCard | None, recorded: Result, *, publ
 
 def _or_whole(recorded: Result) -> str:
     """Return how a file that nobody has can be had, as far as the record tells."""
-    from ndec_bench import rescoring
     from ndec_bench.errors import DataError
+    from ndec_bench.verification import rescore as rescoring
 
     try:
         run = rescoring.recorded_run(recorded)
@@ -123,8 +123,8 @@ def scored_again(
     recorded: Sequence[Result], path: Path, split: Split, given: Given, threads: int | None, backend: str
 ) -> list[Result]:
     """Return the results of the submission file ``path``, with the choices of each record."""
-    from ndec_bench import rescoring
     from ndec_bench.descriptors import read_background
+    from ndec_bench.verification import rescore as rescoring
 
     with console.progress() as progress:
         # A sample needs the background before its steps; the protocol card has that after them in the file.
@@ -145,9 +145,10 @@ def made_again(
     from platformdirs import user_cache_path
 
     import ndec_baselines
-    from ndec_bench import pipeline, rescoring
+    from ndec_bench import pipeline
     from ndec_bench.cli.run_baseline import method_of
     from ndec_bench.descriptors import sha256_of_file
+    from ndec_bench.verification import rescore as rescoring
 
     baseline, steps = _run_of(recorded[0], given)
     name = ndec_baselines.card(baseline).name
@@ -171,8 +172,8 @@ def made_again(
 def _run_of(recorded: Result, given: Given) -> tuple[str, tuple[str, ...] | None]:
     """Return baseline and steps: as given, else as recorded; None for the published steps."""
     import ndec_baselines
-    from ndec_bench import rescoring
     from ndec_bench.errors import UsageError
+    from ndec_bench.verification import rescore as rescoring
 
     steps = () if given.no_steps else given.step or None
     if given.baseline is not None:
@@ -199,14 +200,14 @@ def described_again(
 
     from platformdirs import user_cache_path
 
-    from ndec_bench import redescribing
     from ndec_bench.cli.run_baseline import describer
     from ndec_bench.data.images import SelectedSource
     from ndec_bench.data.split_images import images_of
     from ndec_bench.descriptors import read_attributes, read_submission
     from ndec_bench.errors import DataError, UsageError
     from ndec_bench.pipeline import image_attributes
-    from ndec_bench.scoring import is_descriptors
+    from ndec_bench.scoring.score import is_descriptors
+    from ndec_bench.verification import redescribe as redescribing
 
     if not is_descriptors(path):
         raise DataError(f"{path}: pairs, of which no image can be described again", hint="take --whole")

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ndec_baselines.base import Card, ChooseBox, Expected
-    from ndec_baselines.boxes import Box
+    from ndec_baselines.describing.boxes import Box
     from ndec_bench.data.images import ImageSource
     from ndec_bench.matches import Matches
     from ndec_bench.pipeline import Describe, Match, Method
     from ndec_bench.progress import Progress
-    from ndec_bench.report import Describing, Result
-    from ndec_bench.submission import Declarations, SubmissionCard
+    from ndec_bench.results.record import Describing, Result
+    from ndec_bench.submissions.card import Declarations, SubmissionCard
 
 
 def register(app: typer.Typer) -> None:
@@ -66,8 +66,8 @@ def run(
     from ndec_bench import pipeline
     from ndec_bench.cli.showing import show_result
     from ndec_bench.data.roots import data_root, find_split
-    from ndec_bench.report import result_json
-    from ndec_bench.scoring import Options
+    from ndec_bench.results.record import result_json
+    from ndec_bench.scoring.score import Options
 
     card = ndec_baselines.card(baseline)
     target = find_split(split, data_root(root))
@@ -137,7 +137,7 @@ def published_for(card: Card, split: str, steps: tuple[str, ...], *, detections:
 def compare_with_published(expected: Sequence[Expected], result: Result) -> None:
     """Print a row per published number: both figures and OK, close or FAIL. Raises SubmissionError if one fails."""
     from ndec_bench.errors import SubmissionError
-    from ndec_bench.reproduction import CLOSE, SAME, measured_in, verdict
+    from ndec_bench.results.differences import CLOSE, SAME, measured_in, verdict
 
     rows, failed = [], []
     for one in expected:
@@ -181,7 +181,7 @@ def method_of(
     from ndec_bench.errors import UsageError
     from ndec_bench.pipeline import Method
     from ndec_bench.postprocess import parse_step
-    from ndec_bench.submission import NAME_PATTERN
+    from ndec_bench.submissions.card import NAME_PATTERN
 
     if not re.fullmatch(NAME_PATTERN, name or baseline):
         raise UsageError(
@@ -206,8 +206,8 @@ def describer(baseline: str, name: str, how: How) -> Describe:
     Raises UsageError and DataError.
     """
     import ndec_baselines
-    from ndec_baselines import extract
     from ndec_baselines.base import recipe
+    from ndec_baselines.describing import extract
     from ndec_bench.cli.took import describing_of
     from ndec_bench.descriptors import read_attributes
 
@@ -251,13 +251,13 @@ class _Cut:
     sha256: str
 
     def __call__(self, images: ImageSource) -> ImageSource:
-        from ndec_baselines.boxes import CroppedSource
+        from ndec_baselines.describing.boxes import CroppedSource
 
         return CroppedSource(images, self.boxes, self.choose)
 
 
 def _cut_to(baseline: str, detections: Path) -> _Cut:
-    from ndec_baselines.boxes import read_boxes
+    from ndec_baselines.describing.boxes import read_boxes
     from ndec_baselines.registry import registration
     from ndec_bench.descriptors import sha256_of_file
     from ndec_bench.errors import UsageError
@@ -271,8 +271,8 @@ def _cut_to(baseline: str, detections: Path) -> _Cut:
 def _match(baseline: str, how: How) -> Match:
     import ndec_baselines
     from ndec_baselines import SplitImages
-    from ndec_baselines.boxes import read_boxes
-    from ndec_bench.report import Describing, read_describing, write_describing
+    from ndec_baselines.describing.boxes import read_boxes
+    from ndec_bench.results.record import Describing, read_describing, write_describing
 
     detections = {} if how.detections is None else read_boxes(how.detections)
     loaded = ndec_baselines.load_matcher(
@@ -374,7 +374,7 @@ def _title(card: Card, steps: tuple[str, ...], asymmetric: str) -> str:
 
 
 def _card(card: Card, name: str, split: str, steps: tuple[str, ...], asymmetric: str) -> SubmissionCard:
-    from ndec_bench.submission import Method, SubmissionCard
+    from ndec_bench.submissions.card import Method, SubmissionCard
 
     after = f" Then, as ndec-bench postprocess does it: {', '.join(steps)}." if steps else ""
     weights = card.weights
@@ -397,7 +397,7 @@ def _card(card: Card, name: str, split: str, steps: tuple[str, ...], asymmetric:
 
 def declarations_of(card: Card) -> Declarations:
     """Return what a baseline declares; ``background`` becomes what the steps use."""
-    from ndec_bench.submission import Declarations
+    from ndec_bench.submissions.card import Declarations
 
     weights = card.weights
     trained = f"Trained on: {weights.trained_on}." if weights else ""

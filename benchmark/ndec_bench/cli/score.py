@@ -14,8 +14,8 @@ from ndec_bench.cli.rule import Asymmetric
 
 if TYPE_CHECKING:
     from ndec_bench.data.split import Split
-    from ndec_bench.report import Result
-    from ndec_bench.scoring import Options
+    from ndec_bench.results.record import Result
+    from ndec_bench.scoring.score import Options
 
 
 def register(app: typer.Typer) -> None:
@@ -93,10 +93,10 @@ def score(
     """
     from dataclasses import replace
 
-    from ndec_bench.bootstrap import REPLICATES
     from ndec_bench.errors import UsageError
+    from ndec_bench.metrics.bootstrap import REPLICATES
     from ndec_bench.protocol import NDEC_1, get_protocol
-    from ndec_bench.scoring import Options
+    from ndec_bench.scoring.score import Options
 
     targets.check_forms(files, query, reference)
     target = targets.Target(ground_truth, hard_negatives, queries, tuple(part or ()), tuple(split or ()), root, multi)
@@ -189,10 +189,10 @@ def _check_names(files: list[Path], name: str | None) -> None:
 def _places(files: list[Path], name: str | None, folder: Path, submissions: Path) -> dict[Path, Path]:
     """Return where the result of each file is recorded."""
     from ndec_bench.atomic import check_writable
-    from ndec_bench.checking.recording import name_of
     from ndec_bench.descriptors import sha256_of_file
     from ndec_bench.errors import UsageError
-    from ndec_bench.scoring import is_descriptors
+    from ndec_bench.scoring.score import is_descriptors
+    from ndec_bench.submissions.check.recording import name_of
 
     places: dict[Path, Path] = {}
     for file in files:
@@ -208,7 +208,7 @@ def _places(files: list[Path], name: str | None, folder: Path, submissions: Path
 def _record(results: list[Result], places: list[Path], *, as_json: bool) -> None:
     """Write ``results``, and say what a row that changes needs."""
     from ndec_bench.errors import DataError
-    from ndec_bench.report import read_result, write_result
+    from ndec_bench.results.record import read_result, write_result
 
     for result, place in zip(results, places, strict=True):
         try:
@@ -230,8 +230,8 @@ def _score_file(file: Path, background: list[Path], splits: list[Split], options
     from dataclasses import replace
 
     from ndec_bench.descriptors import read_background
-    from ndec_bench.report import read_describing
-    from ndec_bench.scoring import score_file_on
+    from ndec_bench.results.record import read_describing
+    from ndec_bench.scoring.score import score_file_on
 
     options = replace(options, describing=read_describing(file))
     with console.progress() as progress:
@@ -246,7 +246,7 @@ def _score_parts(
     from dataclasses import replace
 
     from ndec_bench.descriptors import read_submission_parts
-    from ndec_bench.scoring import score_splits
+    from ndec_bench.scoring.score import score_splits
 
     options = replace(options, name=options.name or query[0].stem)
     with (
@@ -257,7 +257,7 @@ def _score_parts(
 
 
 def _write(results: list[Result], out: Path | None, *, several: bool) -> None:
-    from ndec_bench.report import write_result
+    from ndec_bench.results.record import write_result
 
     if out is None:
         return
@@ -274,7 +274,7 @@ def _place(result: Result, results: list[Result], out: Path) -> Path:
 
 def _show(results: list[Result], out: Path | None, *, as_json: bool, several: bool) -> None:
     from ndec_bench.cli.showing import show_result
-    from ndec_bench.report import result_json
+    from ndec_bench.results.record import result_json
 
     if as_json:
         texts = [result_json(result).rstrip("\n") for result in results]

@@ -29,7 +29,7 @@ def serve(
 
     Prints the address before the first answer. Ctrl-C or SIGTERM is the normal end: exit code 0.
     """
-    from ndec_bench.serving import FolderServer
+    from ndec_bench.site.serving import FolderServer
 
     with FolderServer(folder, port, log=console.note if verbose else None) as server, suppress(KeyboardInterrupt):
         console.out(server.address)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
-    from ndec_bench.report import (
+    from ndec_bench.results.record import (
         CardEntry,
         Direction,
         DirectionPart,

@@ -10,8 +10,8 @@ import typer
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
-    from ndec_bench.checking import Report
-    from ndec_bench.checking.standing import Change
+    from ndec_bench.submissions.check import Report
+    from ndec_bench.submissions.check.standing import Change
 
 _FAILED = 3
 
@@ -44,9 +44,9 @@ def check(
     Every problem of every file is one line, with file and line. Exit code 3 if one is an error.
     """
     from ndec_bench import atomic
-    from ndec_bench.checking import check as check_all
-    from ndec_bench.checking import markdown as as_markdown
     from ndec_bench.errors import UsageError
+    from ndec_bench.submissions.check import check as check_all
+    from ndec_bench.submissions.check import markdown as as_markdown
 
     if markdown == "-" and json:
         raise UsageError("--markdown - and --json both print to stdout", hint="give --markdown a file")
@@ -67,7 +67,7 @@ def check(
 def _print_json(report: Report) -> None:
     from dataclasses import asdict
 
-    from ndec_bench.checking import change_content
+    from ndec_bench.submissions.check import change_content
 
     console.out_json(
         {

@@ -132,8 +132,8 @@ def new(
     declares is unknown, and what is unknown does not rank.
     """
     from ndec_bench import atomic
-    from ndec_bench.policy import undeclared
-    from ndec_bench.submission import write_card
+    from ndec_bench.submissions.card import write_card
+    from ndec_bench.submissions.policy import undeclared
 
     path = _target(name, submissions, force=force)
     content = _given(
@@ -187,7 +187,7 @@ def new(
 
 def _target(name: str, submissions: Path, *, force: bool) -> Path:
     from ndec_bench.errors import UsageError
-    from ndec_bench.submission import CARD_FILE, NAME_PATTERN
+    from ndec_bench.submissions.card import CARD_FILE, NAME_PATTERN
 
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(
@@ -203,7 +203,7 @@ def _target(name: str, submissions: Path, *, force: bool) -> Path:
 def _kept(path: Path) -> Content:
     """Return what a card that is replaced hands on: why its row changed before, and what the maintainers checked."""
     from ndec_bench.errors import SubmissionError
-    from ndec_bench.submission import read_card
+    from ndec_bench.submissions.card import read_card
 
     try:
         before = read_card(path) if path.exists() else None
@@ -248,7 +248,7 @@ def _take_file(content: Content, file: Path) -> None:
     from ndec_bench.descriptors import form_of, read_attributes, sha256_of_file
     from ndec_bench.descriptors.submission import INDEPENDENT_ATTRIBUTE
     from ndec_bench.errors import SubmissionError, UsageError
-    from ndec_bench.scoring import is_descriptors, split_of
+    from ndec_bench.scoring.score import is_descriptors, split_of
 
     if "sha256" in content.get("descriptors", {}) or "name" in content.get("descriptors", {}):
         raise UsageError("--file and --sha256/--file-name exclude each other", hint="give one of them")
@@ -283,9 +283,9 @@ def _value(content: Content, field: tuple[str, ...]) -> object:
 def _card(content: Content) -> Any:  # noqa: ANN401 -- a SubmissionCard, whose import is slow
     from pydantic import ValidationError
 
-    from ndec_bench.checking.schema import violations
     from ndec_bench.errors import UsageError
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.submissions.card import SubmissionCard
+    from ndec_bench.submissions.check.schema import violations
 
     missing = [flag for flag in _REQUIRED if not _has(content, _FIELDS[flag])]
     if "descriptors" in content:
@@ -309,7 +309,7 @@ def _ask_for_missing(content: Content) -> None:
     """Ask on the terminal for what is not in ``content`` yet: what is required, the method, each declaration."""
     from pydantic import TypeAdapter
 
-    from ndec_bench.submission import Declarations, Line, Method, SubmissionCard
+    from ndec_bench.submissions.card import Declarations, Line, Method, SubmissionCard
 
     def line(text: str) -> object:
         return TypeAdapter(Line).validate_python(text)
@@ -347,7 +347,7 @@ def _ask_for_missing(content: Content) -> None:
 
 def _ask_for_method(content: Content) -> None:
     """Ask for what a reader of the table looks for: paper, code, licences; an empty answer leaves it out."""
-    from ndec_bench.submission import Method
+    from ndec_bench.submissions.card import Method
 
     for name in ("paper", "code", "code_licence", "weights_licence", "commercial_use"):
         if _has(content, ("method", name)):
@@ -370,8 +370,8 @@ def _ask(name: str, meaning: str, read: Callable[[str], object], *, default: str
     """Return the first answer that ``read`` takes, ``default`` for an empty one; InterruptedRun at the end of input."""
     from pydantic import ValidationError
 
-    from ndec_bench.checking.schema import violations
     from ndec_bench.errors import InterruptedRun
+    from ndec_bench.submissions.check.schema import violations
 
     console.note(f"{name}: {meaning}")
     while True:

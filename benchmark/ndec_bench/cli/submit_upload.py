@@ -14,7 +14,7 @@ from ndec_bench.cli import console
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.submissions.card import SubmissionCard
 
 
 def upload(
@@ -46,8 +46,8 @@ def upload(
     from dataclasses import asdict
 
     from ndec_bench.cli.transfers import size
-    from ndec_bench.uploading import repository_of
-    from ndec_bench.uploading import upload as send
+    from ndec_bench.submissions.upload import repository_of
+    from ndec_bench.submissions.upload import upload as send
 
     repository = repository_of(to)
     before = None if card is None else _card(card, file, float16=float16)
@@ -97,7 +97,7 @@ def _card(card: Path, file: Path, *, float16: bool) -> SubmissionCard:
     """Return the card, which must be that of ``file`` unless the file is about to be another."""
     from ndec_bench.descriptors import sha256_of_file
     from ndec_bench.errors import SubmissionError
-    from ndec_bench.submission import read_card
+    from ndec_bench.submissions.card import read_card
 
     found = read_card(card)
     _check_file(file)
@@ -113,8 +113,8 @@ def _card(card: Path, file: Path, *, float16: bool) -> SubmissionCard:
 
 def _write_card(card: Path, before: SubmissionCard, file: Path, url: str, sha256: str) -> None:
     from ndec_bench import atomic
-    from ndec_bench.card_edit import with_table
-    from ndec_bench.submission import Files
+    from ndec_bench.submissions.card import Files
+    from ndec_bench.submissions.card_edit import with_table
 
     after = before.model_copy(update={"descriptors": Files(name=file.name, sha256=sha256, url=url)})
     atomic.write_text(card, with_table(card.read_text(encoding="utf-8"), after, "descriptors"))

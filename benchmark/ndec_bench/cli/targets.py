@@ -183,7 +183,7 @@ def _part(text: str) -> tuple[str, Path]:
 
 def _recognised(submissions: list[Path], root: Path) -> str:
     from ndec_bench.errors import UsageError
-    from ndec_bench.scoring import split_of
+    from ndec_bench.scoring.score import split_of
 
     name = split_of(submissions, root)
     if name is None:

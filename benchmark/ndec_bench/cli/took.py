@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ndec_bench.errors import DataError
-from ndec_bench.report import Describing
+from ndec_bench.results.record import Describing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ndec_baselines.extract import DescribeReport
+    from ndec_baselines.describing.extract import DescribeReport
 
 _FLOAT32_BYTES = 4
 
@@ -28,7 +28,7 @@ def describing_of(report: DescribeReport) -> Describing:
 
 def report_of(path: Path) -> DescribeReport | None:
     """Return the record of describing the file ``path``; None where no record of this very file lies beside it."""
-    from ndec_baselines.extract import read_report
+    from ndec_baselines.describing.extract import read_report
 
     try:
         return read_report(path)
@@ -39,7 +39,7 @@ def report_of(path: Path) -> DescribeReport | None:
 def records_of(paths: Sequence[Path]) -> list[DescribeReport | Describing] | None:
     """Return what describing each of ``paths`` took, files of one form; None where a part of it is not known."""
     from ndec_bench.descriptors import form_of
-    from ndec_bench.report import read_describing
+    from ndec_bench.results.record import read_describing
 
     known = [read_describing(path) if form_of(path) == "submission" else report_of(path) for path in paths]
     return None if None in known else [one for one in known if one is not None]
@@ -51,10 +51,10 @@ def carry(records: Sequence[DescribeReport | Describing] | None, out: Path, dime
     Times of several files of the same images add up. Where they are not known, an earlier record of a submission of
     that name is removed.
     """
-    from ndec_baselines.extract import DescribeReport, sidecar
+    from ndec_baselines.describing.extract import DescribeReport, sidecar
     from ndec_bench import atomic
     from ndec_bench.descriptors import form_of, sha256_of_file
-    from ndec_bench.report import read_describing, write_describing
+    from ndec_bench.results.record import read_describing, write_describing
 
     if records is None:
         if form_of(out) == "submission" and read_describing(out) is not None:

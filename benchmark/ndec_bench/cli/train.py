@@ -70,7 +70,7 @@ def asl(
     from ndec_baselines.asl.config import read_config
     from ndec_baselines.asl.distributed import joined
     from ndec_baselines.asl.trainer import train
-    from ndec_baselines.inference import choose_device
+    from ndec_baselines.networks.inference import choose_device
     from ndec_bench.data.roots import data_root, find_split
     from ndec_bench.progress import silent
 
@@ -103,7 +103,7 @@ def asl(
 
 def _measure(scores: NDArray[np.float64], correct: NDArray[np.bool_], positives: int) -> tuple[float, float | None]:
     """Return µAP and the recall at 90 % precision."""
-    from ndec_bench import metrics
+    from ndec_bench.metrics import average_precision as metrics
 
     ranking = metrics.rank(scores, correct, positives)
     point = metrics.recall_at_precision(ranking, 0.9)
@@ -114,7 +114,7 @@ def _training_set(split: Split, settings: Config, root: Path, progress: Progress
     from ndec_baselines.asl.training_set import built_set, ndec_set
     from ndec_bench.data.layouts import open_set
     from ndec_bench.data.split_images import images_of
-    from ndec_bench.download.val import excluded_folders, excluded_images
+    from ndec_bench.download.derived.val import excluded_folders, excluded_images
 
     images = images_of(split, "train", progress=progress)
     every = settings.data.every
@@ -131,7 +131,7 @@ def _initial(settings: Config, given: Path | None) -> Path | None:
     if settings.network.initial == "none":
         return None
     if settings.network.initial == "imagenet":
-        from ndec_baselines import mobilenetv2
+        from ndec_baselines.methods import mobilenetv2
         from ndec_baselines.weights import local_weights
         from ndec_bench.errors import UsageError
 

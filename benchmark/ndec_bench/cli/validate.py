@@ -14,10 +14,10 @@ from ndec_bench.cli.root import Root
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ndec_bench.audit import AuditReport
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Submission
     from ndec_bench.progress import Progress
+    from ndec_bench.verification.audit import AuditReport
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _check_file(
     file: Path, background: list[Path], target: targets.Target, other: Path | None, progress: Progress
 ) -> _Checked:
     from ndec_bench.descriptors import read_submission
-    from ndec_bench.scoring import is_descriptors
+    from ndec_bench.scoring.score import is_descriptors
 
     if not is_descriptors(file):
         return _check_pairs(file, target, other, progress)
@@ -128,7 +128,7 @@ def _check_descriptors(
     other: Path | None,
     progress: Progress,
 ) -> _Checked:
-    from ndec_bench.agreement import fit_descriptors
+    from ndec_bench.scoring.fit import fit_descriptors
 
     splits, notes = _splits(target, files)
     if splits:
@@ -153,10 +153,10 @@ def _check_descriptors(
 
 
 def _check_pairs(file: Path, target: targets.Target, other: Path | None, progress: Progress) -> _Checked:
-    from ndec_bench.agreement import fit_matches
     from ndec_bench.descriptors import sha256_of_file
     from ndec_bench.errors import UsageError
     from ndec_bench.matches import read_pairs
+    from ndec_bench.scoring.fit import fit_matches
 
     if other is not None:
         raise UsageError(f"--audit compares descriptors, {file} is a list of pairs", hint="leave --audit out")
@@ -187,8 +187,8 @@ def _splits(target: targets.Target, files: list[Path]) -> tuple[list[Split], lis
 
 
 def _audited(submission: Submission, other: Path, splits: list[Split], progress: Progress) -> AuditReport:
-    from ndec_bench.audit import audit
     from ndec_bench.descriptors import read_submission
+    from ndec_bench.verification.audit import audit
 
     positives = labelled = None
     if splits:

@@ -17,8 +17,8 @@ from ndec_bench.data import layouts
 from ndec_bench.data.registry import RemoteFile, select
 from ndec_bench.data.truth import Settled, settle
 from ndec_bench.download import plan as planning
-from ndec_bench.download import subset as subsets
-from ndec_bench.download import val
+from ndec_bench.download.derived import subset as subsets
+from ndec_bench.download.derived import val
 from ndec_bench.download.jobs import Outcome, Run, download, failures
 from ndec_bench.errors import MissingDataError, UsageError
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from ndec_bench.errors import DataError
 from ndec_bench.matches import Matches, read_pairs
-from ndec_bench.parts import TruthTable
 from ndec_bench.progress import silent
 from ndec_bench.protocol import get_protocol
-from ndec_bench.scoring import Options, is_descriptors, score_file
+from ndec_bench.scoring.parts import TruthTable
+from ndec_bench.scoring.score import Options, is_descriptors, score_file
 from ndec_bench.search import NO_RULE
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.data.split import Split
     from ndec_bench.progress import Progress
-    from ndec_bench.report import Result
+    from ndec_bench.results.record import Result
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ndec_bench.data.split import Split
-    from ndec_bench.report import Result
+    from ndec_bench.results.record import Result
 
 Side = Literal["queries", "references"]
 

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Literal
 
-from ndec_bench.compare import Paired, paired, rank_intervals
 from ndec_bench.errors import DataError
-from ndec_bench.policy import LEVELS
+from ndec_bench.metrics.compare import Paired, paired, rank_intervals
 from ndec_bench.site.entries import slug_of
 from ndec_bench.site.runs import mean_of, spread
 from ndec_bench.site.text import readable
+from ndec_bench.submissions.policy import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_bench.compare import Standing
-    from ndec_bench.policy import Level
-    from ndec_bench.report import Result
+    from ndec_bench.metrics.compare import Standing
+    from ndec_bench.results.record import Result
     from ndec_bench.site.entries import Entry
     from ndec_bench.site.runs import Spread
+    from ndec_bench.submissions.policy import Level
 
 NDEC = "ndec"
 FINAL = "disc21-final"
@@ -110,7 +110,7 @@ class Board:
     rows
         Ranked rows, best first.
     apart
-        Results that do not rank (`ndec_bench.policy`), by name.
+        Results that do not rank (`ndec_bench.submissions.policy`), by name.
     """
 
     split: str

@@ -65,7 +65,7 @@ def build(
     Parameters
     ----------
     results
-        Folder; every ``**/*.json`` in it must be a result (`ndec_bench.report.Result`).
+        Folder; every ``**/*.json`` in it must be a result (`ndec_bench.results.record.Result`).
     out
         Folder of the site. It is written beside its place and moved there when complete; a folder that exists is
         replaced only if it is empty or a site. Pages of submissions that show nothing new keep their file.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ndec_bench.report import Curve, HardNegativeAccount, PartScore
+    from ndec_bench.results.record import Curve, HardNegativeAccount, PartScore
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 42

@@ -1,7 +1,7 @@
 """What the page "compare" is given: the figures of every row, its replicates as a script, and tables of the best rows.
 
 Any two rows of a table can be compared in a browser, from disk as well, because the replicates of each row stand in a
-classic script of their own; static/compare.js loads those it needs and computes what `ndec_bench.compare` does.
+classic script of their own; static/compare.js loads those it needs and computes what `ndec_bench.metrics.compare` does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ndec_bench.compare import paired
+from ndec_bench.metrics.compare import paired
 from ndec_bench.site.boards import KINDS
 from ndec_bench.site.charts import curve_chart, curve_rows
 from ndec_bench.site.text import letters, without_overrides
@@ -18,8 +18,8 @@ from ndec_bench.site.text import letters, without_overrides
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_bench.compare import Paired
-    from ndec_bench.report import PartScore
+    from ndec_bench.metrics.compare import Paired
+    from ndec_bench.results.record import PartScore
     from ndec_bench.site.boards import Board, Row, SplitTables
 
 PARTS = ("all", "isc")

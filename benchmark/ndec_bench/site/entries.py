@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from ndec_bench import policy
 from ndec_bench.errors import DataError, SubmissionError
-from ndec_bench.report import read_result
+from ndec_bench.results.record import read_result
 from ndec_bench.site.output import MARKER
 from ndec_bench.site.text import readable
-from ndec_bench.submission import CARD_FILE, NAME_PATTERN, read_card
+from ndec_bench.submissions import policy
+from ndec_bench.submissions.card import CARD_FILE, NAME_PATTERN, read_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ndec_bench.policy import Level
     from ndec_bench.progress import Progress
-    from ndec_bench.report import Result
-    from ndec_bench.submission import SubmissionCard
+    from ndec_bench.results.record import Result
+    from ndec_bench.submissions.card import SubmissionCard
+    from ndec_bench.submissions.policy import Level
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def read_cards(submissions: Path) -> dict[str, SubmissionCard]:
 def slug_of(name: str, *, beside: Sequence[str] = ()) -> str:
     """Return ``name`` where it can stand in an address, otherwise what is left of it with a short digest.
 
-    An address takes what a submission's name may be (`ndec_bench.submission.NAME_PATTERN`). The digest is over the name
-    and what stands ``beside`` it, which tells equal names apart; with that it is always there.
+    An address takes what a submission's name may be (`ndec_bench.submissions.card.NAME_PATTERN`). The digest is over
+    the name and what stands ``beside`` it, which tells equal names apart; with that it is always there.
     """
     if not beside and re.fullmatch(NAME_PATTERN, name):
         return name

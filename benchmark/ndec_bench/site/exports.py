@@ -8,16 +8,17 @@ import unicodedata
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
-from ndec_bench import __version__, citation
+from ndec_bench import __version__
+from ndec_bench.results import citation
 from ndec_bench.site import text
 from ndec_bench.site.boards import kind_of
 from ndec_bench.site.entries import slug_of
-from ndec_bench.submission import SubmissionCard
+from ndec_bench.submissions.card import SubmissionCard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ndec_bench.report import PartScore
+    from ndec_bench.results.record import PartScore
     from ndec_bench.site.boards import Board, Row, SplitTables
     from ndec_bench.site.entries import Entry
 

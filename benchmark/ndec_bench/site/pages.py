@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from ndec_bench import __version__
-from ndec_bench.policy import LEVELS
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.site import charts, text
 from ndec_bench.site.boards import KINDS, SplitTables, declared_order, kind_of, neighbours, tables
@@ -18,7 +17,8 @@ from ndec_bench.site.comparing import compare_rows, matrices
 from ndec_bench.site.quoted import quoted_by_split, quoted_for
 from ndec_bench.site.records import recorded_text
 from ndec_bench.site.scatter import scatter_charts
-from ndec_bench.submission import Declarations
+from ndec_bench.submissions.card import Declarations
+from ndec_bench.submissions.policy import LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ndec_bench.published import MEASURES, SUBSET_1, UNNAMED_HALF, published_rows
+from ndec_bench.results.published import MEASURES, SUBSET_1, UNNAMED_HALF, published_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ndec_bench.published import PublishedRow
+    from ndec_bench.results.published import PublishedRow
 
 SPLITS = {
     "ndec": ("NDEC", "All 49,252 queries, half of them hard negatives, with 1,000,000 references."),

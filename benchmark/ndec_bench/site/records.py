@@ -7,12 +7,12 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from ndec_bench.report import result_schema
+from ndec_bench.results.record import result_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ndec_bench.report import Result, Share
+    from ndec_bench.results.record import Result, Share
     from ndec_bench.site.boards import SplitTables
     from ndec_bench.site.entries import Entry
 

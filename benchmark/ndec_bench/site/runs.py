@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from ndec_bench import bootstrap
-from ndec_bench.report import Replicates, Share
+from ndec_bench.metrics import bootstrap
+from ndec_bench.results.record import Replicates, Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ndec_bench.report import HardNegativeAccount, PartScore, Result, ThresholdAccount
+    from ndec_bench.results.record import HardNegativeAccount, PartScore, Result, ThresholdAccount
 
 
 @dataclass(frozen=True)

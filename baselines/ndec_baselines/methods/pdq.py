@@ -1,0 +1,236 @@
+"""``pdq`` and ``pdq-8``: the PDQ hash of 256 bits, as the pdqhash package computes it from the full-size image.
+
+``pdq`` describes an image by its hash. ``pdq-8`` compares each reference with a query in its eight orientations
+(turned by quarters, mirrored or not), whose hashes PDQ derives from one transform, and keeps the best.
+
+The library is given every pixel. It filters and shrinks to 64 x 64 by itself; an image that was resized before has
+other bits. pdqhash holds Python's interpreter lock while it filters, so more workers than two gain little: several
+processes do (``--shard``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndec_baselines.base import Card, Described, Preprocessing, Registration, recipe
+from ndec_baselines.methods.thumbnail import check_cpu
+from ndec_bench.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from ndec_baselines.base import Batch, LocalWeights, SplitImages
+    from ndec_bench.data.images import ImageSource
+    from ndec_bench.descriptors import Descriptors
+    from ndec_bench.matches import Matches
+    from ndec_bench.search import Found
+
+BITS = 256
+ORIENTATIONS = (
+    "as it is",
+    "turned by 90 degrees",
+    "turned by 180 degrees",
+    "turned by 270 degrees",
+    "mirrored top to bottom",
+    "mirrored left to right",
+    "mirrored at the falling diagonal",
+    "mirrored at the rising diagonal",
+)
+"""Those of ``pdqhash.compute_dihedral``, in its order; turns are counter-clockwise."""
+
+_DESCRIPTION = (
+    "The signs of 16 x 16 low DCT frequencies (1 to 16) of a 64 x 64 luma image against their median, as the pdqhash "
+    "package computes them. The squared distance of two hashes written as plus and minus one is four times their "
+    "Hamming distance. The hash of a nearly flat image is noise; PDQ's own quality score, which would say so, is not "
+    "used. Meta's command line tool shrinks an image to 512 x 512 first and so finds other bits."
+)
+_FILTER = (
+    "pdqhash: box filters over both axes, twice (windows: side / 128, rounded up), then the centres of 64 x 64 cells"
+)
+
+CARD = Card(
+    name="pdq",
+    version="1",
+    title="PDQ 256 bit",
+    description=_DESCRIPTION,
+    dimension=BITS,
+    metric="l2",
+    preprocessing=Preprocessing(
+        size="full size, by the library to 64 x 64, aspect ratio not kept",
+        filter=_FILTER,
+        colour="RGB to luma 0.299 R + 0.587 G + 0.114 B (float32)",
+        normalisation="0 to 255",
+    ),
+    postprocessing="bits to +1 and -1",
+    input="full size, luma",
+    code_licence="MIT AND BSD-3-Clause",
+    requires=("pdqhash",),
+    install='".[pdq]" in a clone of ndec-bench',
+    paper="https://github.com/facebook/ThreatExchange/blob/main/hashing/hashing.pdf",
+    selected_on=("none",),
+    family="pdq",
+)
+CARD_8 = replace(
+    CARD,
+    name="pdq-8",
+    title="PDQ 256 bit, 8 orientations",
+    description=(
+        f"{_DESCRIPTION} Queries are hashed in their eight orientations (pdqhash.compute_dihedral); the score of a "
+        "pair is the greatest of the eight negated squared distances, on the scale of the baseline pdq."
+    ),
+    dimension=0,
+    postprocessing="bits to +1 and -1; maximum over the orientations of the query",
+    track="matching",
+)
+
+
+class Pdq:
+    """The loaded baseline ``pdq``; see `CARD`."""
+
+    card = CARD
+    device = "cpu"
+    weights_sha256 = None
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return the (256,) uint8 bits, 0 or 1, in the order of ``pdqhash.compute``.
+
+        The hash is made here, image by image, so that a batch need not hold full-size images. An image with a side
+        under 5 pixels has 256 zeros, by the library's rule.
+        """
+        import pdqhash
+
+        bits, _ = pdqhash.compute(_pixels(image))
+        return np.asarray(bits, dtype=np.uint8)
+
+    def describe(self, batch: Batch) -> Described:
+        """Return the bits of a batch (n, 256) as rows of plus and minus one."""
+        return Described(_signs(batch))
+
+
+class PdqOrientations:
+    """The hashes of an image in its eight orientations, side by side: the descriptor file behind ``pdq-8``.
+
+    PDQ takes the hashes of the turned and mirrored image from the frequencies of the image as it is, by changing
+    signs and exchanging axes. They differ in a few bits from the hashes of an image that is turned or mirrored
+    first, because the library's filter and choice of pixels are not symmetric; at the falling diagonal they are equal.
+    """
+
+    card = replace(CARD_8, dimension=len(ORIENTATIONS) * BITS, track="descriptor")
+    device = "cpu"
+    weights_sha256 = None
+
+    def preprocess(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Return (2048,) uint8 bits: 256 for each of `ORIENTATIONS`."""
+        import pdqhash
+
+        hashes, _ = pdqhash.compute_dihedral(_pixels(image))
+        return np.concatenate(hashes).astype(np.uint8)
+
+    def describe(self, batch: Batch) -> Described:
+        """Return the bits of a batch (n, 2048) as rows of plus and minus one."""
+        return Described(_signs(batch))
+
+
+class PdqMatcher:
+    """The loaded system ``pdq-8``; see `CARD_8` and `ndec_baselines.base.Matcher`."""
+
+    card = CARD_8
+    device = "cpu"
+    weights_sha256 = None
+
+    def match(
+        self, images: SplitImages, work: Path, *, cap: int, workers: int | None = None, progress: Progress = silent
+    ) -> Matches:
+        """Return the ``cap`` best pairs of all, in the order of record: score descending, query id, reference id.
+
+        A score is -4 times the least Hamming distance over the orientations of the query. Each orientation is
+        searched for its ``cap`` best pairs; of a pair in several lists the greatest score stays, and the union is cut.
+
+        This is exact. Let S be the greatest of the scores s_o of a pair, and p a pair among the first ``cap`` by S,
+        with S(p) = s_o(p). Were p not among the first ``cap`` by s_o, then ``cap`` pairs p' would come before it
+        there: s_o(p') > s_o(p), or equal with lesser ids. As S(p') >= s_o(p'), all of them would come before p by S
+        too, against the assumption. So p is in list o, and no list has a greater score for it. A pair p' that is
+        not among the first ``cap`` by S has in the union at most S(p'), so it stays behind all of those.
+
+        The queries' hashes take 8 KiB each in memory, the references' 1 KiB.
+        """
+        from ndec_bench.descriptors import Descriptors
+        from ndec_bench.search import Wanted, search
+
+        queries = _described(PdqOrientations(), images.queries, work / "query.h5", workers, progress, "queries")
+        references = _described(Pdq(), images.references, work / "reference.h5", workers, progress, "references")
+        found = []
+        for index in range(len(ORIENTATIONS)):
+            columns = np.ascontiguousarray(queries.vectors[:, index * BITS : (index + 1) * BITS])
+            lists = search(
+                Descriptors(queries.ids, columns),
+                references,
+                {"all": Wanted(cap)},
+                threads=workers,
+                progress=progress,
+                stage=f"searching orientation {index + 1} of {len(ORIENTATIONS)}",
+            )
+            found.append(lists["all"])
+        return _best(found, queries.ids, references.ids).sorted(cap)
+
+
+def _best(found: Sequence[Found], query_ids: Sequence[str], reference_ids: Sequence[str]) -> Matches:
+    """Return each pair of the lists once, with its greatest score, in the order of rows."""
+    from ndec_bench.matches import Matches
+
+    keys = np.concatenate([some.query_rows * len(reference_ids) + some.reference_rows for some in found])
+    scores = np.concatenate([some.scores for some in found])
+    order = np.lexsort((-scores, keys))
+    keys, scores = keys[order], scores[order]
+    first = np.ones(len(keys), dtype=bool)
+    first[1:] = keys[1:] != keys[:-1]
+    rows, columns = np.divmod(keys[first], len(reference_ids))
+    return Matches(np.array(query_ids)[rows], np.array(reference_ids)[columns], scores[first])
+
+
+def _described(
+    baseline: Pdq | PdqOrientations,
+    source: ImageSource,
+    out: Path,
+    workers: int | None,
+    progress: Progress,
+    side: str,
+) -> Descriptors:
+    """Return the hashes of a side from the file ``out``, which is written unless it holds them already."""
+    from ndec_baselines.describing.extract import describe_images
+    from ndec_bench.descriptors import read_attributes, read_descriptors
+
+    if out.exists() and read_attributes(out).items() >= recipe(baseline).items():
+        kept = read_descriptors(out)
+        if kept.ids == tuple(source.ids):
+            return kept
+    describe_images(baseline, source, out, workers=workers, progress=progress, stage=f"describing {side}")
+    return read_descriptors(out)
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image.convert("RGB"))
+
+
+def _signs(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 -- bits as an array or a list of arrays
+    return np.where(np.asarray(batch, dtype=np.uint8) > 0, np.float32(1), np.float32(-1))
+
+
+def _load(weights: LocalWeights | None, device: str) -> Pdq:
+    check_cpu(CARD.name, device)
+    return Pdq()
+
+
+def _load_matcher(weights: LocalWeights | None, device: str) -> PdqMatcher:
+    check_cpu(CARD_8.name, device)
+    return PdqMatcher()
+
+
+BASELINES = {CARD.name: Registration(CARD, _load), CARD_8.name: Registration(CARD_8, _load_matcher)}

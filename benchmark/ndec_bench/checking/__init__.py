@@ -1,8 +1,0 @@
-"""What a pull request with a submission must hold, and what it changes: problems with file and line, and a summary."""
-
-from ndec_bench.checking.check import Report, check
-from ndec_bench.checking.problem import Problem
-from ndec_bench.checking.standing import Change, Neighbour, Place
-from ndec_bench.checking.summary import change_content, markdown
-
-__all__ = ["Change", "Neighbour", "Place", "Problem", "Report", "change_content", "check", "markdown"]

@@ -1,0 +1,1 @@
+"""Splits and subsets made of downloaded archives."""

@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: rankings, average precision, bootstrap, comparison."""

@@ -1,0 +1,1 @@
+"""From descriptors or pairs to a result."""

@@ -1,0 +1,148 @@
+"""Scores between epochs: arrays in, a `Result` out, no file and no bootstrap unless asked."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndec_bench.data.roots import data_root, find_split
+from ndec_bench.descriptors import Descriptors, Submission
+from ndec_bench.errors import SubmissionError
+from ndec_bench.progress import silent
+from ndec_bench.protocol import NDEC_1
+from ndec_bench.scoring.parts import TruthTable
+from ndec_bench.scoring.score import Options, score_descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ndec_bench.data.split import Split
+    from ndec_bench.progress import Progress
+    from ndec_bench.protocol import Metric, Protocol
+    from ndec_bench.results.record import Result
+
+
+class TestSplitWarning(UserWarning):
+    """The split ranks methods: nothing may be trained, tuned or selected on it."""
+
+    __test__ = False  # no test class, whatever its name looks like
+
+
+class Evaluator:
+    """Scores descriptors in memory against one split, as often as wanted.
+
+    Parameters
+    ----------
+    split
+        A `Split`, or the name of a split under ``root``.
+    metric
+        ``l2`` or ``ip``.
+    protocol
+        The rules.
+    root
+        Data root, for a name; None for the usual one.
+    backend, threads
+        Of the search.
+    """
+
+    def __init__(
+        self,
+        split: Split | str,
+        *,
+        metric: Metric = "l2",
+        protocol: Protocol = NDEC_1,
+        root: Path | None = None,
+        backend: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        """Prepare the truth of the split once. Raises DataError if a name leads to no split."""
+        self.split = find_split(split, data_root(root)) if isinstance(split, str) else split
+        self._truth = TruthTable(self.split)
+        self._metric = metric
+        self._options = Options(protocol=protocol, backend=backend, threads=threads, replicates=0)
+        self._warned = False
+
+    def __call__(
+        self,
+        queries: Any,  # noqa: ANN401 -- a torch tensor is taken without importing torch
+        references: Any,  # noqa: ANN401
+        query_ids: Sequence[str],
+        reference_ids: Sequence[str],
+        *,
+        replicates: int = 0,
+        name: str = "evaluation",
+        progress: Progress = silent,
+    ) -> Result:
+        """Return the result of one set of descriptors.
+
+        Parameters
+        ----------
+        queries, references
+            (n, d) arrays or torch tensors of any floating-point type and device; cast to float32 once. Tensors are
+            detached.
+        query_ids, reference_ids
+            One id per row.
+        replicates
+            Bootstrap replicates; 0, the default, gives no intervals.
+        name
+            Name of the result.
+        progress
+            Called as ``progress(stage, done, total)``.
+
+        Raises
+        ------
+        SubmissionError
+            If the arrays are no usable descriptors or do not fit the split.
+        """
+        self._warn_once()
+        query_vectors, stored = _float32("queries", queries)
+        reference_vectors, _ = _float32("references", references)
+        if query_vectors.shape[1:] != reference_vectors.shape[1:]:
+            raise SubmissionError(
+                f"queries have shape {query_vectors.shape}, references {reference_vectors.shape}",
+                hint="describe both sides with the same model",
+            )
+        submission = Submission(
+            queries=Descriptors(tuple(query_ids), query_vectors),
+            references=Descriptors(tuple(reference_ids), reference_vectors),
+            metric=self._metric,
+            stored_dtype=stored,
+        )
+        options = replace(self._options, replicates=replicates, name=name)
+        return score_descriptors(
+            submission, self.split, options=options, progress=progress, where=name, truth=self._truth
+        )
+
+    def _warn_once(self) -> None:
+        if self.split.test and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.split.name} is a test split: select nothing on this (no epoch, no threshold, no setting)",
+                TestSplitWarning,
+                stacklevel=3,
+            )
+
+
+def _float32(where: str, vectors: Any) -> tuple[NDArray[np.float32], str]:  # noqa: ANN401
+    """Return ``vectors`` as (n, d) float32 in C order, and the name of the type they came in."""
+    if hasattr(vectors, "detach"):
+        tensor = vectors.detach()
+        stored = str(tensor.dtype).removeprefix("torch.")
+        # NumPy has no bfloat16: by way of float32, which holds every value of it.
+        array = np.asarray((tensor if stored in ("float16", "float64") else tensor.float()).cpu().numpy())
+    else:
+        array = np.asarray(vectors)
+        stored = str(array.dtype)
+    if array.dtype.kind != "f" or array.ndim != 2:
+        raise SubmissionError(
+            f"{where}: {stored} of shape {array.shape}, expected floating-point numbers of shape (images, dimensions)",
+            hint="give one row per image",
+        )
+    with np.errstate(over="ignore"):  # a value too large becomes infinite, and is refused as such
+        return np.ascontiguousarray(array, dtype=np.float32), stored

@@ -1,0 +1,8 @@
+"""What a pull request with a submission must hold, and what it changes: problems with file and line, and a summary."""
+
+from ndec_bench.submissions.check.check import Report, check
+from ndec_bench.submissions.check.problem import Problem
+from ndec_bench.submissions.check.standing import Change, Neighbour, Place
+from ndec_bench.submissions.check.summary import change_content, markdown
+
+__all__ = ["Change", "Neighbour", "Place", "Problem", "Report", "change_content", "check", "markdown"]

@@ -1,0 +1,352 @@
+"""Whether the numbers of one result fit each other, the split and the protocol. None of it needs the descriptors.
+
+An honest result passes, since `ndec_bench.scoring.score` computes each of these numbers from the same lists. A number
+that was changed by hand, or belongs to another run, is caught by those that were left.
+"""
+
+from __future__ import annotations
+
+import shlex
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndec_bench.data.known import KNOWN, REFERENCES
+from ndec_bench.metrics import bootstrap
+from ndec_bench.protocol import PROTOCOLS
+from ndec_bench.results.record import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ndec_bench.protocol import Protocol
+    from ndec_bench.results.record import (
+        Curve,
+        HardNegativeAccount,
+        PartScore,
+        Replicates,
+        Result,
+        Share,
+        ThresholdAccount,
+    )
+    from ndec_bench.submissions.check.schema import Key
+
+Found = tuple["Key", str]
+
+_ROUNDED = 1e-6
+"""Curves and replicates are stored with six decimals."""
+
+_THINNED = 2e-4
+"""The area under a thinned curve is kept to 1e-4 (`ndec_bench.metrics.average_precision.thin_curve`); as much again for
+rounding."""
+
+_EXACT = 1e-9
+
+MOST_PRECISIONS = 50
+"""Each is computed again with the row."""
+
+_ITEM_BYTES = {"float16": 2, "float32": 4, "float64": 8}
+
+
+def inconsistencies(result: Result) -> Iterator[Found]:
+    """Yield (key, message) of everything in ``result`` that cannot be right."""
+    protocol = PROTOCOLS.get(result.protocol)
+    if protocol is None:
+        yield ("protocol",), f"{result.protocol!r} is unknown (known: {', '.join(sorted(PROTOCOLS))})"
+        return
+    if "all" not in result.parts:
+        yield ("parts",), "part all is missing"
+        return
+    yield from _signature(result, protocol)
+    yield from _command(result)
+    yield from _size(result)
+    yield from _known_split(result)
+    for name, part in result.parts.items():
+        for key, message in _part(part, protocol, result):
+            yield ("parts", name, *key), message
+    if result.hard_negatives is not None:
+        for key, message in _account(result.hard_negatives, result):
+            yield ("hard_negatives", *key), message
+    yield from _direction(result)
+
+
+def _signature(result: Result, protocol: Protocol) -> Iterator[Found]:
+    try:
+        signature = Signature.parse(result.signature)
+    except ValueError as error:
+        yield ("signature",), str(error)
+        return
+    expected = {
+        "split": result.split,
+        "protocol": result.protocol,
+        "candidates": protocol.candidates(result.parts["all"].queries),
+        "metric": result.metric,
+        "score_norm": "none",
+        "asymmetric": result.asymmetric,
+        "ties": protocol.ties,
+        "ground_truth": result.digests.ground_truth[:8],
+        "version": result.provenance.ndec_bench,
+    }
+    for name, value in expected.items():
+        found = getattr(signature, name)
+        if found != value:
+            yield ("signature",), f"{name} is {found!r}, the result says {value!r}"
+
+
+def _command(result: Result) -> Iterator[Found]:
+    """Yield where the command, which the page of the row offers to copy, would do more than run this program."""
+    command = result.provenance.command
+    if command is None:
+        return
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if words[:1] != ["ndec-bench"] or shlex.join(words) != command or not command.isprintable():
+        yield ("provenance", "command"), "is no plain command of ndec-bench"
+
+
+def _size(result: Result) -> Iterator[Found]:
+    """Yield what is wrong with the facts about the file."""
+    if (result.metric == "score") != (result.track == "matching"):
+        yield ("metric",), f"{result.metric} does not go with the track {result.track}"
+    size = (result.dimensions, result.bytes_per_reference, result.stored_dtype)
+    if result.track == "matching":
+        if size != (None, None, None):
+            yield ("dimensions",), "pairs have no dimensions, bytes or type"
+    elif result.dimensions is None or result.stored_dtype not in _ITEM_BYTES:
+        yield ("dimensions",), "descriptors have dimensions and a type (float16, float32, float64)"
+    else:
+        expected = result.dimensions * _ITEM_BYTES[result.stored_dtype]
+        if not 1 <= result.dimensions <= 1 << 16:
+            yield ("dimensions",), f"{result.dimensions}, from 1 to 65,536 are taken"
+        if result.bytes_per_reference != expected:
+            message = f"{result.bytes_per_reference}, {result.dimensions} of {result.stored_dtype} are {expected}"
+            yield ("bytes_per_reference",), message
+    for name in ("submission", "ground_truth", "split"):
+        if not _is_digest(getattr(result.digests, name)):
+            yield ("digests", name), "no SHA-256"
+    if not _is_digest(result.predictions_sha256):
+        yield ("predictions_sha256",), "no SHA-256"
+    if result.partial != (result.missing_references > 0):
+        yield ("partial",), f"{result.partial} with {result.missing_references:,} references missing"
+    if not result.partial and result.recall_ceiling != 1.0:
+        yield ("recall_ceiling",), f"{result.recall_ceiling} though no reference is missing"
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _known_split(result: Result) -> Iterator[Found]:
+    known = KNOWN.get(result.split)
+    if known is None:
+        return
+    part = result.parts["all"]
+    account = result.hard_negatives
+    facts: tuple[tuple[Key, object, object], ...] = (
+        (("digests", "ground_truth"), result.digests.ground_truth, known.pairs_sha256),
+        (("parts", "all", "queries"), part.queries, known.queries),
+        (("parts", "all", "positives"), part.positives, known.positives),
+        (("hard_negatives", "queries"), account.queries if account else 0, known.hard_negatives if account else 0),
+    )
+    for key, found, expected in facts:
+        if found != expected:
+            yield key, f"{found}, {known.title} has {expected}"
+    if result.track == "descriptor" and result.references + result.missing_references != REFERENCES:
+        total = result.references + result.missing_references
+        yield ("references",), f"{total:,} with those that are missing, {known.title} has {REFERENCES:,}"
+    if known.hard_negatives and account is None and not result.partial:
+        yield ("hard_negatives",), f"there are none, {known.title} has {known.hard_negatives:,}"
+
+
+def _part(part: PartScore, protocol: Protocol, result: Result) -> Iterator[Found]:
+    counts = (part.queries, part.positives, part.predictions, part.cap)
+    if min(counts) < 0 or part.queries < 1:
+        yield ("queries",), f"{part.queries} queries, {part.positives} true pairs, {part.predictions} predictions"
+        return
+    if part.cap != protocol.cap(part.queries):
+        yield (
+            ("cap",),
+            f"{part.cap:,}, {result.protocol} gives {protocol.cap(part.queries):,} to {part.queries:,} queries",
+        )
+    if len(part.recall_at_precision) > MOST_PRECISIONS or not all(map(_is_share, part.recall_at_precision)):
+        yield ("recall_at_precision",), f"expected at most {MOST_PRECISIONS} precisions, numbers from 0 to 1"
+    if part.predictions > part.cap:
+        yield ("predictions",), f"{part.predictions:,}, the list may hold {part.cap:,}"
+    unreached = protocol.unreached
+    if (part.threshold_at_p90 is None) != (part.recall_at_p90 == unreached):
+        yield ("threshold_at_p90",), f"{part.threshold_at_p90} with recall {part.recall_at_p90}"
+    if part.recall_at_1 > part.recall_at_10 + _EXACT:
+        yield ("recall_at_1",), f"{part.recall_at_1} is above recall_at_10, {part.recall_at_10}"
+    most = result.recall_ceiling + _EXACT
+    for name in ("micro_ap", "recall_at_p90", "recall_at_10"):
+        if (getattr(part, name) or 0.0) > most:
+            yield (name,), f"{getattr(part, name)} is above what can be reached, {result.recall_ceiling}"
+    yield from _levels(part, protocol)
+    yield from _curve(part, part.pr_curve, protocol)
+    if part.replicates is not None:
+        yield from _replicates(part, part.replicates)
+    else:
+        yield from (
+            ((name,), "an interval without replicates")
+            for name in ("micro_ap_interval", "recall_at_p90_interval")
+            if getattr(part, name) is not None
+        )
+
+
+def _levels(part: PartScore, protocol: Protocol) -> Iterator[Found]:
+    expected = [str(level) for level in protocol.recall_levels]
+    if list(part.precision_at_recall) != expected:
+        yield ("precision_at_recall",), f"has {', '.join(part.precision_at_recall)}; expected {', '.join(expected)}"
+        return
+    reached = [value or 0.0 for value in part.precision_at_recall.values()]
+    for level, (low, high) in zip(expected[1:], pairwise(reached), strict=True):
+        if high > low + _EXACT:
+            yield ("precision_at_recall", level), f"{high} is above that of a lower recall, {low}"
+
+
+def _curve(part: PartScore, curve: Curve, protocol: Protocol) -> Iterator[Found]:
+    sizes = {len(curve.recall), len(curve.precision), len(curve.threshold)}
+    if len(sizes) > 1:
+        yield ("pr_curve",), "its three lists have unequal lengths"
+        return
+    if not curve.recall or not part.positives:
+        for name in ("micro_ap", "recall_at_p90", "recall_at_1", "recall_at_10"):
+            if getattr(part, name):
+                yield (name,), f"{getattr(part, name)}, but the curve has no true pair"
+        return
+    if any(high < low for low, high in pairwise(curve.recall)):
+        yield ("pr_curve", "recall"), "falls along the list"
+    if any(high > low for low, high in pairwise(curve.threshold)):
+        yield ("pr_curve", "threshold"), "rises along the list"
+    recall, precision = np.array(curve.recall), np.array(curve.precision)
+    # Found pairs over precision is the rank, which ends with the list.
+    ranks = (recall - _ROUNDED) * part.positives / (precision + _ROUNDED)
+    if (ranks > part.predictions + 1).any():
+        yield ("pr_curve", "precision"), f"tells of more than the {part.predictions:,} pairs of the list"
+    # µAP is the sum of precision over true pairs; half of the first and last one lies outside the trapezoids.
+    area = float(np.trapezoid(precision, recall)) + float(precision[0] + precision[-1]) / (2 * part.positives)
+    if abs(area - part.micro_ap) > _THINNED:
+        yield ("micro_ap",), f"{part.micro_ap:.6f}, the curve gives {area:.6f}"
+    last = float(recall[-1]) + _ROUNDED
+    for name in ("recall_at_p90", "recall_at_1", "recall_at_10"):
+        if (getattr(part, name) or 0.0) > last:
+            yield (name,), f"{getattr(part, name)} is above the last recall of the curve, {curve.recall[-1]}"
+    good = recall[precision >= protocol.precision_target + _ROUNDED]
+    if len(good) and (part.recall_at_p90 or 0.0) < good.max() - _ROUNDED:
+        yield ("recall_at_p90",), f"{part.recall_at_p90}, the curve reaches {good.max()}"
+
+
+def _replicates(part: PartScore, replicates: Replicates) -> Iterator[Found]:
+    if replicates.stream != bootstrap.STREAM:
+        yield ("replicates", "stream"), f"{replicates.stream!r}, expected {bootstrap.STREAM!r}"
+    for name in ("micro_ap", "recall_at_p90"):
+        stored = getattr(replicates, name)
+        if len(stored) != bootstrap.REPLICATES:
+            yield ("replicates", name), f"{len(stored):,} replicates, expected {bootstrap.REPLICATES:,}"
+            continue
+        if min(stored) < 0 or max(stored) > 1:
+            yield ("replicates", name), "leaves 0 to 1"
+        expected = bootstrap.interval(stored)
+        found = getattr(part, f"{name}_interval")
+        if found is None or max(abs(a - b) for a, b in zip(found, expected, strict=True)) > _ROUNDED:
+            yield (f"{name}_interval",), f"{found}, the replicates give {expected}"
+
+
+def _account(account: HardNegativeAccount, result: Result) -> Iterator[Found]:
+    everything, isc = result.parts["all"], result.parts.get("isc")
+    if isc is None:
+        yield (), "there are hard negatives but no part isc"
+        return
+    plain, hard = account.plain_distractors, account.queries
+    if min(plain, hard) < 0 or isc.queries + hard != everything.queries or plain > isc.queries:
+        yield (
+            ("queries",),
+            f"{hard} hard negatives and {isc.queries} queries of part isc, of {everything.queries} in all",
+        )
+        return
+    if isc.positives != everything.positives:
+        yield ("queries",), "a hard negative has a true pair"
+    if not _near(account.weight, (plain + hard) / plain if plain else None):
+        yield ("weight",), f"{account.weight} with {plain} plain distractors and {hard} hard negatives"
+    if not _near(account.difference, isc.micro_ap - everything.micro_ap):
+        yield ("difference",), f"{account.difference}, µAP of isc minus all is {isc.micro_ap - everything.micro_ap}"
+    weighted = account.micro_ap_isc_weighted
+    if not _near(account.cost, None if weighted is None else weighted - everything.micro_ap):
+        yield ("cost",), f"{account.cost} is not micro_ap_isc_weighted minus µAP of all"
+    for name, threshold in (
+        ("at_p90_isc", isc.threshold_at_p90),
+        ("at_p90_all", everything.threshold_at_p90),
+        ("at_own_threshold", result.own_threshold),
+    ):
+        at: ThresholdAccount | None = getattr(account, name)
+        if not _near(None if at is None else at.threshold, threshold):
+            yield (name,), f"threshold {None if at is None else at.threshold}, elsewhere {threshold}"
+        elif at is not None:
+            for key, message in _at_threshold(at, account, everything):
+                yield (name, *key), message
+
+
+def _at_threshold(at: ThresholdAccount, account: HardNegativeAccount, part: PartScore) -> Iterator[Found]:
+    wrong = at.false_positives
+    false = wrong.hard_negative + wrong.plain_distractor + wrong.wrong_reference
+    true = at.true_positives
+    if min(true, wrong.hard_negative, wrong.plain_distractor, wrong.wrong_reference) < 0:
+        yield ("false_positives",), "a count below 0"
+        return
+    if true > part.positives or true + false > part.predictions:
+        yield ("true_positives",), f"{true} of {part.positives} true pairs, {true + false} of {part.predictions} pairs"
+    if not _near(at.precision, true / (true + false) if true + false else None):
+        yield ("precision",), f"{at.precision}, {true} of {true + false} pairs are true"
+    if not _near(at.recall, true / part.positives if part.positives else 0.0):
+        yield ("recall",), f"{at.recall}, {true} of {part.positives} true pairs are found"
+    shares: tuple[tuple[str, Share, int, int], ...] = (
+        ("hard_negatives_hit", at.hard_negatives_hit, account.queries, wrong.hard_negative),
+        ("plain_distractors_hit", at.plain_distractors_hit, account.plain_distractors, wrong.plain_distractor),
+        (
+            "without_match_hit",
+            at.without_match_hit,
+            account.queries + account.plain_distractors,
+            wrong.hard_negative + wrong.plain_distractor,
+        ),
+    )
+    for name, share, size, pairs in shares:
+        if share.queries != size or not 0 <= share.hits <= min(size, pairs):
+            yield (name,), f"{share.hits} of {share.queries} queries, with {pairs} wrong pairs of {size} queries"
+        elif not _near(share.rate, share.hits / size if size else None):
+            yield (name, "rate"), f"{share.rate}, {share.hits} of {size} are hit"
+        elif share.interval is not None and not _holds(share.interval, share.rate):
+            yield (name, "interval"), f"{share.interval} does not hold {share.rate}"
+
+
+def _direction(result: Result) -> Iterator[Found]:
+    """Yield where the scores are not those of the list that the rule gives."""
+    if result.direction is None:
+        return
+    side = "without_rule" if result.asymmetric == "none" else "with_rule"
+    for name, part in result.direction.parts.items():
+        if name not in result.parts:
+            yield ("direction", "parts", name), "there is no such part"
+        elif not _near(getattr(part, side).micro_ap, result.parts[name].micro_ap):
+            message = f"{getattr(part, side).micro_ap}, the part has {result.parts[name].micro_ap}"
+            yield ("direction", "parts", name, side, "micro_ap"), message
+
+
+def _near(found: float | None, expected: float | None) -> bool:
+    if found is None or expected is None:
+        return found is expected
+    return abs(found - expected) <= _EXACT * max(1.0, abs(expected))
+
+
+def _holds(interval: tuple[float, float], value: float | None) -> bool:
+    low, high = interval
+    return value is not None and low - _EXACT <= value <= high + _EXACT
