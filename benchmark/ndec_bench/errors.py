@@ -15,7 +15,11 @@ A message is a repair instruction: where (file, row, id), what was found, what w
 
 from __future__ import annotations
 
-from typing import ClassVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class NdecBenchError(Exception):
@@ -79,3 +83,25 @@ class InterruptedRun(NdecBenchError):  # noqa: N818 -- an interruption, not an e
 
     exit_code = 6
     kind = "interrupted"
+
+
+@contextmanager
+def os_errors(
+    what: str,
+    kind: type[NdecBenchError] = DataError,
+    *,
+    hint: str = "check the path and its permissions",
+) -> Iterator[None]:
+    """Turn an OSError of the block into ``kind``, with the message ``what (reason)``.
+
+    ``what`` says where and what failed, such as ``mine.h5: cannot be read``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what} ({reason(error)})", hint=hint) from error
+
+
+def reason(error: OSError) -> str:
+    """Return why the system refused, in its own words and without the path."""
+    return error.strerror or str(error)

@@ -37,7 +37,8 @@ PART = 32
 
 class Measure(Protocol):
     """Returns µAP and the recall at 90 % precision (None if not reached) of scored pairs:
-    `ndec_bench.metrics.average_precision`."""
+    `ndec_bench.metrics.average_precision`.
+    """
 
     def __call__(self, scores: Floats, correct: NDArray[np.bool_], positives: int) -> tuple[float, float | None]:
         """Take (n,) float64 scores, (n,) bool truth and the number of true pairs, found or not."""

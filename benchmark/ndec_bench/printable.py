@@ -1,0 +1,35 @@
+"""Text from outside, made fit for a terminal, a message or a page."""
+
+from __future__ import annotations
+
+MAX_ID = 256
+"""Characters of the longest image id that is read."""
+
+
+def one_line(text: str, most: int | None = None) -> str:
+    """Return ``text`` on one line: what does not print becomes a space, runs of spaces one; cut after ``most``.
+
+    A stranger's text then cannot move a terminal's cursor, hide a line or fill the screen.
+    """
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return plain if most is None or len(plain) <= most else f"{plain[: most - 1]}…"
+
+
+def escaped(text: str, most: int = 120) -> str:
+    """Return ``text`` in double quotes, what does not print written as escapes, cut after ``most`` characters.
+
+    For names of files and of archive members, where every character counts.
+    """
+    shown = text if len(text) <= most else f"{text[: most - 3]}..."
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown) + '"'
+
+
+def wrong_with_id(identifier: str, most: int = MAX_ID) -> str | None:
+    """Return what keeps ``identifier`` from being an image id, in words that follow "is" or "has"; None if nothing."""
+    if not identifier:
+        return "is empty"
+    if len(identifier) > most:
+        return f"is longer than {most} characters"
+    if not identifier.isprintable():
+        return "has characters that cannot be printed"
+    return None
