@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ndec_bench.descriptors import Descriptors, Submission
 from ndec_bench.errors import DataError, SubmissionError, UsageError
@@ -32,7 +29,7 @@ from ndec_bench.submissions.card import (
 )
 from ndec_bench.submissions.check import Report, change_content, check, markdown
 from ndec_bench.submissions.check.consistency import inconsistencies
-from ndec_bench.submissions.check.lines import JsonLines, TomlLines
+from ndec_bench.submissions.check.repository import TomlLines
 from ndec_bench.submissions.check.summary import code
 
 if TYPE_CHECKING:
@@ -147,12 +144,12 @@ def test_every_problem_of_every_card_has_its_line(head: Path) -> None:
         return next(number for number, row in enumerate(rows, start=1) if row.startswith(start))
 
     assert [problem.replace("submissions/", "") for problem in told(checked(head), head)] == [
-        f"fair/submission.toml:{line('paper')}: method.paper: is no http(s) address",
-        f"fair/submission.toml:{line('surprise')}: method.surprise: is no field of this version",
+        f"fair/submission.toml:{line('paper')}: method.paper: is not an http(s) address",
+        f"fair/submission.toml:{line('surprise')}: method.surprise: is not a field of this version",
         f"fair/submission.toml:{line('train_images')}: declarations.train_images.1: Input should be 'none', "
         "'disc21-train', 'ndec-train', 'ndec-queries', 'imagenet', 'other' or 'unknown'",
         f"fair/submission.toml:{line('sha256')}: descriptors.sha256: String should match pattern '^[0-9a-f]{{64}}$'",
-        "poor/submission.toml:2: no TOML (Invalid value (at end of document))",
+        "poor/submission.toml:2: not TOML (Invalid value (at end of document))",
     ]
 
 
@@ -162,7 +159,7 @@ def test_a_card_made_to_have_many_problems_ends(head: Path) -> None:
     problems = told(checked(head), head)
     assert len(problems) == 201
     assert "submissions/fair/submission.toml: 700 more problems" in problems
-    assert "submissions/fair/submission.toml:1: x0: is no field of this version" in problems
+    assert "submissions/fair/submission.toml:1: x0: is not a field of this version" in problems
     card_file(head, "fair").write_text("a = 1\n" * 20_000)
     assert "has 120,000 bytes, at most 64,000 are taken" in told(checked(head), head)[0]
 
@@ -184,44 +181,6 @@ def test_a_card_made_to_have_many_problems_ends(head: Path) -> None:
 def test_lines_in_toml(key: tuple[str | int, ...], line: int) -> None:
     text = 'a = 1\n\n[t]\n# a list\nlist = [\n  1,\n  2,\n]\ntext = """\n\n"""\n[[rows]]\nx = 1\n[[rows]]\nx = 2\n'
     assert TomlLines(text)[key] == line
-
-
-def test_lines_in_json_and_what_readers_pass_over() -> None:
-    text = (
-        '{\n "a": {"b": [1,\n 2, {"c": "}\\"]"}], "a": 1},\n'
-        ' "n": NaN, "big": 1e999,\n "count": 9007199254740993, "a": 2}'
-    )
-    lines = JsonLines(text)
-    assert [lines["a", "b", 0], lines["a", "b", 1], lines["a", "b", 2, "c"], lines["a", "a"]] == [2, 3, 3, 3]
-    assert lines["a", "b", 7] == 2
-    assert lines.twice == [(("a",), 5)]
-    assert lines.no_number == [(("n",), 4), (("big",), 4), (("count",), 5)]
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
-    max_leaves=12,
-)
-
-
-@given(json_values)
-@settings(max_examples=60)
-def test_lines_in_json_are_those_of_any_document(value: object) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False)
-    rows = text.split("\n")
-    lines = JsonLines(text)
-
-    def walk(at: object, key: tuple[str | int, ...]) -> None:
-        items = at.items() if isinstance(at, dict) else enumerate(at) if isinstance(at, list) else ()
-        for name, inner in items:
-            row = rows[lines[(*key, name)] - 1].strip()
-            label = f"{json.dumps(name, ensure_ascii=False)}: " if isinstance(at, dict) else ""
-            assert row.startswith(label + json.dumps(inner, ensure_ascii=False)[:1])
-            walk(inner, (*key, name))
-
-    walk(value, ())
-    assert not lines.twice
 
 
 def test_only_two_small_text_files_belong_to_a_submission(head: Path) -> None:
@@ -255,23 +214,23 @@ def test_only_two_small_text_files_belong_to_a_submission(head: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "message"),
+    ("content", "message"),
     [
-        (b'{"name": "fair",\n "split": }', 2, "no JSON (Expecting value)"),
-        (b"[" * 200_000, None, "no JSON that can be read (RecursionError)"),
-        (b'{"a": ' + b"9" * 5_000 + b"}", None, "no JSON that can be read (ValueError)"),
-        (b"\xff\xfe", None, "no UTF-8 text"),
-        (b'{"\x5cud800": 1}', 1, "Invalid JSON: unexpected end of hex escape at line 1 column 9"),
-        (b"[]", 1, "Input should be an object"),
+        (b'{"name": "fair",\n "split": }', "not JSON (Expecting value: line 2 column 11 (char 27))"),
+        (b"[" * 200_000, "not JSON that can be read (RecursionError)"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "not JSON that can be read (ValueError)"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b'{"\x5cud800": 1}', "Invalid JSON: unexpected end of hex escape at line 1 column 9"),
+        (b"[]", "Input should be an object"),
+        (b"[" * 100 + b"0" + b",0" * 400_000 + b"]" * 100, "nested too deep"),
     ],
 )
-def test_hostile_results_are_told_not_raised(head: Path, content: bytes, line: int | None, message: str) -> None:
+def test_hostile_results_are_told_not_raised(head: Path, content: bytes, message: str) -> None:
     path = head / "results" / "ndec-1" / "fair.json"
     path.write_bytes(content)
-    found = [problem for problem in checked(head).errors if problem.message == message]
-    assert found or message.startswith("no JSON that can be read"), told(checked(head), head)
-    assert all(problem.path == str(path) and problem.line == line for problem in found)
-    for problem in checked(head).errors:
+    errors = [problem for problem in checked(head).errors if problem.path == str(path)]
+    assert message in [problem.message for problem in errors]
+    for problem in errors:
         assert str(problem).isprintable()
         str(problem).encode("utf-8")
 
@@ -279,19 +238,16 @@ def test_hostile_results_are_told_not_raised(head: Path, content: bytes, line: i
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"cap": 600', '"cap": NaN', "parts.all.cap: no finite number"),
-        ('"partial": false', '"partial": false,\n  "partial": false', "partial: stands twice"),
+        ('"cap": 600', '"cap": NaN', "parts.all.cap: not a finite number"),
+        ('"cap": 600', '"cap": 1e999', "parts.all.cap: not a finite number"),
+        ('"cap": 600', '"cap": 9007199254740993', "parts.all.cap: not a finite number"),
+        ('"partial": false', '"partial": false,\n  "partial": false', "partial: appears twice"),
         ('"queries": 60', '"queries": "many"', "parts.all.queries: Input should be a valid integer"),
     ],
 )
 def test_results_that_readers_would_take_otherwise(head: Path, old: str, new: str, message: str) -> None:
-    path = head / "results" / "ndec-1" / "good.json"
-    change(path, old, new)
-    rows = path.read_text().splitlines()
-    line = max(number for number, row in enumerate(rows, start=1) if row.strip(",").endswith(new.rpartition("  ")[2]))
-    assert any(
-        problem.startswith(f"results/ndec-1/good.json:{line}: {message}") for problem in told(checked(head), head)
-    )
+    change(head / "results" / "ndec-1" / "good.json", old, new)
+    assert any(problem.startswith(f"results/ndec-1/good.json: {message}") for problem in told(checked(head), head))
 
 
 def forms(make: Make) -> list[Result]:
@@ -445,7 +401,7 @@ def test_a_known_split_has_its_ground_truth(results: dict[str, Result]) -> None:
         ('split = "random"', 'split = "ndec"', "split: is 'ndec', the result has 'random'"),
         ('track = "descriptor"', 'track = "matching"', "track: is 'matching', the result has 'descriptor'"),
         ('"good.h5"\nsha256 = "0', '"good.h5"\nsha256 = "1', "descriptors.sha256: is 1"),
-        ("[descriptors]\n", "[other]\n", "other: is no field of this version"),
+        ("[descriptors]\n", "[other]\n", "other: is not a field of this version"),
     ],
 )
 def test_the_card_and_the_result_must_agree(head: Path, old: str, new: str, message: str) -> None:
@@ -469,7 +425,7 @@ def test_each_needs_the_other(head: Path) -> None:
     shutil.rmtree(head / "submissions" / "good")
     (head / "results" / "ndec-1" / "fair.json").unlink()
     assert [one.replace(f"{head}/", "") for one in told(checked(head), head)] == [
-        "results/ndec-1/good.json:1: has no card, submissions/good is missing",
+        "results/ndec-1/good.json: has no card, submissions/good is missing",
         "submissions/fair/submission.toml:1: has no result, results/ndec-1/fair.json is missing",
     ]
 
@@ -480,7 +436,7 @@ def test_names_choose_what_is_told(head: Path) -> None:
     assert not checked(head, "fair", "good").ok
     with pytest.raises(UsageError, match="no submission 'nobody'"):
         checked(head, "nobody")
-    with pytest.raises(DataError, match="no folder of submissions"):
+    with pytest.raises(DataError, match="not a folder of submissions"):
         check(head / "results", head / "nothing")
 
 
@@ -771,7 +727,7 @@ def test_addresses_that_only_the_runner_reaches_are_refused_in_pull_requests(
     files = Files(name="good.h5", sha256=results["good"].digests.submission, url=address)
     put(head, results["good"], card_of(results["good"], descriptors=files))
     (error,) = checked(head, base=base).errors
-    assert (error.field, error.message) == ("descriptors.url", "is no address of the public network")
+    assert (error.field, error.message) == ("descriptors.url", "is not an address of the public network")
     assert error.line is not None
     alone = checked(head)
     assert alone.ok
@@ -785,7 +741,7 @@ def test_addresses_that_only_the_runner_reaches_are_refused_in_pull_requests(
         (" . ".join(['"a b"'] * 7_000) + " = 1", "a key of more than 16 parts"),
         ("a = " + "9" * 60_000, "a number without end"),
         ("a = " + "[" * 30_000 + "]" * 30_000, "nested too deep"),
-        ("a = " + '"\\' * 30_000, "no TOML"),
+        ("a = " + '"\\' * 30_000, "not TOML"),
     ],
 )
 def test_cards_made_to_fill_time_and_memory_end(head: Path, text: str, message: str) -> None:
@@ -793,12 +749,6 @@ def test_cards_made_to_fill_time_and_memory_end(head: Path, text: str, message: 
     assert any(message in one for one in told(checked(head), head))
     with pytest.raises(SubmissionError, match=message):
         read_card(card_file(head, "good"))
-
-
-def test_results_nested_deep_end(head: Path) -> None:
-    path = head / "results" / "ndec-1" / "good.json"
-    path.write_text("[" * 100 + "0" + ",0" * 400_000 + "]" * 100)
-    assert "results/ndec-1/good.json: nested too deep" in told(checked(head), head)
 
 
 def test_signed_addresses_are_warned_of(head: Path, results: dict[str, Result]) -> None:

@@ -150,9 +150,9 @@ def test_the_file_tells_split_and_track(files: Submission, capsys: pytest.Captur
         (["--split", "x"], "2: missing: --author, --title; give them as options"),
         ([*REQUIRED, "--sha256", "0" * 64], "2: missing: --file-name; give --file, or both"),
         ([*REQUIRED, "--url", "https://x.org"], "2: missing: --sha256, --file-name; give --file, or both"),
-        ([*REQUIRED, "--paper", "javascript:x"], "2: --paper: is no http(s) address"),
+        ([*REQUIRED, "--paper", "javascript:x"], "2: --paper: is not an http(s) address"),
         ([*REQUIRED, "--ndec-pairs", "maybe"], "2: --ndec-pairs: Input should be 'no', 'yes' or 'unknown'"),
-        ([*REQUIRED, "--labels-used", "none", "--labels-used", "dev1"], "2: --labels-used: has none or unknown beside"),
+        ([*REQUIRED, "--labels-used", "none", "--labels-used", "dev1"], "2: --labels-used: has none or unknown with"),
         ([*REQUIRED, "--title", "a\x1bb"], "2: --title: holds control characters"),
         (
             [*REQUIRED, "--file", "mine.h5", "--sha256", "0" * 64],
@@ -176,7 +176,7 @@ def test_what_is_wrong_names_the_option(
 def test_a_name_is_part_of_an_address(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     where = ["--submissions", str(tmp_path / "s")]
     assert run(["submit", "new", name, *REQUIRED, *where, "--json"]) == 2
-    assert "cannot be a name" in error_of(capsys)
+    assert "cannot be the name" in error_of(capsys)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -224,7 +224,7 @@ def test_a_terminal_is_asked(
     asked = capsys.readouterr().err
     assert "labels_used: Ground truth used for training" in asked
     assert "String should have at least 1 character" in asked
-    assert "is no http(s) address" in asked
+    assert "is not an http(s) address" in asked
     assert "Input should be 'yes', 'no' or 'unclear'" in asked
     assert "Input should be 'none', 'dev1'" in asked
     assert "unknown, and what is unknown does not rank: --train-images, --background" in asked
@@ -482,7 +482,7 @@ def test_norms_and_background_stay(files: Submission) -> None:
         (["mine.h5", "--to", "me/sets"], 2, "write hf:USER/REPO"),
         (["mine.h5", "--to", "hf:me/../x"], 2, "write hf:USER/REPO"),
         (["mine.h5", "--to", "hf:me/sets", "--path", "../x"], 2, "cannot be a path on the hub"),
-        (["nothing.h5", "--to", "hf:me/sets"], 3, "nothing.h5: no file"),
+        (["nothing.h5", "--to", "hf:me/sets"], 3, "nothing.h5: not a file"),
         (["mine.h5", "--to", "hf:me/sets", "--card", "nothing.toml"], 3, "nothing.toml: cannot be read"),
         (["gt.csv", "--to", "hf:me/sets", "--float16"], 2, "--float16 takes an HDF5 submission"),
     ],

@@ -11,8 +11,10 @@ from ndec_bench.submissions.card import (
     Method,
     SubmissionCard,
     Verified,
+    card_content,
     read_card,
     sentences_of,
+    with_table,
     write_card,
 )
 
@@ -43,14 +45,14 @@ def test_a_card_reads_back_as_it_was_written(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (('name = "thumbnail"', 'name = "Thumb nail"'), "name: String should match pattern"),
-        (('title = "Thumbnail"', ""), "method.title: Field required"),
+        (('title = "Thumbnail"', ""), "method.title: is missing"),
         (('title = "Thumbnail"', 'title = "a\\u0000b"'), "method.title: .*control characters"),
-        (("https://example.org/paper", "javascript:alert(1)"), "method.paper: .*no http"),
+        (("https://example.org/paper", "javascript:alert(1)"), "method.paper: .*not an http"),
         (('background = "other"', 'background = "maybe"'), "declarations.background: Input should be 'none'"),
-        (("[method]", "[method]\nsurprise = 1"), "method.surprise: Extra inputs are not permitted"),
+        (("[method]", "[method]\nsurprise = 1"), "method.surprise: is not a field of this version"),
         (("0" * 64, "12"), "descriptors.sha256: String should match pattern"),
-        (("[method]", "[method"), "no TOML"),
-        (('"dev1"', '"dev1", "none"'), "declarations.labels_used: .*none or unknown beside other values"),
+        (("[method]", "[method"), "not TOML"),
+        (('"dev1"', '"dev1", "none"'), "declarations.labels_used: .*none or unknown with other values"),
         (('"dev1"', '"dev1", "dev1"'), "declarations.labels_used: .*names a value twice"),
         (('[\n    "dev1",\n]', "[]"), "declarations.labels_used: List should have at least 1 item"),
         (('"dev1"', '"dev3"'), "declarations.labels_used.0: Input should be 'none', 'dev1'"),
@@ -102,3 +104,57 @@ def test_a_sentence_in_place_of_a_choice_is_kept_and_declares_nothing() -> None:
     assert sentences_of(given) == {"train_images": "DISC21 training images"}
     with pytest.raises(ValidationError, match="Input should be 'none', 'disc21-train'"):
         Declarations.model_validate({"train_images": ["DISC21 training images"]})
+
+
+# One table of a card is written, the rest of the file stays as people wrote it.
+
+DIGEST = "ab" * 32
+VERIFIED = Verified(level="re-scored", predictions_sha256=DIGEST, date="2026-11-26")
+TEXT = f"""\
+# Ours. [verified] is not ours.
+authors = ["A", "B"]  # in this order
+name = "mine"
+split = 'ndec'
+
+[descriptors]   # on the hub
+name = "mine.h5"
+sha256 = "{DIGEST}"
+
+# How it works:
+[method]
+title = "Mine"
+
+"""
+
+
+def card(text: str) -> SubmissionCard:
+    return SubmissionCard.model_validate(card_content(text))
+
+
+def test_a_table_is_added_and_replaced_and_nothing_else_moves() -> None:
+    first = with_table(TEXT, card(TEXT).model_copy(update={"verified": VERIFIED}), "verified")
+    assert first.startswith(TEXT + "[verified]\n")
+    assert card(first).verified == VERIFIED
+    again = VERIFIED.model_copy(update={"level": "re-described", "images": 7})
+    second = with_table(first, card(TEXT).model_copy(update={"verified": again}), "verified")
+    assert second.startswith(TEXT + "[verified]\n")
+    assert card(second).verified == again
+    files = Files(name="mine.h5", sha256=DIGEST, url="https://example.org/mine.h5")
+    third = with_table(second, card(second).model_copy(update={"descriptors": files}), "descriptors")
+    assert third.splitlines()[:6] == [*TEXT.splitlines()[:5], "[descriptors]"]
+    assert "\n\n# How it works:\n[method]\n" in third
+    assert (card(third).descriptors, card(third).verified) == (files, again)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f'descriptors = {{name = "mine.h5", sha256 = "{DIGEST}"}}',
+        f'descriptors.name = "mine.h5"\ndescriptors.sha256 = "{DIGEST}"',
+        f'["descriptors"]\nname = "mine.h5"\nsha256 = "{DIGEST}"',
+    ],
+)
+def test_other_spellings_are_written_anew(table: str) -> None:
+    text = f'name = "mine"\nsplit = "ndec"\nauthors = ["A"]\nmethod.title = "[descriptors]"\n{table}\n'
+    after = card(text).model_copy(update={"descriptors": Files(name="b.h5", sha256=DIGEST)})
+    assert with_table(text, after, "descriptors") == write_card(after)

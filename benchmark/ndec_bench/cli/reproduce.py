@@ -212,8 +212,7 @@ def _recorded(
 ) -> Verified:
     """Return what the card now says, after it was written: the table ``[verified]`` and nothing else changes."""
     from ndec_bench import atomic
-    from ndec_bench.submissions.card import Verified
-    from ndec_bench.submissions.card_edit import with_table
+    from ndec_bench.submissions.card import Verified, with_table
 
     verified = Verified(level="re-scored", predictions_sha256=recorded.predictions_sha256, date=day)
     if given.whole and found.describing is not None:

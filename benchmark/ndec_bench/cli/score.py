@@ -192,7 +192,7 @@ def _places(files: list[Path], name: str | None, folder: Path, submissions: Path
     from ndec_bench.descriptors import sha256_of_file
     from ndec_bench.errors import UsageError
     from ndec_bench.scoring.score import is_descriptors
-    from ndec_bench.submissions.check.recording import name_of
+    from ndec_bench.submissions.card import name_of
 
     places: dict[Path, Path] = {}
     for file in files:

@@ -9,15 +9,22 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ndec_bench.errors import SubmissionError
+from ndec_bench.errors import SubmissionError, UsageError, os_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 CARD_FILE = "submission.toml"
+
+Key = tuple[str | int, ...]
+"""Where a value stands in a file: names of tables and fields, numbers of items."""
+
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
 _STRING_OR_COMMENT = re.compile(
@@ -35,16 +42,16 @@ def _clean(text: str) -> str:
 
 def _link(text: str) -> str:
     if not re.match(r"https?://.", text):
-        raise ValueError("is no http(s) address")
+        raise ValueError("is not an http(s) address")
     if not re.fullmatch(r"[!-~]+", text) or not set(text).isdisjoint("<>\"'\\`"):
-        raise ValueError("is no http(s) address: a sign in it must be percent-encoded")
+        raise ValueError("is not an http(s) address: a sign in it must be percent-encoded")
     try:
         parts = urlsplit(text)
         sound = bool(parts.hostname) and parts.port != 0
     except ValueError:
         sound = False
     if not sound:
-        raise ValueError("is no http(s) address: its host or port cannot be one")
+        raise ValueError("is not an http(s) address: its host or port cannot be one")
     if "@" in parts.netloc:
         raise ValueError("holds a user or password; a card is public, and so is its address")
     return text
@@ -105,7 +112,7 @@ def _no_contradiction(values: list[str]) -> list[str]:
     if len(set(values)) < len(values):
         raise ValueError("names a value twice")
     if len(values) > 1 and not {"none", "unknown"}.isdisjoint(values):
-        raise ValueError("has none or unknown beside other values")
+        raise ValueError("has none or unknown with other values")
     return values
 
 
@@ -240,23 +247,34 @@ def read_card(path: Path) -> SubmissionCard:
     Raises
     ------
     SubmissionError
-        If the file is missing, no TOML, or breaks the schema; every broken field is named.
+        If the file is missing, not TOML, or breaks the schema; every broken field is named.
     """
-    try:
+    example = "compare with an existing submission.toml"
+    with os_errors(f"{path}: cannot be read", SubmissionError, hint="check the path"):
         if path.stat().st_size > 1 << 20:
             raise SubmissionError(f"{path}: larger than 1 MiB", hint="a card is a page of text")
-        content = card_content(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SubmissionError(f"{path}: cannot be read ({error.strerror or error})", hint="check the path") from error
-    except ValueError as error:  # of the text, its encoding among them
-        raise SubmissionError(f"{path}: no TOML ({error})", hint="compare with an existing submission.toml") from error
+        content = path.read_bytes()
     try:
-        return SubmissionCard.model_validate(content)
+        return SubmissionCard.model_validate(card_content(content.decode("utf-8")))
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()[:10]
-        )
-        raise SubmissionError(f"{path}: {problems}", hint="compare with an existing submission.toml") from error
+        problems = "; ".join(f"{dotted(key)}: {message}" for key, message in violations(error)[:10])
+        raise SubmissionError(f"{path}: {problems}", hint=example) from error
+    except ValueError as error:  # of the text, its encoding among them
+        raise SubmissionError(f"{path}: not TOML ({error})", hint=example) from error
+
+
+def violations(error: ValidationError) -> list[tuple[Key, str]]:
+    """Return (key, message) of everything that breaks a schema, in the order of the schema."""
+    words = {"Field required": "is missing", "Extra inputs are not permitted": "is not a field of this version"}
+    return [
+        (tuple(one["loc"]), words.get(one["msg"], one["msg"].removeprefix("Value error, ")))
+        for one in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def dotted(key: Key) -> str:
+    """Return ``key`` as people write it, for example ``method.paper`` or ``authors.0``."""
+    return ".".join(map(str, key))
 
 
 def write_card(card: SubmissionCard) -> str:
@@ -265,3 +283,83 @@ def write_card(card: SubmissionCard) -> str:
     if not card.changes:
         del content["changes"]
     return tomli_w.dumps(content)
+
+
+def with_table(text: str, card: SubmissionCard, table: Literal["descriptors", "verified"]) -> str:
+    """Return ``text``, a card in TOML, with its ``table`` as in ``card``, from which it differs in nothing else.
+
+    Comments, order and spelling of all other lines stay. Where the table is not written under a header of its own,
+    the whole card is written again.
+    """
+    written = tomli_w.dumps({table: card.model_dump(exclude_none=True)[table]}).splitlines()
+    lines = text.rstrip().splitlines()
+    header = re.compile(rf"\s*\[\s*{table}\s*\]\s*(#.*)?")
+    start = next((place for place, line in enumerate(lines) if header.fullmatch(line)), None)
+    if start is None:
+        edited = [*lines, "", *written]
+    else:
+        edited = [*lines[:start], *written, *lines[_end_of_table(lines, start) :]]
+    new = "\n".join(edited) + "\n"
+    try:
+        kept = SubmissionCard.model_validate(card_content(new)) == card
+    except ValueError:
+        kept = False
+    return new if kept else write_card(card)
+
+
+def _end_of_table(lines: Sequence[str], start: int) -> int:
+    """Return the line after the table at ``start``; empty lines and comments before the next header are not in it."""
+    end = next((place for place in range(start + 1, len(lines)) if lines[place].lstrip().startswith("[")), len(lines))
+    while end > start + 1 and (not lines[end - 1].strip() or lines[end - 1].startswith("#")):
+        end -= 1
+    return end
+
+
+def name_of(file: Path, sha256: str, submissions: Path, name: str | None = None) -> str:
+    """Return the name of the result of ``file``: ``name``, else that of the card of this digest, else the file's stem.
+
+    Cards are looked for next to the file and in ``submissions``.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be a name, or the cards of two submissions have this digest.
+    SubmissionError
+        If the card of that name is of another file or cannot be read.
+    """
+    if name is None:
+        owners = sorted({card.name for card in _cards_near(file, submissions) if _digest(card) == sha256})
+        if len(owners) > 1:
+            raise UsageError(f"{file} belongs to the cards {', '.join(owners)}", hint="choose one with --name")
+        name = owners[0] if owners else file.stem
+    check_name(name, "give --name with")
+    path = submissions / name / CARD_FILE
+    said = _digest(read_card(path)) if path.is_file() else None
+    if said is not None and said != sha256:
+        raise SubmissionError(
+            f"{path}: the card is of a file with SHA-256 {said}, {file} has {sha256}",
+            hint="score the file of the card, or name this one in it (submit new --file FILE --force)",
+        )
+    return name
+
+
+def check_name(name: str, advice: str = "take") -> None:
+    """Raise UsageError if ``name`` cannot be the name of a submission."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a submission",
+            hint=f"{advice} a-z, 0-9, dot, dash and underscore, at most 63, a letter or digit first",
+        )
+
+
+def _cards_near(file: Path, submissions: Path) -> Iterator[SubmissionCard]:
+    for path in (file.parent / CARD_FILE, *sorted(submissions.glob(f"*/{CARD_FILE}"))):
+        try:
+            if path.is_file():
+                yield read_card(path)
+        except SubmissionError:  # "submit check" tells what is wrong with it; it may be anybody's
+            continue
+
+
+def _digest(card: SubmissionCard) -> str | None:
+    return card.descriptors.sha256 if card.descriptors else None

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ndec_bench import atomic
 from ndec_bench.descriptors import sha256_of_file
-from ndec_bench.errors import NetworkError, SubmissionError, UsageError
+from ndec_bench.errors import NetworkError, SubmissionError, UsageError, os_errors
+from ndec_bench.printable import one_line
+from ndec_bench.submissions.card import Files, SubmissionCard, read_card, with_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,7 +78,7 @@ def upload(
     Raises
     ------
     UsageError
-        If there is no token or ``place`` is no plain path.
+        If there is no token or ``place`` is not a plain path.
     SubmissionError
         If the file cannot be read.
     NetworkError
@@ -92,10 +95,7 @@ def upload(
         raise UsageError(
             "uploading needs a token with write access", hint="set HF_TOKEN, or sign in once with: hf auth login"
         )
-    try:
-        digest, size = sha256_of_file(file), file.stat().st_size
-    except OSError as error:
-        raise SubmissionError(f"{file}: cannot be read ({error.strerror or error})", hint="check the path") from error
+    digest, size = _sha256_of(file), file.stat().st_size
     endpoint = environ.get("HF_ENDPOINT", "").rstrip("/") or _HUB
     api = HfApi(endpoint=endpoint, token=token)
     try:
@@ -110,7 +110,7 @@ def upload(
         url = hf_hub_url(repository, name, repo_type="dataset", revision=made.oid, endpoint=endpoint)
         there = get_hf_file_metadata(url, token=token, endpoint=endpoint).etag
     except Exception as error:  # the library raises its own, those of its HTTP client, and plain ones
-        raise _told(error, repository, endpoint) from error
+        raise _as_network_error(error, repository, endpoint) from error
     if there is not None and len(there) == len(digest) and there != digest:
         raise NetworkError(
             f"{name}: the hub has a file with SHA-256 {there}, sent was {digest}", hint="upload it again"
@@ -118,7 +118,43 @@ def upload(
     return Uploaded(url, digest, size)
 
 
-def _told(error: BaseException, repository: str, endpoint: str) -> NetworkError:
+def card_for(file: Path, path: Path, *, other_file: bool = False) -> SubmissionCard:
+    """Return the card ``path``, which must be that of ``file`` unless ``other_file`` says that it will be of another.
+
+    Raises
+    ------
+    SubmissionError
+        If one of the two cannot be read, or they do not belong together.
+    """
+    card = read_card(path)
+    digest = _sha256_of(file)
+    if card.descriptors is not None and not other_file and digest != card.descriptors.sha256:
+        raise SubmissionError(
+            f"{path}: the card is of a file with SHA-256 {card.descriptors.sha256}, {file} has {digest}",
+            hint="upload the file of the card, or name this one in it first",
+        )
+    return card
+
+
+def write_address(path: Path, card: SubmissionCard, file: Path, uploaded: Uploaded) -> None:
+    """Write name, digest and address of ``file`` into the card ``path``; the rest of it stays as people wrote it."""
+    after = card.model_copy(update={"descriptors": Files(name=file.name, sha256=uploaded.sha256, url=uploaded.url)})
+    atomic.write_text(path, with_table(path.read_text(encoding="utf-8"), after, "descriptors"))
+
+
+def check_file(file: Path) -> None:
+    """Raise SubmissionError if ``file`` is not a file."""
+    if not file.is_file():
+        raise SubmissionError(f"{file}: not a file", hint="check the path")
+
+
+def _sha256_of(file: Path) -> str:
+    check_file(file)
+    with os_errors(f"{file}: cannot be read", SubmissionError, hint="check the path"):
+        return sha256_of_file(file)
+
+
+def _as_network_error(error: BaseException, repository: str, endpoint: str) -> NetworkError:
     from huggingface_hub import errors
 
     host = urlsplit(endpoint).netloc.rpartition("@")[2]
@@ -137,7 +173,7 @@ def _told(error: BaseException, repository: str, endpoint: str) -> NetworkError:
             f"{host} answered with status {status}", hint="run it again: what is there is not sent twice"
         )
     error = list(_causes(error))[-1]
-    reason = " ".join(str(error).split())[:200]
+    reason = one_line(str(error), 200)
     return NetworkError(
         f"{host}: uploading failed ({type(error).__name__}{': ' if reason else ''}{reason})",
         hint="check the connection and run it again: what is there is not sent twice",

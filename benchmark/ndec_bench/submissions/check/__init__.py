@@ -1,8 +1,19 @@
 """What a pull request with a submission must hold, and what it changes: problems with file and line, and a summary."""
 
 from ndec_bench.submissions.check.check import Report, check
-from ndec_bench.submissions.check.problem import Problem
+from ndec_bench.submissions.check.repository import Problem
 from ndec_bench.submissions.check.standing import Change, Neighbour, Place
-from ndec_bench.submissions.check.summary import change_content, markdown
+from ndec_bench.submissions.check.summary import change_content, markdown, number, verdict
 
-__all__ = ["Change", "Neighbour", "Place", "Problem", "Report", "change_content", "check", "markdown"]
+__all__ = [
+    "Change",
+    "Neighbour",
+    "Place",
+    "Problem",
+    "Report",
+    "change_content",
+    "check",
+    "markdown",
+    "number",
+    "verdict",
+]

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ndec_bench.results.differences import FACTS, SCORES
-from ndec_bench.submissions.check.problem import Problem
+from ndec_bench.submissions.check.repository import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import Change, SubmissionCard
-    from ndec_bench.submissions.check.reading import CardFile, Repository, ResultFile
+    from ndec_bench.submissions.check.repository import CardFile, Repository, ResultFile
 
 _SAME = 1e-9
 _MAY_BE_ADDED = frozenset({"recall_at_precision"})

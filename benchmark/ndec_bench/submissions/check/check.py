@@ -1,24 +1,35 @@
-"""The check of a repository, or of a pull request against the branch that it goes to."""
+"""The check of a repository, or of a pull request against the branch that it goes to.
+
+Each card and result by itself is read in `repository`; here is whether they belong together, each pair and among all.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
+from ndec_bench.download.public import is_public
 from ndec_bench.errors import UsageError
 from ndec_bench.progress import silent
 from ndec_bench.submissions.check.changes import problems_of_row, rows
-from ndec_bench.submissions.check.problem import Problem, in_order
-from ndec_bench.submissions.check.reading import read_repository
+from ndec_bench.submissions.check.consistency import inconsistencies
+from ndec_bench.submissions.check.repository import Problem, in_order, read_repository
 from ndec_bench.submissions.check.standing import Change, stand
-from ndec_bench.submissions.check.together import other_editions, problems_of_card, problems_of_result, same_lists
+from ndec_bench.submissions.policy import declared_values, undeclared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ndec_bench.progress import Progress
-    from ndec_bench.submissions.check.reading import Repository
+    from ndec_bench.submissions.card import Key
+    from ndec_bench.submissions.check.repository import CardFile, Repository, ResultFile
+
+_SECRET = re.compile(r"(token|signature|sig|key|secret|passw(or)?d|credential)$", re.IGNORECASE)
+_AGAIN = 'score again with "ndec-bench score --record" and commit what it writes'
 
 
 @dataclass(frozen=True)
@@ -112,11 +123,11 @@ def check(
 def _problems(found: Repository, *, public: bool) -> Iterator[tuple[str, Problem]]:
     yield from found.broken
     for name, card in found.cards.items():
-        yield from ((name, problem) for problem in problems_of_card(card, found, public=public))
+        yield from ((name, problem) for problem in _problems_of_card(card, found, public=public))
     for (_, name), scored in found.scored.items():
-        yield from ((name, problem) for problem in problems_of_result(scored, found))
-    yield from same_lists(found)
-    yield from other_editions(found)
+        yield from ((name, problem) for problem in _problems_of_result(scored, found))
+    yield from _same_lists(found)
+    yield from _other_editions(found)
 
 
 def _check_names(names: Sequence[str], found: Repository) -> None:
@@ -126,3 +137,163 @@ def _check_names(names: Sequence[str], found: Repository) -> None:
             f"no submission {unknown[0]!r} in {found.submissions} or {found.results}",
             hint='write its card with "ndec-bench submit new"',
         )
+
+
+def _problems_of_card(card: CardFile, repository: Repository, *, public: bool) -> Iterator[Problem]:
+    """Yield what is wrong with a card that keeps to the schema, apart from what its results tell.
+
+    ``public`` wants addresses that all can reach, as a pull request must have them; else others are a warning.
+    """
+    if card.card.name != card.name:
+        yield card.problem(("name",), f"is {card.card.name!r}, the folder is {card.name!r}", "give both the same name")
+    if all(owner != card.name for _, owner in repository.files):
+        where = repository.results / "ndec-1" / f"{card.name}.json"
+        yield card.problem((), f"has no result, {where} is missing", 'write it with "ndec-bench score FILE --record"')
+    yield from _addresses(card, public=public)
+    yield from _other_method(card, repository)
+    yield from _keeps_from_ranking(card)
+    verified = card.card.verified
+    digests = {found.result.predictions_sha256 for found in repository.results_of(card.name)}
+    if verified and digests and verified.predictions_sha256 not in digests:
+        yield card.problem(
+            ("verified", "predictions_sha256"),
+            "is not that of the result: the check is void",
+            f'check again with "ndec-bench reproduce {card.name} --record"',
+            warning=True,
+        )
+
+
+def _keeps_from_ranking(card: CardFile) -> Iterator[Problem]:
+    """Yield warnings of what the authors alone can add, and without which the row stands unranked."""
+    unknown = undeclared(card.card)
+    if unknown:
+        message = f"{', '.join(unknown)} unknown, and what is unknown does not rank"
+        yield card.problem(("declarations",), message, "declare it: an honest yes ranks", warning=True)
+    files = card.card.descriptors
+    if card.card.verified is None and files is not None and files.url is None:
+        message = "has no address, so that nobody can score the file again"
+        hint = 'put it where all can fetch it, "ndec-bench submit upload" does; or ask for a run of the public weights'
+        yield card.problem(("descriptors",), message, hint, warning=True)
+
+
+def _other_method(card: CardFile, repository: Repository) -> Iterator[Problem]:
+    """Yield where a card claims to be a run of a method that is another: its row would move that of somebody else."""
+    if card.card.runs_of is None:
+        return
+    group = [other for _, other in sorted(repository.cards.items()) if other.card.runs_of == card.card.runs_of]
+    first, hint = group[0], "one row is one method, by the same authors; give other methods another runs_of"
+    facts: tuple[tuple[str, object, object], ...] = (
+        ("authors", card.card.authors, first.card.authors),
+        ("split", card.card.split, first.card.split),
+        ("track", card.card.track, first.card.track),
+        ("declarations", _declared(card), _declared(first)),
+    )
+    for name, own, theirs in facts:
+        if own != theirs:
+            message = f"has other {name} than {first.name}, another run of {card.card.runs_of!r}"
+            yield card.problem((name,), message, hint)
+    same = [other.name for other in group if other is not card and other.card.seed == card.card.seed]
+    if same and card.card.seed is not None:
+        yield card.problem(("seed",), f"is that of {same[0]} too, another run of {card.card.runs_of!r}", "give its own")
+
+
+def _declared(card: CardFile) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(sorted(values)) for name, values in declared_values(card.card).items()}
+
+
+def _addresses(card: CardFile, *, public: bool) -> Iterator[Problem]:
+    method, files = card.card.method, card.card.descriptors
+    addresses: tuple[tuple[Key, str | None], ...] = (
+        (("method", "paper"), method.paper),
+        (("method", "code"), method.code),
+        (("descriptors", "url"), files.url if files else None),
+    )
+    for key, address in addresses:
+        if address is None:
+            continue
+        parts = urlsplit(address)
+        if not is_public(parts.hostname or ""):
+            hint = "put what it names where all can fetch it"
+            yield card.problem(key, "is not an address of the public network", hint, warning=not public)
+        secrets = [name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)]
+        if secrets:
+            message = f"has {secrets[0]} in it: signed addresses expire, and what signs them is public here"
+            yield card.problem(key, message, "give an address that needs no key", warning=True)
+
+
+def _problems_of_result(found: ResultFile, repository: Repository) -> Iterator[Problem]:
+    """Yield what is wrong with a result that keeps to the schema: in itself, with its place, with its card."""
+    result = found.result
+    for key, expected in (("name", found.name), ("protocol", found.protocol)):
+        value = getattr(result, key)
+        if value != expected:
+            yield found.problem((key,), f"is {value!r}, the file's place says {expected!r}", _AGAIN)
+    for place, message in inconsistencies(result):
+        yield found.problem(place, message, _AGAIN)
+    if "all" in result.parts and result.parts["all"].replicates is None:
+        yield found.problem(("parts", "all"), "has no replicates", "score again without --no-bootstrap")
+    card = repository.cards.get(found.name)
+    if card is not None:
+        yield from _against_card(found, card)
+    elif found.name not in repository.folders:
+        where = repository.submissions / found.name
+        yield found.problem(
+            (), f"has no card, {where} is missing", f'write it with "ndec-bench submit new {found.name}"'
+        )
+
+
+def _against_card(found: ResultFile, card: CardFile) -> Iterator[Problem]:
+    result, said = found.result, card.card
+    for key, of_result in (("split", result.split), ("track", result.track)):
+        if getattr(said, key) != of_result:
+            yield card.problem((key,), f"is {getattr(said, key)!r}, the result has {of_result!r}")
+    if said.descriptors is None:
+        hint = f'take name = "..." and sha256 = "{result.digests.submission}"'
+        yield card.problem(("descriptors",), "is missing: the card names the file that was scored", hint)
+    elif said.descriptors.sha256 != result.digests.submission:
+        message = f"is {said.descriptors.sha256}, the result was made from {result.digests.submission}"
+        yield card.problem(("descriptors", "sha256"), message, "score that file, or name the one that was scored")
+    if said.threshold is not None and result.own_threshold is not None and said.threshold != result.own_threshold:
+        message = f"is {said.threshold}, the result was made with {result.own_threshold}"
+        yield card.problem(("threshold",), message, "give both the same")
+    if not result.query_independent and said.declarations.query_independent == "yes":
+        message = "is yes, but the file says that vectors of queries depend on other queries"
+        yield card.problem(("declarations", "query_independent"), message, "declare no")
+
+
+def _same_lists(repository: Repository) -> Iterator[tuple[str, Problem]]:
+    """Yield (name, warning) of results that hold the same list of pairs as another submission.
+
+    Runs of one method, which say so with ``runs_of``, may.
+    """
+    owners: defaultdict[str, list[ResultFile]] = defaultdict(list)
+    for _, found in sorted(repository.scored.items()):
+        owners[found.result.predictions_sha256].append(found)
+    hint = "give runs of one method the same runs_of, else say why in the details"
+    for found in (one for group in owners.values() for one in group):
+        same = {other.name for other in owners[found.result.predictions_sha256]} - {found.name}
+        others = [name for name in sorted(same) if not _one_method(found.name, name, repository)]
+        if others:
+            message = f"same list of pairs as {', '.join(others)}"
+            yield found.name, found.problem(("predictions_sha256",), message, hint, warning=True)
+
+
+def _one_method(first: str, second: str, repository: Repository) -> bool:
+    cards = [repository.cards.get(name) for name in (first, second)]
+    runs = {card.card.runs_of if card else None for card in cards}
+    return len(runs) == 1 and None not in runs
+
+
+def _other_editions(repository: Repository) -> Iterator[tuple[str, Problem]]:
+    """Yield (name, warning) of results whose split has another digest than most results of that name."""
+    digests: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for found in repository.scored.values():
+        digests[found.result.split][found.result.digests.split] += 1
+    for found in repository.scored.values():
+        counts = digests[found.result.split]
+        usual = min(counts, key=lambda digest: (-counts[digest], digest))
+        if found.result.digests.split != usual:
+            key: Key = ("digests", "split")
+            message = f"another edition of {found.result.split}: most results have {usual[:12]}"
+            hint = "score against the published split; other editions have tables of their own"
+            yield found.name, found.problem(key, message, hint, warning=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Share,
         ThresholdAccount,
     )
-    from ndec_bench.submissions.check.schema import Key
+    from ndec_bench.submissions.card import Key
 
 Found = tuple["Key", str]
 
@@ -104,7 +104,7 @@ def _command(result: Result) -> Iterator[Found]:
     except ValueError:
         words = []
     if words[:1] != ["ndec-bench"] or shlex.join(words) != command or not command.isprintable():
-        yield ("provenance", "command"), "is no plain command of ndec-bench"
+        yield ("provenance", "command"), "is not a plain command of ndec-bench"
 
 
 def _size(result: Result) -> Iterator[Found]:
@@ -126,9 +126,9 @@ def _size(result: Result) -> Iterator[Found]:
             yield ("bytes_per_reference",), message
     for name in ("submission", "ground_truth", "split"):
         if not _is_digest(getattr(result.digests, name)):
-            yield ("digests", name), "no SHA-256"
+            yield ("digests", name), "not a SHA-256"
     if not _is_digest(result.predictions_sha256):
-        yield ("predictions_sha256",), "no SHA-256"
+        yield ("predictions_sha256",), "not a SHA-256"
     if result.partial != (result.missing_references > 0):
         yield ("partial",), f"{result.partial} with {result.missing_references:,} references missing"
     if not result.partial and result.recall_ceiling != 1.0:

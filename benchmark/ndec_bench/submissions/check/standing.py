@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import SubmissionCard
     from ndec_bench.submissions.check.changes import Row
-    from ndec_bench.submissions.check.reading import Repository, ResultFile
+    from ndec_bench.submissions.check.repository import Repository, ResultFile
     from ndec_bench.submissions.policy import Level
 
 

@@ -8,49 +8,54 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ndec_bench.printable import one_line
 from ndec_bench.submissions.policy import declared_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ndec_bench.results.record import Result
+    from ndec_bench.metrics.compare import Paired
+    from ndec_bench.submissions.check.changes import Row
     from ndec_bench.submissions.check.check import Report
-    from ndec_bench.submissions.check.problem import Problem
-    from ndec_bench.submissions.check.standing import Change, Neighbour, Place
+    from ndec_bench.submissions.check.repository import ResultFile
+    from ndec_bench.submissions.check.standing import Change, Place
 
 MOST_ROWS = 40
-MOST_PROBLEMS = 60
 MOST_BYTES = 55_000
-"""A comment may have 65,536 characters, and what is scored again stands below."""
+"""A comment may have 65,536 characters, and what is scored again follows below."""
 
-MOST_EDITS = 20
-_MOST_HINT_LINES = 12
-_LONG = 600
+_LIMITS = {"most_edits": 20, "most_problems": 60, "most_hints": 12, "long": 600}
 _BIDI_CONTROLS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_TEMPLATE = Path(__file__).with_name("summary.md.j2")
 
 
 def markdown(report: Report) -> str:
     """Return the summary of ``report`` as Markdown: rows that changed, their places and neighbours, and problems.
 
-    What each row declares stands with it. The same report gives the same text.
+    What each row declares is with it. The same report gives the same text, of at most `MOST_BYTES`.
     """
-    lines = [f"## Submissions: {_verdict(report)}", ""]
-    if report.changes is not None:
-        lines += [_counted(report.changes), ""]
-        shown = report.changes[:MOST_ROWS]
-        if shown:
-            lines += [*_rows(shown), ""]
-        if len(report.changes) > len(shown):
-            lines += [f"{len(report.changes) - len(shown)} more rows are not shown.", ""]
-        for change in shown:
-            if change.row.kind != "removed":
-                lines += [*_details(change), ""]
-    for title, problems in (("Errors", report.errors), ("Warnings", report.warnings)):
-        if problems:
-            lines += [f"### {title}", "", *_listed(problems), ""]
-    return _within(lines)
+    import jinja2
+
+    # What goes into the text is made harmless by the filter "code", not by HTML's escapes.
+    environment = jinja2.Environment(autoescape=False, trim_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
+    environment.filters["code"] = code
+    environment.globals |= {
+        "verdict": verdict,
+        "counted": _counted,
+        "score": _score,
+        "rank": _rank,
+        "place": _place,
+        "difference": _difference,
+        "edited": _edited,
+        "declared": _declared,
+        **_LIMITS,
+    }
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return _within(template.render(report=report, rows=(report.changes or ())[:MOST_ROWS]))
 
 
 def change_content(change: Change) -> dict[str, Any]:
@@ -65,32 +70,53 @@ def change_content(change: Change) -> dict[str, Any]:
         "protocol": found.protocol if found else None,
         "split": result.split if result else None,
         "track": result.track if result else None,
-        "micro_ap": _micro_ap(row.found.result) if row.found else None,
-        "micro_ap_before": _micro_ap(row.before.result) if row.before else None,
+        "micro_ap": _micro_ap(row.found),
+        "micro_ap_before": _micro_ap(row.before),
         "level": change.level,
         "unranked": list(change.unranked),
-        "place": _place_content(change.place),
+        "place": asdict(change.place) if change.place else None,
         "waits": change.waits,
-        "place_before": _place_content(change.before),
-        "neighbours": [_neighbour_content(one) for one in change.neighbours],
-        "declared": {name: list(values) for name, values in _declared(change).items()},
+        "place_before": asdict(change.before) if change.before else None,
+        "neighbours": [
+            {
+                "name": one.name,
+                "above": one.above,
+                "difference": one.paired.difference if one.paired else None,
+                "interval": list(one.paired.interval) if one.paired else None,
+                "overlap": one.overlap,
+            }
+            for one in change.neighbours
+        ],
+        "declared": {name: list(values) for name, values in _declared(row).items()},
         "url": row.url,
     }
 
 
+def verdict(report: Report) -> str:
+    """Return how many errors and warnings there are, in words."""
+    errors, warnings = len(report.errors), len(report.warnings)
+    if not errors and not warnings:
+        return "no problems"
+    return f"{number(errors, 'error')}, {number(warnings, 'warning')}"
+
+
+def number(count: int, noun: str) -> str:
+    """Return ``count`` with its noun, as in ``1 error`` and ``2 errors``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def code(text: str, most: int = 160) -> str:
-    """Return ``text`` as a code span that also keeps inside a table cell, cut behind ``most`` characters."""
-    plain = "".join(one if one.isprintable() else " " for one in _BIDI_CONTROLS.sub("", text))
-    plain = " ".join(plain.replace("`", "'").replace("|", "¦").split())
+    """Return ``text`` as a code span that also keeps inside a table cell, cut after ``most`` characters."""
+    plain = one_line(_BIDI_CONTROLS.sub("", text)).replace("`", "'").replace("|", "¦")
     if len(plain) > most:
         plain = f"{plain[:most]}..."
     return f"`{plain or '-'}`"
 
 
-def _within(lines: Sequence[str]) -> str:
-    """Return ``lines`` as one text, without the last ones if it would be too long: a cut inside one opens its code."""
+def _within(text: str) -> str:
+    """Return ``text`` without its last lines if it would be too long; a cut inside a code block closes it."""
     left, kept = MOST_BYTES, list[str]()
-    for line in "\n".join(lines).rstrip("\n").split("\n"):
+    for line in text.rstrip("\n").split("\n"):
         left -= len(line.encode(errors="replace")) + 1
         if left < 0:
             end = ["  ```"] if kept.count("  ```toml") > kept.count("  ```") else []
@@ -100,46 +126,19 @@ def _within(lines: Sequence[str]) -> str:
     return "\n".join(kept) + "\n"
 
 
-def _verdict(report: Report) -> str:
-    errors, warnings = len(report.errors), len(report.warnings)
-    if not errors and not warnings:
-        return "no problems"
-    return f"{_number(errors, 'error')}, {_number(warnings, 'warning')}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _counted(changes: Sequence[Change]) -> str:
     counts = Counter(change.row.kind for change in changes)
     parts = [f"{counts[kind]} {kind}" for kind in ("new", "changed", "edited", "removed") if counts[kind]]
     return f"Rows: {', '.join(parts)}." if parts else "No row changes."
 
 
-def _rows(changes: Sequence[Change]) -> Iterator[str]:
-    yield "| Row | | Method | Table | µAP (95 % interval) | Level | Rank | Rank before |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    for change in changes:
-        row = change.row
-        found = row.found or row.before
-        title = row.card.card.method.title if row.card else ""
-        table = f"{found.result.split}, {found.result.track}, {found.protocol}" if found else ""
-        cells = (
-            code(row.name),
-            row.kind,
-            code(title),
-            code(table),
-            _score(row.found.result) if row.found else "-",
-            change.level or "-",
-            _rank(change),
-            _place(change.before),
-        )
-        yield f"| {' | '.join(cells)} |"
+def _micro_ap(file: ResultFile | None) -> float | None:
+    part = file.result.parts.get("all") if file else None
+    return part.micro_ap if part else None
 
 
-def _score(result: Result) -> str:
-    part = result.parts.get("all")
+def _score(file: ResultFile | None) -> str:
+    part = file.result.parts.get("all") if file else None
     if part is None:
         return "-"
     interval = part.micro_ap_interval
@@ -150,8 +149,7 @@ def _score(result: Result) -> str:
 def _rank(change: Change) -> str:
     if change.place is None:
         return f"not ranked: {', '.join(change.unranked)}" if change.unranked else "-"
-    place = _place(change.place)
-    return f"{place} once verified" if change.waits else place
+    return f"{_place(change.place)} once verified" if change.waits else _place(change.place)
 
 
 def _place(place: Place | None) -> str:
@@ -162,45 +160,30 @@ def _place(place: Place | None) -> str:
     return f"{place.rank} ({place.best} to {place.worst}) of {place.among}, group {place.group}"
 
 
-def _details(change: Change) -> Iterator[str]:
-    yield f"### {code(change.row.name)}"
-    yield ""
-    before = change.row.before
-    if before is not None and change.row.kind == "changed" and change.row.found is not None:
-        yield f"µAP was {_score(before.result)} and is {_score(change.row.found.result)}."
-        yield ""
-    if change.neighbours:
-        yield "| Neighbour | | µAP minus the neighbour's (95 % interval) | Intervals of µAP |"
-        yield "| --- | --- | --- | --- |"
-        yield from map(_neighbour, change.neighbours)
-        yield ""
-    if change.row.kind != "new":
-        yield from _edited(change)
-    declared = "; ".join(f"{name.replace('_', ' ')}: {', '.join(values)}" for name, values in _declared(change).items())
-    yield f"Declared: {declared}."
-    details = change.row.card.card.declarations.details if change.row.card else ""
-    if details:
-        yield ""
-        yield code(details, _LONG)
-    yield ""
-    yield (
-        f"File: {code(change.row.url)}." if change.row.url else "File: no public address, so nobody can score it again."
-    )
+def _difference(paired: Paired | None) -> str:
+    if paired is None:
+        return "-"
+    low, high = paired.interval
+    words = "differ" if paired.significant else "no significant difference"
+    return f"{paired.difference:+.4f} ({low:+.4f} to {high:+.4f}): {words}"
 
 
-def _edited(change: Change) -> Iterator[str]:
-    """Yield what of the card is another than before: a verified row may be lost or won by a word of it."""
+def _declared(row: Row) -> dict[str, tuple[str, ...]]:
+    return declared_values(row.card.card if row.card else None)
+
+
+def _edited(row: Row) -> list[tuple[str, str, str]]:
+    """Return (field, before, now) of what changed in a card: a verified row may be lost or won by a word of it."""
+    if row.kind == "new":
+        return []
     before, now = (
-        {} if file is None else dict(_flat(file.card.model_dump(mode="json")))
-        for file in (change.row.card_before, change.row.card)
+        {} if file is None else dict(_flat(file.card.model_dump(mode="json"))) for file in (row.card_before, row.card)
     )
-    differing = [key for key in dict.fromkeys((*before, *now)) if before.get(key) != now.get(key)]
-    for key in differing[:MOST_EDITS]:
-        yield f"- {code(key)}: was {code(str(before.get(key, '')))}, is {code(str(now.get(key, '')))}"
-    if len(differing) > MOST_EDITS:
-        yield f"- and {len(differing) - MOST_EDITS:,} more"
-    if differing:
-        yield ""
+    return [
+        (key, str(before.get(key, "")), str(now.get(key, "")))
+        for key in dict.fromkeys((*before, *now))
+        if before.get(key) != now.get(key)
+    ]
 
 
 def _flat(content: dict[str, Any]) -> Iterator[tuple[str, object]]:
@@ -209,55 +192,3 @@ def _flat(content: dict[str, Any]) -> Iterator[tuple[str, object]]:
             yield from ((f"{key}.{inner}", one) for inner, one in value.items())
         else:
             yield key, value
-
-
-def _neighbour(one: Neighbour) -> str:
-    if one.paired is None:
-        difference = "-"
-    else:
-        low, high = one.paired.interval
-        verdict = "differ" if one.paired.significant else "no significant difference"
-        difference = f"{one.paired.difference:+.4f} ({low:+.4f} to {high:+.4f}): {verdict}"
-    overlap = {True: "overlap", False: "apart", None: "-"}[one.overlap]
-    return f"| {code(one.name)} | {'above' if one.above else 'below'} | {difference} | {overlap} |"
-
-
-def _declared(change: Change) -> dict[str, tuple[str, ...]]:
-    return declared_values(change.row.card.card if change.row.card else None)
-
-
-def _listed(problems: Sequence[Problem]) -> Iterator[str]:
-    for problem in problems[:MOST_PROBLEMS]:
-        lines = (problem.hint or "").splitlines()[:_MOST_HINT_LINES]
-        yield f"- {code(str(problem), _LONG)}" + (f": {code(lines[0], _LONG)}" if len(lines) == 1 else "")
-        if len(lines) > 1:
-            yield from ("", "  ```toml", *(f"  {line.replace('`', chr(39))}" for line in lines), "  ```", "")
-    if len(problems) > MOST_PROBLEMS:
-        yield f"- and {len(problems) - MOST_PROBLEMS:,} more"
-
-
-def _micro_ap(result: Result) -> float | None:
-    part = result.parts.get("all")
-    return part.micro_ap if part else None
-
-
-def _place_content(place: Place | None) -> dict[str, Any] | None:
-    if place is None:
-        return None
-    return {
-        "rank": place.rank,
-        "best": place.best,
-        "worst": place.worst,
-        "group": place.group,
-        "among": place.among,
-    }
-
-
-def _neighbour_content(one: Neighbour) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "above": one.above,
-        "difference": one.paired.difference if one.paired else None,
-        "interval": list(one.paired.interval) if one.paired else None,
-        "overlap": one.overlap,
-    }
