@@ -52,7 +52,7 @@ def hand_made_split() -> Split:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_submission() -> Callable[..., tuple[Submission, Split]]:
     """A random submission with copies, plain distractors and look-alikes, and its split."""
 

@@ -85,7 +85,7 @@ def put(folder: Path, result: Result, card: SubmissionCard | None = None) -> Non
     card_file(folder, card.name).write_text(write_card(card), encoding="utf-8")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def results(make_submission: Make) -> dict[str, Result]:
     qualities = {"good": 0.0, "fair": 0.4, "poor": 1.5}
     return {
@@ -105,6 +105,11 @@ def base(tmp_path: Path, results: dict[str, Result]) -> Path:
 def head(tmp_path: Path, base: Path) -> Path:
     shutil.copytree(base, tmp_path / "head")
     return tmp_path / "head"
+
+
+def reason_for(old: Result, date: str) -> Change:
+    values = {"old_micro_ap": old.parts["all"].micro_ap, "old_predictions_sha256": old.predictions_sha256}
+    return Change(date=date, reason="a fix", **values)
 
 
 def checked(folder: Path, *names: str, base: Path | None = None, maintainer: bool = False) -> Report:
@@ -532,12 +537,7 @@ def test_a_changed_row_needs_the_reason_that_the_message_spells_out(
 
 def test_an_old_reason_does_not_serve_again(make_submission: Make, head: Path, base: Path) -> None:
     old = result_of("fair", make_submission, noise=1.0, seed=2)
-    entry = Change(
-        date="2026-11-01",
-        reason="a fix",
-        old_micro_ap=old.parts["all"].micro_ap,
-        old_predictions_sha256=old.predictions_sha256,
-    )
+    entry = reason_for(old, "2026-11-01")
     put(base, old, card_of(old, changes=[entry]))
     new = result_of("fair", make_submission, noise=0.9, seed=3)
     put(head, new, card_of(new, changes=[entry]))
@@ -605,12 +605,7 @@ def test_scores_beside_a_verified_list_do_not_move_without_the_maintainers(
     flattered = before.model_copy(
         update={"parts": {**before.parts, "all": part.model_copy(update={"micro_ap": part.micro_ap + 1e-5})}}
     )
-    entry = Change(
-        date="2026-11-26",
-        reason="better",
-        old_micro_ap=part.micro_ap,
-        old_predictions_sha256=before.predictions_sha256,
-    )
+    entry = reason_for(before, "2026-11-26")
     put(head, flattered, card_of(before, changes=[entry]))
     (error,) = [one for one in checked(head, base=base).errors if one.field == "predictions_sha256"]
     assert "this changed result of it was not verified" in error.message
@@ -677,7 +672,6 @@ def test_history_is_neither_invented_nor_dated_back(
     make_submission: Make, head: Path, base: Path, results: dict[str, Result]
 ) -> None:
     old = results["good"]
-    true = {"old_micro_ap": old.parts["all"].micro_ap, "old_predictions_sha256": old.predictions_sha256}
     first = Change(date="2026-11-20", reason="a fix", old_micro_ap=0.5, old_predictions_sha256="1" * 64)
     put(base, old, card_of(old, changes=[first], date="2026-11-01"))
     new = result_of("good", make_submission, noise=0.3, seed=4)
@@ -686,7 +680,7 @@ def test_history_is_neither_invented_nor_dated_back(
         put(head, new, card_of(new, verified=False, changes=changes, date=date))
         return told(checked(head, "good", base=base), head)
 
-    second = Change(date="2026-11-26", reason="another filter", **true)
+    second = reason_for(old, "2026-11-26")
     assert problems([first, second]) == []
     assert any("changes: the entry of 2026-11-20 was changed" in one for one in problems([second, first]))
     back = second.model_copy(update={"date": "2026-11-19"})
