@@ -257,7 +257,7 @@ def check(
         ),
     ] = None,
     maintainer: Annotated[
-        bool, typer.Option("--maintainer", help="The change is a maintainer's, who may write [verified].")
+        bool, typer.Option("--maintainer", help="The change is a maintainer's, who may edit rows and write [verified].")
     ] = False,
     markdown: Annotated[
         str | None,
@@ -302,7 +302,8 @@ def check(
 
 
 def _show(report: Report) -> None:
-    from ndec_bench.submissions.check import number, verdict
+    from ndec_bench.printable import one_line
+    from ndec_bench.submissions.check import edits, number, verdict
 
     for problem in report.problems:
         hint = (problem.hint or "").splitlines()
@@ -312,6 +313,9 @@ def _show(report: Report) -> None:
             console.out("\n".join(f"    {line}" for line in hint))
     for change in report.changes or ():
         console.out(f"{change.row.kind}: {change.row.name}{_place(change)}")
+        for edit in edits(change.row):
+            before, now = one_line(edit.before, 60), one_line(edit.now, 60)
+            console.out(f"    {edit.file} {one_line(edit.field, 60)}: was {before or 'empty'}, is {now or 'empty'}")
     cards, results = number(report.submissions, "card"), number(report.results, "result")
     console.out(f"checked {cards} and {results}: {verdict(report)}")
 

@@ -26,6 +26,9 @@ Key = tuple[str | int, ...]
 """Where a value stands in a file: names of tables and fields, numbers of items."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+NAME_RULE = "a-z, 0-9, dot, dash and underscore, at most 63, a letter or digit first, no dot at the end"
+_WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+_GENERATED = "runs-of-"
 
 _STRING_OR_COMMENT = re.compile(
     r'"""(?:\\.|[^\\])*?"""|' r"'''.*?'''|" r'"(?:\\.|[^"\\\n])*"|' r"'[^'\n]*'|" r"#[^\n]*|[\"'][^\n]*", re.DOTALL
@@ -345,11 +348,20 @@ def name_of(file: Path, sha256: str, submissions: Path, name: str | None = None)
 
 def check_name(name: str, advice: str = "take") -> None:
     """Raise UsageError if ``name`` cannot be the name of a submission."""
+    found = wrong_with_name(name)
+    if found is not None:
+        raise UsageError(f"{name!r} cannot be the name of a submission: {found}", hint=f"{advice} {NAME_RULE}")
+
+
+def wrong_with_name(name: str) -> str | None:
+    """Return what keeps ``name`` from being that of a submission: its folder, its files, part of addresses."""
     if not re.fullmatch(NAME_PATTERN, name):
-        raise UsageError(
-            f"{name!r} cannot be the name of a submission",
-            hint=f"{advice} a-z, 0-9, dot, dash and underscore, at most 63, a letter or digit first",
-        )
+        return "other signs, too long or empty"
+    if name.endswith(".") or name.partition(".")[0] in _WINDOWS_DEVICES:
+        return "Windows cannot make a folder of that name"
+    if name.startswith(_GENERATED):
+        return f"names that begin with {_GENERATED!r} belong to generated pages"
+    return None
 
 
 def _cards_near(file: Path, submissions: Path) -> Iterator[SubmissionCard]:

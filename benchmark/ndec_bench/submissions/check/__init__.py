@@ -1,5 +1,6 @@
 """What a pull request with a submission must hold, and what it changes: problems with file and line, and a summary."""
 
+from ndec_bench.submissions.check.changes import Edit, edits
 from ndec_bench.submissions.check.check import Report, check
 from ndec_bench.submissions.check.repository import Problem
 from ndec_bench.submissions.check.standing import Change, Neighbour, Place
@@ -7,12 +8,14 @@ from ndec_bench.submissions.check.summary import change_content, markdown, numbe
 
 __all__ = [
     "Change",
+    "Edit",
     "Neighbour",
     "Place",
     "Problem",
     "Report",
     "change_content",
     "check",
+    "edits",
     "markdown",
     "number",
     "verdict",

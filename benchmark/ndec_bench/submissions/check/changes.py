@@ -9,13 +9,18 @@ from ndec_bench.results.differences import FACTS, SCORES
 from ndec_bench.submissions.check.repository import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic import BaseModel
 
     from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import Change, SubmissionCard
     from ndec_bench.submissions.check.repository import CardFile, Repository, ResultFile
 
+NEEDS_MAINTAINER = "needs a maintainer"
 _SAME = 1e-9
+_LONGEST_LIST = 20
+_MOST_NAMED = 4
 _MAY_BE_ADDED = frozenset({"recall_at_precision"})
 _MAY_FOLLOW = frozenset({"own_threshold", "protocols", "direction"})
 """What a result without it may be given later: it changes nothing that was said."""
@@ -50,6 +55,44 @@ class Row:
         """Return the address from which the file can be fetched, if the card names one."""
         files = self.card.card.descriptors if self.card else None
         return files.url if files else None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A field of a row that was there before, with its old and new value as text."""
+
+    file: Literal["card", "result"]
+    field: str
+    before: str
+    now: str
+
+
+def edits(row: Row) -> list[Edit]:
+    """Return what a pull request changes in the card and the result of a row that was there before.
+
+    A verified row may be lost or won by a word of it. Lists of numbers are left out: they have digests and scores.
+    """
+    pairs: tuple[tuple[Literal["card", "result"], BaseModel | None, BaseModel | None], ...] = (
+        ("card", row.card_before and row.card_before.card, row.card and row.card.card),
+        ("result", row.before and row.before.result, row.found and row.found.result),
+    )
+    found = []
+    for file, before, now in pairs:
+        if before is None or now is None:
+            continue
+        old, new = (dict(_flat(one.model_dump(mode="json"))) for one in (before, now))
+        for field in dict.fromkeys((*old, *new)):
+            if old.get(field) != new.get(field):
+                found.append(Edit(file, field, str(old.get(field, "")), str(new.get(field, ""))))
+    return found
+
+
+def _flat(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        elif not isinstance(value, list) or len(value) <= _LONGEST_LIST:
+            yield f"{above}{key}", value
 
 
 def rows(repository: Repository, base: Repository) -> list[Row]:
@@ -102,6 +145,30 @@ def problems_of_row(row: Row, repository: Repository, base: Repository, *, maint
         yield from _unexplained(row, row.before.result, row.card)
     if not maintainer:
         yield from _unverified(row, row.card, old)
+        yield from _edited(row, row.card)
+        yield from _joined(row.card, old, base)
+
+
+def _edited(row: Row, card: CardFile) -> Iterator[Problem]:
+    """Yield where the row of somebody is edited: the authors may be the ones who do, and only people can tell."""
+    found = edits(row)
+    if found:
+        named = ", ".join(edit.field for edit in found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
+        message = f"{NEEDS_MAINTAINER}: it edits a row that was there before ({named})"
+        yield card.problem((), message, "a maintainer compares old and new, then runs the check with --maintainer")
+
+
+def _joined(card: CardFile, old: SubmissionCard | None, base: Repository) -> Iterator[Problem]:
+    """Yield where a card joins the runs of a row that was there before, whose mean it would move."""
+    runs_of = card.card.runs_of
+    if runs_of is None or (old is not None and old.runs_of == runs_of):
+        return
+    others = [name for name, other in sorted(base.cards.items()) if name != card.name and other.card.runs_of == runs_of]
+    if others:
+        message = f"{NEEDS_MAINTAINER}: it joins the runs of {others[0]}, a row that was there before"
+        yield card.problem(
+            ("runs_of",), message, "a maintainer asks its authors, then runs the check with --maintainer"
+        )
 
 
 def _history(card: CardFile, old: SubmissionCard | None, results: Sequence[Result]) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ Each card and result by itself is read in `repository`; here is whether they bel
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ndec_bench.download.public import is_public
 from ndec_bench.errors import UsageError
 from ndec_bench.progress import silent
-from ndec_bench.submissions.check.changes import problems_of_row, rows
+from ndec_bench.submissions.check.changes import NEEDS_MAINTAINER, problems_of_row, rows
 from ndec_bench.submissions.check.consistency import inconsistencies
 from ndec_bench.submissions.check.repository import Problem, in_order, read_repository
 from ndec_bench.submissions.check.standing import Change, stand
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ndec_bench.submissions.check.repository import CardFile, Repository, ResultFile
 
 _SECRET = re.compile(r"(token|signature|sig|key|secret|passw(or)?d|credential)$", re.IGNORECASE)
+_LOOK_LATIN = str.maketrans("авеіјкмнорсѕтухԁһԛԝαβεικνορτυχ", "abeijkmhopcstyxdhqwabeiknoptux")
 _AGAIN = 'score again with "ndec-bench score --record" and commit what it writes'
 
 
@@ -60,6 +62,11 @@ class Report:
     def errors(self) -> tuple[Problem, ...]:
         """Return the problems that are errors."""
         return tuple(one for one in self.problems if one.level == "error")
+
+    @property
+    def needs_maintainer(self) -> bool:
+        """Return whether the change edits rows that were there before, which nobody but a maintainer lets pass."""
+        return any(one.message.startswith(NEEDS_MAINTAINER) for one in self.errors)
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -127,6 +134,7 @@ def _problems(found: Repository, *, public: bool) -> Iterator[tuple[str, Problem
     for (_, name), scored in found.scored.items():
         yield from ((name, problem) for problem in _problems_of_result(scored, found))
     yield from _same_lists(found)
+    yield from _look_alike_titles(found)
     yield from _other_editions(found)
 
 
@@ -282,6 +290,35 @@ def _one_method(first: str, second: str, repository: Repository) -> bool:
     cards = [repository.cards.get(name) for name in (first, second)]
     runs = {card.card.runs_of if card else None for card in cards}
     return len(runs) == 1 and None not in runs
+
+
+def _look_alike_titles(repository: Repository) -> Iterator[tuple[str, Problem]]:
+    """Yield (name, warning) of titles that a reader would take for that of another method."""
+    owners: defaultdict[str, list[CardFile]] = defaultdict(list)
+    for _, card in sorted(repository.cards.items()):
+        owners[_skeleton(card.card.method.title)].append(card)
+    for card in (one for group in owners.values() for one in group):
+        title = card.card.method.title
+        for other in owners[_skeleton(title)]:
+            if other.card.authors != card.card.authors:
+                message = f"looks like the title of {other.name}, by other authors"
+                yield card.name, card.problem(("method", "title"), message, "give it a title of its own", warning=True)
+                break
+        mixed = next((word for word in re.findall(r"\w+", title) if len(_scripts(word)) > 1), None)
+        if mixed:
+            message = f"{mixed!r} mixes letters of {' and '.join(sorted(_scripts(mixed)))}"
+            yield card.name, card.problem(("method", "title"), message, "write it in one alphabet", warning=True)
+
+
+def _skeleton(title: str) -> str:
+    """Return ``title`` without case, signs and spaces, letters of Cyrillic and Greek that look Latin made Latin."""
+    plain = unicodedata.normalize("NFKC", title).casefold().translate(_LOOK_LATIN)
+    return re.sub(r"[\W_]+", "", plain)
+
+
+def _scripts(word: str) -> set[str]:
+    names = {unicodedata.name(letter, "").partition(" ")[0].title() for letter in word if letter.isalpha()}
+    return names & {"Latin", "Cyrillic", "Greek", "Armenian", "Cherokee"}
 
 
 def _other_editions(repository: Repository) -> Iterator[tuple[str, Problem]]:

@@ -20,12 +20,13 @@ from ndec_bench.protocol import PROTOCOLS
 from ndec_bench.results.record import Result
 from ndec_bench.submissions.card import (
     CARD_FILE,
-    NAME_PATTERN,
+    NAME_RULE,
     SubmissionCard,
     card_content,
     dotted,
     sentences_of,
     violations,
+    wrong_with_name,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ MOST_DEPTH = 16
 
 OUTSIDE = "descriptors, pairs and images stay outside the repository: put them where others can fetch them"
 _README = "README.md"
-_NO_NAME = "not a name of a submission: take a-z, 0-9, dot, dash and underscore, at most 63, a letter or digit first"
 _MOST_SHOWN = 600
 
 
@@ -243,8 +243,8 @@ def _read_submission(folder: Path, found: Repository) -> None:
     if not folder.is_dir() or folder.is_symlink():
         found.refuse("", folder, f"only folders with a {CARD_FILE} belong here", OUTSIDE)
         return
-    if not re.fullmatch(NAME_PATTERN, name):
-        found.refuse("", folder, _NO_NAME)
+    if wrong := wrong_with_name(name):
+        found.refuse("", folder, f"cannot be the name of a submission: {wrong}", f"take {NAME_RULE}")
         return
     found.folders.add(name)
     card = folder / CARD_FILE
@@ -283,8 +283,8 @@ def _read_result(path: Path, found: Repository) -> None:
         known = ", ".join(sorted(PROTOCOLS))
         found.refuse("", path, f"only PROTOCOL/NAME.json belongs here, with PROTOCOL one of {known}", OUTSIDE)
         return
-    if not re.fullmatch(NAME_PATTERN, name):
-        found.refuse("", path, _NO_NAME)
+    if wrong := wrong_with_name(name):
+        found.refuse("", path, f"cannot be the name of a submission: {wrong}", f"take {NAME_RULE}")
         return
     found.files.add((protocol, name))
     text = _text(path, name, MOST_RESULT_BYTES, found)

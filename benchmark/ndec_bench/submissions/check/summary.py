@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ndec_bench.printable import one_line
+from ndec_bench.submissions.check.changes import NEEDS_MAINTAINER, edits
 from ndec_bench.submissions.policy import declared_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from ndec_bench.metrics.compare import Paired
-    from ndec_bench.submissions.check.changes import Row
+    from ndec_bench.submissions.check.changes import Edit, Row
     from ndec_bench.submissions.check.check import Report
     from ndec_bench.submissions.check.repository import ResultFile
     from ndec_bench.submissions.check.standing import Change, Place
@@ -88,16 +89,18 @@ def change_content(change: Change) -> dict[str, Any]:
             for one in change.neighbours
         ],
         "declared": {name: list(values) for name, values in _declared(row).items()},
+        "edits": [asdict(edit) for edit in edits(row)],
         "url": row.url,
     }
 
 
 def verdict(report: Report) -> str:
-    """Return how many errors and warnings there are, in words."""
+    """Return how many errors and warnings there are, in words, and first of all whether a maintainer is needed."""
     errors, warnings = len(report.errors), len(report.warnings)
     if not errors and not warnings:
         return "no problems"
-    return f"{number(errors, 'error')}, {number(warnings, 'warning')}"
+    counts = f"{number(errors, 'error')}, {number(warnings, 'warning')}"
+    return f"{NEEDS_MAINTAINER}; {counts}" if report.needs_maintainer else counts
 
 
 def number(count: int, noun: str) -> str:
@@ -172,23 +175,7 @@ def _declared(row: Row) -> dict[str, tuple[str, ...]]:
     return declared_values(row.card.card if row.card else None)
 
 
-def _edited(row: Row) -> list[tuple[str, str, str]]:
-    """Return (field, before, now) of what changed in a card: a verified row may be lost or won by a word of it."""
-    if row.kind == "new":
-        return []
-    before, now = (
-        {} if file is None else dict(_flat(file.card.model_dump(mode="json"))) for file in (row.card_before, row.card)
-    )
-    return [
-        (key, str(before.get(key, "")), str(now.get(key, "")))
-        for key in dict.fromkeys((*before, *now))
-        if before.get(key) != now.get(key)
-    ]
-
-
-def _flat(content: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", one) for inner, one in value.items())
-        else:
-            yield key, value
+def _edited(changes: Sequence[Change]) -> list[tuple[str, list[Edit]]]:
+    """Return the names of rows that were there before, with what changes in each."""
+    found = [(change.row.name, edits(change.row)) for change in changes]
+    return [(name, some) for name, some in found if some]
