@@ -27,7 +27,7 @@ from ndec_bench.submissions.card import (
     read_card,
     write_card,
 )
-from ndec_bench.submissions.check import Report, change_content, check, markdown
+from ndec_bench.submissions.check import Report, change_content, check, edits, markdown
 from ndec_bench.submissions.check.consistency import inconsistencies
 from ndec_bench.submissions.check.repository import TomlLines
 from ndec_bench.submissions.check.summary import code
@@ -517,22 +517,21 @@ def test_a_changed_row_needs_the_reason_that_the_message_spells_out(
 ) -> None:
     changed = result_of("fair", make_submission, noise=1.0, seed=2)
     put(head, changed, card_of(changed, verified=False))
-    report = checked(head, base=base)
-    (error,) = report.errors
+    (error,) = checked(head, base=base, maintainer=True).errors
     assert "no new entry of [[changes]] has the old values" in error.message
     assert error.hint is not None
     entry = error.hint.replace("YYYY-MM-DD", "2026-11-26")
     card = card_file(head, "fair")
     text = card.read_text()
     card.write_text(text + "\n" + entry + "\n")
-    report = checked(head, base=base)
+    report = checked(head, base=base, maintainer=True)
     assert report.ok
     (found,) = report.changes or ()
     assert found.row.kind == "changed"
     assert found.before is not None
     assert f"µAP was {results['fair'].parts['all'].micro_ap:.4f}" in markdown(report)
     card.write_text(text + "\n" + entry.replace("old_micro_ap = 0", "old_micro_ap = 0.0") + "\n")
-    assert not checked(head, base=base).ok
+    assert not checked(head, base=base, maintainer=True).ok
 
 
 def test_an_old_reason_does_not_serve_again(make_submission: Make, head: Path, base: Path) -> None:
@@ -550,7 +549,7 @@ def test_another_provenance_is_no_change_of_scores(head: Path, base: Path, resul
     again = results["fair"]
     provenance = again.provenance.model_copy(update={"seconds": 99.0, "cpu": "another"})
     put(head, again.model_copy(update={"provenance": provenance}))
-    report = checked(head, base=base)
+    report = checked(head, base=base, maintainer=True)
     assert report.ok
     assert [found.row.kind for found in report.changes or ()] == ["edited"]
 
@@ -569,8 +568,7 @@ def test_only_maintainers_write_verified(head: Path, base: Path, results: dict[s
     level = Verified(level="re-described", predictions_sha256=results["fair"].predictions_sha256)
     put(head, results["fair"], card_of(results["fair"], verified=False).model_copy(update={"verified": level}))
     problems = told(checked(head, base=base), head)
-    assert len(problems) == 2
-    assert all("verified: is written by the maintainers" in problem for problem in problems)
+    assert sum("verified: is written by the maintainers" in problem for problem in problems) == 2
     assert checked(head, base=base, maintainer=True).ok
     put(base, results["poor"])
     put(head, results["poor"], card_of(results["poor"], verified=False))
@@ -622,7 +620,7 @@ def test_a_verified_result_gains_no_numbers_without_the_maintainers(
     put(head, before.model_copy(update={"parts": {**before.parts, "all": part}}))
     report = checked(head, base=base)
     assert [row.row.kind for row in report.changes or ()] == ["edited"]
-    assert [one.field for one in report.errors] == ["predictions_sha256"]
+    assert [one.field for one in report.errors] == ["predictions_sha256", ""]
     assert checked(head, base=base, maintainer=True).ok
 
 
@@ -678,7 +676,7 @@ def test_history_is_neither_invented_nor_dated_back(
 
     def problems(changes: list[Change], date: str | None = "2026-11-01") -> list[str]:
         put(head, new, card_of(new, verified=False, changes=changes, date=date))
-        return told(checked(head, "good", base=base), head)
+        return told(checked(head, "good", base=base, maintainer=True), head)
 
     second = reason_for(old, "2026-11-26")
     assert problems([first, second]) == []
@@ -693,10 +691,93 @@ def test_history_is_neither_invented_nor_dated_back(
         assert any(f"date: is {shown}, it was 2026-11-01" in one for one in problems([first, second], date))
 
 
-def test_what_was_edited_in_a_card_is_shown(head: Path, base: Path, results: dict[str, Result]) -> None:
-    put(base, results["fair"], card_of(results["fair"], declarations=DECLARED.model_copy(update={"ndec_pairs": "yes"})))
-    text = markdown(checked(head, base=base))
-    assert "- `declarations.ndec_pairs`: was `yes`, is `no`" in text
+@pytest.mark.parametrize(
+    ("field", "edit"),
+    [
+        ("authors", {"authors": ["Somebody Else"]}),
+        ("method.title", {"method": Method(title="Theirs")}),
+        ("method.paper", {"method": Method(title="The method fair", paper="https://example.org/theirs")}),
+        ("declarations.labels_used", {"declarations": DECLARED.model_copy(update={"labels_used": ["dev1"]})}),
+        ("runs_of", {"runs_of": "Theirs"}),
+        ("date", {"date": "2026-11-01"}),
+    ],
+)
+def test_an_edit_of_a_row_needs_a_maintainer(
+    head: Path, base: Path, results: dict[str, Result], field: str, edit: dict[str, Any]
+) -> None:
+    before = card_of(results["fair"])
+    put(head, results["fair"], before.model_copy(update=edit))
+    report = checked(head, base=base)
+    (error,) = report.errors
+    assert error.message.startswith("needs a maintainer: it edits a row that was there before")
+    assert field in error.message
+    text = markdown(report)
+    assert text.startswith("## Submissions: needs a maintainer; 1 error")
+    (change,) = report.changes or ()
+    (shown,) = [one for one in edits(change.row) if one.field == field]
+    assert f"- `fair`, card `{field}`: was `{shown.before or '-'}`, is `{shown.now}`" in text
+    by_maintainer = checked(head, base=base, maintainer=True)
+    assert by_maintainer.ok
+    assert "### Edits of rows that were there before" in markdown(by_maintainer).splitlines()[:6]
+
+
+def test_an_edit_of_facts_in_a_result_needs_a_maintainer(head: Path, base: Path, results: dict[str, Result]) -> None:
+    provenance = results["fair"].provenance.model_copy(update={"cpu": "another"})
+    put(head, results["fair"].model_copy(update={"provenance": provenance}))
+    (error,) = checked(head, base=base).errors
+    assert "provenance.cpu" in error.message
+
+
+def test_a_card_or_a_result_added_to_a_row_needs_a_maintainer(
+    head: Path, base: Path, results: dict[str, Result]
+) -> None:
+    card_file(base, "fair").unlink()
+    put(head, results["good"].model_copy(update={"protocol": "sscd"}))
+    found = [one.message for one in checked(head, base=base).errors if one.message.startswith("needs a maintainer")]
+    assert found == [
+        "needs a maintainer: it adds a card to a result that was there before",
+        "needs a maintainer: it adds a result to a submission that was there before",
+    ]
+
+
+def test_joining_the_runs_of_somebody_needs_a_maintainer(
+    make_submission: Make, head: Path, base: Path, results: dict[str, Result]
+) -> None:
+    for folder in (base, head):
+        put(folder, results["good"], card_of(results["good"], runs_of="Ours", seed=0))
+    new = result_of("new", make_submission, noise=0.8, seed=9)
+    put(head, new, card_of(new, verified=False, runs_of="Ours", seed=1))
+    (error,) = checked(head, base=base).errors
+    assert (error.field, error.message) == (
+        "runs_of",
+        "needs a maintainer: it joins the runs of good, a row that was there before",
+    )
+    assert checked(head, base=base, maintainer=True).ok
+
+
+@pytest.mark.parametrize("name", ["con", "aux", "nul.x", "com1", "lpt9.txt", "a.", "a..", "runs-of-sscd"])
+def test_names_that_no_folder_or_page_can_have_are_refused(head: Path, name: str, results: dict[str, Result]) -> None:
+    result = results["good"].model_copy(update={"name": name, "predictions_sha256": "f" * 64})
+    put(head, result)
+    found = [problem for problem in told(checked(head), head) if "cannot be the name of a submission" in problem]
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("title", "message"),
+    [
+        ("\N{CYRILLIC CAPITAL LETTER ER}DQ", "mixes letters of Cyrillic and Latin"),
+        ("THE  M\N{GREEK SMALL LETTER EPSILON}thod good", "looks like the title of good, by other authors"),
+        ("The Method: Good", "looks like the title of good, by other authors"),
+        ("\N{MICRO SIGN}AP of \N{GREEK SMALL LETTER ALPHA}-nets", None),
+    ],
+)
+def test_titles_that_look_like_others_are_warned_of(
+    head: Path, results: dict[str, Result], title: str, message: str | None
+) -> None:
+    put(head, results["fair"], card_of(results["fair"], method=Method(title=title), authors=["Else"]))
+    found = [warning.message for warning in checked(head, "fair").warnings]
+    assert any(message in one for one in found) if message else found == []
 
 
 def test_runs_of_one_method_are_one_method(head: Path, results: dict[str, Result]) -> None:
@@ -720,7 +801,7 @@ def test_addresses_that_only_the_runner_reaches_are_refused_in_pull_requests(
 ) -> None:
     files = Files(name="good.h5", sha256=results["good"].digests.submission, url=address)
     put(head, results["good"], card_of(results["good"], descriptors=files))
-    (error,) = checked(head, base=base).errors
+    (error,) = checked(head, base=base, maintainer=True).errors
     assert (error.field, error.message) == ("descriptors.url", "is not an address of the public network")
     assert error.line is not None
     alone = checked(head)

@@ -72,19 +72,19 @@ def edits(row: Row) -> list[Edit]:
 
     A verified row may be lost or won by a word of it. Lists of numbers are left out: they have digests and scores.
     """
-    pairs: tuple[tuple[Literal["card", "result"], BaseModel | None, BaseModel | None], ...] = (
-        ("card", row.card_before and row.card_before.card, row.card and row.card.card),
-        ("result", row.before and row.before.result, row.found and row.found.result),
-    )
-    found = []
-    for file, before, now in pairs:
-        if before is None or now is None:
-            continue
-        old, new = (dict(_flat(one.model_dump(mode="json"))) for one in (before, now))
-        for field in dict.fromkeys((*old, *new)):
-            if old.get(field) != new.get(field):
-                found.append(Edit(file, field, str(old.get(field, "")), str(new.get(field, ""))))
+    found: list[Edit] = []
+    if row.card_before is not None and row.card is not None:
+        found += _differing("card", row.card_before.card, row.card.card)
+    if row.before is not None and row.found is not None:
+        found += _differing("result", row.before.result, row.found.result)
     return found
+
+
+def _differing(file: Literal["card", "result"], before: BaseModel, now: BaseModel) -> Iterator[Edit]:
+    old, new = (dict(_flat(one.model_dump(mode="json"))) for one in (before, now))
+    for field in dict.fromkeys((*old, *new)):
+        if old.get(field) != new.get(field):
+            yield Edit(file, field, str(old.get(field, "")), str(new.get(field, "")))
 
 
 def _flat(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
@@ -152,10 +152,17 @@ def problems_of_row(row: Row, repository: Repository, base: Repository, *, maint
 def _edited(row: Row, card: CardFile) -> Iterator[Problem]:
     """Yield where the row of somebody is edited: the authors may be the ones who do, and only people can tell."""
     found = edits(row)
+    what = ""
     if found:
         named = ", ".join(edit.field for edit in found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
-        message = f"{NEEDS_MAINTAINER}: it edits a row that was there before ({named})"
-        yield card.problem((), message, "a maintainer compares old and new, then runs the check with --maintainer")
+        what = f"edits a row that was there before ({named})"
+    elif row.before is not None and row.card_before is None:
+        what = "adds a card to a result that was there before"
+    elif row.before is None and row.card_before is not None:
+        what = "adds a result to a submission that was there before"
+    if what:
+        hint = "a maintainer compares old and new, then runs the check with --maintainer"
+        yield card.problem((), f"{NEEDS_MAINTAINER}: it {what}", hint)
 
 
 def _joined(card: CardFile, old: SubmissionCard | None, base: Repository) -> Iterator[Problem]:
