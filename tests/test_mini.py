@@ -19,7 +19,7 @@ from ndec_bench.errors import DataError, UsageError
 from ndec_bench.mini import build, own_photos
 from ndec_bench.mini.blocks import shared_parts, small_grey
 from ndec_bench.mini.dedup import compared
-from ndec_bench.mini.making import JOURNAL, pixels_sha256
+from ndec_bench.mini.making import PARTS, pixels_sha256
 from ndec_bench.mini.packaged import NAMES, WAYS, WAYS_OF_PAGES, catalogue, packaged_plan, photo_path
 from ndec_bench.mini.plan import described
 from ndec_bench.mini.scenes import FAMILIES, Scene, drawn
@@ -382,7 +382,10 @@ class Stop(BaseException):
     """Stands for a kill signal."""
 
 
-def test_a_stopped_build_goes_on_and_ends_the_same(photos: Path, built: Path, tmp_path: Path) -> None:
+def test_a_stopped_build_goes_on_and_ends_the_same(
+    photos: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ndec_bench.mini.making.CHUNK", 8)
     out = tmp_path / "out"
 
     def stop_midway(stage: str, done: int, total: int) -> None:
@@ -393,15 +396,15 @@ def test_a_stopped_build_goes_on_and_ends_the_same(photos: Path, built: Path, tm
         build(out, photos=photos, jobs=1, progress=stop_midway)
     partial = tmp_path / "out.partial"
     assert not out.exists()
-    kept = (partial / JOURNAL).read_text().splitlines()
-    assert kept
-    # One finished picture was damaged and the last line of the journal was cut: both are made again.
-    _, first = json.loads(kept[0])
-    (partial / first["path"]).write_bytes(b"damaged")
-    (partial / JOURNAL).write_text("\n".join(kept[:-1]) + "\n" + kept[-1][: len(kept[-1]) // 2])
+    kept = [json.loads(path.read_bytes()) for path in sorted((partial / PARTS).glob("part-*"))]
+    # A picture of the first part was damaged, and the file of the last one cut: both parts are made again.
+    (partial / next(iter(kept[0].values()))["path"]).write_bytes(b"damaged")
+    last = max((partial / PARTS).glob("part-*"))
+    last.write_bytes(last.read_bytes()[:-20])
     started: list[int] = []
     build(out, photos=photos, jobs=1, progress=lambda s, d, t: started.append(d) if s == "making pictures" else None)
-    assert started[0] == len(kept) - 2
+    assert started[0] == sum(map(len, kept[1:-1]))
+    assert len(kept) > 2
     assert not partial.exists()
     for name in ("split.json", "pixels.csv", "ground_truth.csv"):
         assert (out / name).read_bytes() == (built / name).read_bytes()

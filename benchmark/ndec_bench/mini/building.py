@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from ndec_bench.data.split import SplitInfo, read_split_info
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.mini.dedup import duplicate_report
-from ndec_bench.mini.making import JOURNAL, make_all
+from ndec_bench.mini.making import PARTS, make_all
 from ndec_bench.mini.own_photos import own_plan, write_private_names
 from ndec_bench.mini.packaged import NAMES, Size, packaged_plan
 from ndec_bench.mini.writing import (
@@ -214,7 +214,7 @@ def _built(out: Path, plan: Plan, jobs: int, progress: Progress) -> tuple[str, b
     )
     write_texts(partial, contents, info, made)
     progress("checking for duplicates", 1, 1)
-    (partial / JOURNAL).unlink()
+    shutil.rmtree(partial / PARTS)
     (partial / "plan.txt").unlink()
     if out.is_dir():
         out.rmdir()  # empty: `_finished` saw to it

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ndec_bench.data.split import SplitInfo
-    from ndec_bench.mini.making import Made
+    from ndec_bench.mini.making import PictureRecord
     from ndec_bench.mini.plan import Item, Plan
 
 LOOK_ALIKES_FILE = "look_alikes.csv"
@@ -32,7 +32,7 @@ FILES_FILE = "files.csv"
 GROUPS = ("photos", "scenes", "edits", "truth")
 
 
-def texts(plan: Plan, made: dict[str, Made]) -> dict[str, str]:
+def texts(plan: Plan, made: dict[str, PictureRecord]) -> dict[str, str]:
     """Return file name to content of everything but ``split.json`` and ``files.csv``."""
     ids, items = plan.ids, plan.items
     queries = [item for item in items if item.folder == "queries"]
@@ -54,7 +54,7 @@ def texts(plan: Plan, made: dict[str, Made]) -> dict[str, str]:
     }
 
 
-def _edit_rows(plan: Plan, query: Item, made: Made) -> list[tuple[object, ...]]:
+def _edit_rows(plan: Plan, query: Item, made: PictureRecord) -> list[tuple[object, ...]]:
     reference = plan.ids[query.partner] if query.role == "copy" else ""
     return [
         (plan.ids[query.key], n, step.kind, step.strength, f"{made.remaining:.6f}", reference,
@@ -63,7 +63,7 @@ def _edit_rows(plan: Plan, query: Item, made: Made) -> list[tuple[object, ...]]:
     ]  # fmt: skip
 
 
-def group_digests(plan: Plan, made: dict[str, Made], contents: dict[str, str]) -> dict[str, str]:
+def group_digests(plan: Plan, made: dict[str, PictureRecord], contents: dict[str, str]) -> dict[str, str]:
     """Return one SHA-256 (hex) per group: decoded pixels of photographs, scenes, edited pictures; the truth files."""
     rows: dict[str, list[str]] = {"photos": [], "scenes": [], "edits": []}
     for item in plan.items:
@@ -99,7 +99,7 @@ def lines(ids: Iterable[str]) -> str:
     return "".join(f"{identifier}\n" for identifier in sorted(ids))
 
 
-def write_texts(folder: Path, contents: dict[str, str], info: SplitInfo, made: dict[str, Made]) -> None:
+def write_texts(folder: Path, contents: dict[str, str], info: SplitInfo, made: dict[str, PictureRecord]) -> None:
     """Write all text files of a split into ``folder``; ``split.json`` last."""
     for name, content in sorted(contents.items()):
         (folder / name).write_text(content, encoding="utf-8", newline="")
