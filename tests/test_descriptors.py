@@ -222,7 +222,7 @@ BAD: list[tuple[Change, str]] = [
     (both(np.array([[1, 0], [0, np.nan]], "f2")), r"query: row 1 \(Q2\) holds nan"),
     (both(np.array([[1e39, 0], [0, 1]])), r"cast to float32: row 0 \(Q1\) holds inf"),
     (both(np.array([[1e39, 0], [0, 1]], ">f8")), r"row 0 \(Q1\) holds inf"),
-    (replace("query", QUERY.astype("f2")), r"query holds float16, reference float32, expected one type on both sides"),
+    (replace("query", QUERY.astype("f2")), r"query holds float16, reference float32, expected one type"),
     (replace("query", QUERY.astype("int32")), r"query holds int32, expected float16, float32 or float64"),
     (replace("query", QUERY.astype("c8")), r"query holds complex64, expected float16"),
     (replace("query", QUERY.astype("longdouble")), r"query holds float128, expected float16"),
@@ -239,10 +239,10 @@ BAD: list[tuple[Change, str]] = [
     (replace("query", QUERY[:0]), r"query has shape \(0, 2\)"),
     (replace("query", QUERY[None]), r"query has shape \(1, 2, 2\)"),
     (replace("query", np.ones((2, 3), "f4") * [[1], [2]]), r"query holds float64, reference|query has 3 dimensions"),
-    (replace("query", np.ones((2, 3), "f4")), r"query has 3 dimensions, reference 2; describe all sides"),
+    (replace("query", np.ones((2, 3), "f4")), r"query has 3 dimensions, reference 2; describe all images"),
     (
         with_background(np.ones((2, 3), "f4"), ["B1", "B2"]),
-        r"query has 2 dimensions, reference 2, background 3; describe",
+        r"query has 2 dimensions, background 3; describe",
     ),
     (with_background(np.ones((2, 2), "f4"), ["B1"]), r"background has 2 rows but background_ids has 1 ids"),
     (with_background(np.ones((2, 2), "f4"), ["B1", "B2"]), r"background: all 2 descriptors are equal"),
@@ -254,32 +254,32 @@ BAD: list[tuple[Change, str]] = [
     (replace("query_ids", ["Q1"]), r"query has 2 rows but query_ids has 1 ids"),
     (replace("reference_ids", ["R1", "R2", "R3", "R4"]), r"reference has 3 rows but reference_ids has 4 ids"),
     (many_ids, r"query_ids holds \|S8 of shape \(1000000000000,\), expected a list of strings"),
-    (replace("query_ids", ["Q1", "Q1"]), r"query: id Q1 stands in row 0 and in row 1"),
+    (replace("query_ids", ["Q1", "Q1"]), r"query: id Q1 is in row 0 and in row 1"),
     (replace("query_ids", [1, 2]), r"query_ids holds int64 of shape \(2,\), expected a list of strings"),
     (replace("query_ids", np.array([[b"Q1", b"Q2"]])), r"query_ids holds \|S2 of shape \(1, 2\), expected a list"),
     (replace("query_ids", np.array([b"Q" * 300, b"Q2"])), r"query_ids holds ids of 300 bytes, at most 256"),
-    (replace("query_ids", ["Q1", "Q" * 300]), r"query_ids row 1 is 'Q{40}', no usable id"),
-    (replace("query_ids", ["Q1", ""]), r"query_ids row 1 is '', no usable id"),
-    (replace("query_ids", ["Q1", "Q\u202e2"]), r"query_ids row 1 is .*no usable id"),
+    (replace("query_ids", ["Q1", "Q" * 300]), r"query_ids row 1, 'Q{40}', is longer than 256 characters"),
+    (replace("query_ids", ["Q1", ""]), r"query_ids row 1, '', is empty"),
+    (replace("query_ids", ["Q1", "Q\u202e2"]), r"query_ids row 1, .*, has characters that cannot be printed"),
     (
         replace("query_ids", np.array([b"Q1", b"\xff\xff"])),
-        r"query_ids cannot be read: row 1 is b'\\xff\\xff', no UTF-8",
+        r"query_ids cannot be read: row 1 is b'\\xff\\xff', not UTF-8",
     ),
     (outside_ids, r"'query_ids' is stored in other files, which are never opened"),
     (all_invalid, r"query: all 2 images are listed in invalid_ids"),
     (attribute("metric", "cosine"), r"attribute metric is 'cosine'; expected \"l2\" or \"ip\""),
-    (attribute("split", 7), r"attribute split is no text"),
-    (attribute("split", ["a", "b"]), r"attribute split is no text"),
-    (attribute("split", h5py.Empty("S1")), r"attribute split is no text"),
+    (attribute("split", 7), r"attribute split is not text"),
+    (attribute("split", ["a", "b"]), r"attribute split is not text"),
+    (attribute("split", h5py.Empty("S1")), r"attribute split is not text"),
     (attribute("threshold", "0.5"), r"attribute threshold is '0\.5', expected a finite number"),
     (attribute("threshold", np.nan), r"attribute threshold is 'nan', expected a finite number"),
     (attribute("threshold", True), r"attribute threshold is 'True', expected a finite number"),
     (attribute("threshold", [0.5, 0.6]), r"attribute threshold is .*, expected a finite number"),
     (
         other_row_of_norms("query_norms", [1.0, 1.0], "reference_norms"),
-        r"query_norms without reference_norms; write one norm per row for both sides",
+        r"no reference_norms, but .*submission.h5 has query_norms; write one norm per row for both sides",
     ),
-    (other_row_of_norms("query_norms", [1.0, 1.0], "query_norms"), r"reference_norms without query_norms"),
+    (other_row_of_norms("query_norms", [1.0, 1.0], "query_norms"), r"no query_norms, but .* has reference_norms"),
     (other_row_of_norms("query_norms", [1.0]), r"query_norms has shape \(1,\), but query has 2 rows"),
     (other_row_of_norms("reference_norms", [[1.0] * 3]), r"reference_norms has shape \(1, 3\), but reference has 3"),
     (other_row_of_norms("query_norms", np.array([1, 2])), r"query_norms holds int64, expected float16"),
@@ -366,7 +366,7 @@ def test_an_unknown_filter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = submission_file(tmp_path, change)
     assert read_submission(path).queries.vectors.tolist() == QUERY.tolist()
     monkeypatch.setattr("h5py.h5z.filter_avail", lambda _: False)
-    with pytest.raises(SubmissionError, match=r"'query' is compressed with HDF5 filter 32000, which is not at hand"):
+    with pytest.raises(SubmissionError, match=r"'query' is compressed with HDF5 filter 32000, which is not installed here"):
         read_submission(path)
 
 

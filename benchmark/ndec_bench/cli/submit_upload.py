@@ -77,8 +77,7 @@ def _check_file(file: Path) -> None:
 
 
 def _halved(file: Path, name: str) -> Path:
-    from ndec_bench.descriptors import form_of
-    from ndec_bench.descriptors.half import write_half
+    from ndec_bench.descriptors import form_of, write_half
     from ndec_bench.errors import UsageError
 
     if form_of(file) != "submission":

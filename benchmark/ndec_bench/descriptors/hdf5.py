@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ndec_bench.errors import SubmissionError
+from ndec_bench.errors import SubmissionError, os_errors
 from ndec_bench.memory import check_memory
+from ndec_bench.printable import MAX_ID, one_line, wrong_ids, wrong_with_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 MAX_DIMENSION = 65_536
 MAX_ROWS = 50_000_000
-MAX_ID_BYTES = 256
 MAX_ATTRIBUTE_BYTES = 65_536
 _IDS_PER_READ = 65_536
 _FEWEST_IDS_PER_READ = 64
@@ -45,7 +45,7 @@ def open_file(path: Path) -> h5py.File:
     Raises
     ------
     SubmissionError
-        If it cannot be read, is empty, truncated, a web page, or no HDF5 file.
+        If it cannot be read, is empty, truncated, a web page, or not HDF5.
     """
     head = _first_bytes(path)
     if not head:
@@ -80,7 +80,7 @@ def sha256_of_file(path: Path) -> str:
 
 def has(file: h5py.File, name: str) -> bool:
     """Return whether ``file`` has a member ``name``; a link counts, and is not followed. Raises SubmissionError."""
-    with _damage(file.filename, name):
+    with reading(f"{file.filename}: {name!r}"):
         return bool(file.id.links.exists(name.encode()))
 
 
@@ -103,7 +103,7 @@ def stored_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
         If there is none, or it is a link, a group, virtual, external or packed with an unknown filter.
     """
     require(path, file, (name,), f"write {name}")
-    with _damage(path, name):
+    with reading(f"{path}: {name!r}"):
         # The type of the link itself: the file that it may lead to is not opened.
         if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise SubmissionError(
@@ -129,12 +129,7 @@ def vectors_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     """
     dataset = stored_dataset(path, file, name)
     where = f"{path}: {name}"
-    dtype = _dtype(path, dataset, name)
-    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise SubmissionError(
-            f"{where} holds {_in_words(dtype)}, expected float16, float32 or float64",
-            hint="write the vectors as float32",
-        )
+    _check_floats(path, dataset, name, hint="write the vectors as float32")
     if dataset.ndim != 2 or not (1 <= dataset.shape[1] <= MAX_DIMENSION and 1 <= dataset.shape[0] <= MAX_ROWS):
         raise SubmissionError(
             f"{where} has shape {dataset.shape}, expected (images, dimensions), "
@@ -142,7 +137,7 @@ def vectors_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
             hint="write one row per image",
         )
     if dataset.chunks is not None:
-        check_memory(f"{where}, one chunk of it,", math.prod(dataset.chunks) * dtype.itemsize, hint=LARGER)
+        check_memory(f"{where}, one chunk of it,", math.prod(dataset.chunks) * dataset.dtype.itemsize, hint=LARGER)
     return dataset
 
 
@@ -159,14 +154,15 @@ def check_claim(where: str, dataset: h5py.Dataset) -> None:
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn what goes wrong while rows of ``where`` ("FILE: DATASET") are read into a SubmissionError."""
+    """Turn what goes wrong while ``where`` ("FILE: DATASET") is opened or read into a SubmissionError."""
     try:
         yield
     except MemoryError as error:
         raise SubmissionError(f"{where} needs more memory than there is", hint="score on a larger machine") from error
-    except (OSError, RuntimeError) as error:
+    # h5py reports an object header that does not make sense as a missing key, among others.
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise SubmissionError(
-            f"{where} cannot be read ({str(error)[:200]})", hint="the file is damaged: write or fetch it again"
+            f"{where} cannot be read ({one_line(str(error), 200)})", hint="the file is damaged: write or fetch it again"
         ) from error
 
 
@@ -185,8 +181,8 @@ def read_ids(path: Path, file: h5py.File, name: str, *, rows_of: h5py.Dataset | 
     Raises
     ------
     SubmissionError
-        If it is no list of UTF-8 strings, has another length than ``rows_of``, or holds an id that is empty, overlong
-        or unprintable.
+        If it is not a list of UTF-8 strings, has another length than ``rows_of``, or holds an id that is empty,
+        overlong or unprintable.
     """
     dataset = stored_dataset(path, file, name)
     dtype = _dtype(path, dataset, name)
@@ -201,9 +197,9 @@ def read_ids(path: Path, file: h5py.File, name: str, *, rows_of: h5py.Dataset | 
             f"{path}: {rows_of.name.lstrip('/')} has {rows_of.shape[0]:,} rows but {name} has {dataset.shape[0]:,} ids",
             hint="write one id per row, in the same order",
         )
-    if kind.length is not None and kind.length > MAX_ID_BYTES:
+    if kind.length is not None and kind.length > MAX_ID:
         raise SubmissionError(
-            f"{path}: {name} holds ids of {kind.length} bytes, at most {MAX_ID_BYTES} are accepted",
+            f"{path}: {name} holds ids of {kind.length} bytes, at most {MAX_ID} are accepted",
             hint="write ids such as Q25000",
         )
     step = _ids_per_read(path, kind.length)
@@ -215,39 +211,47 @@ def read_ids(path: Path, file: h5py.File, name: str, *, rows_of: h5py.Dataset | 
     return tuple(ids)
 
 
-def read_numbers(path: Path, file: h5py.File, name: str, rows: int, rows_name: str) -> NDArray[Any]:
-    """Return the (rows,) floating-point numbers in the dataset ``name``, as stored.
+def read_norms(
+    path: Path, file: h5py.File, name: str, vectors: h5py.Dataset, rows: NDArray[np.int64], ids: Sequence[str]
+) -> NDArray[np.float32]:
+    """Return the norms in the dataset ``name`` for those ``rows`` of ``vectors`` that hold the images ``ids``.
 
     Raises
     ------
     SubmissionError
-        If it holds anything else, or not one number per row of the dataset ``rows_name``.
+        If there is not one finite number, zero or above, per row of ``vectors``.
     """
     dataset = stored_dataset(path, file, name)
-    dtype = _dtype(path, dataset, name)
-    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+    _check_floats(path, dataset, name, hint="write one floating-point number per row")
+    if dataset.shape != vectors.shape[:1]:
         raise SubmissionError(
-            f"{path}: {name} holds {_in_words(dtype)}, expected float16, float32 or float64",
-            hint="write one floating-point number per row",
-        )
-    if dataset.shape != (rows,):
-        raise SubmissionError(
-            f"{path}: {name} has shape {dataset.shape}, but {rows_name} has {rows:,} rows",
+            f"{path}: {name} has shape {dataset.shape}, but {vectors.name.lstrip('/')} has {vectors.shape[0]:,} rows",
             hint="write one number per row, in the same order",
         )
     with reading(f"{path}: {name}"):
-        return np.asarray(dataset[:])
+        stored = np.asarray(dataset[:])[rows]
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
+        norms: NDArray[np.float32] = stored.astype(np.float32)
+    bad = np.flatnonzero(~(np.isfinite(norms) & (norms >= 0)))
+    if len(bad):
+        at = int(bad[0])
+        raise SubmissionError(
+            f"{path}: {name} row {rows[at]} ({ids[at]}) is {stored[at]}, expected a finite number, "
+            f"zero or above, in the range of float32 ({len(bad):,} such rows)",
+            hint="write the length of the vector that the asymmetric rule compares",
+        )
+    return norms
 
 
 def text_attribute(path: Path, file: h5py.File, name: str, *, strict: bool = True) -> str | None:
-    """Return the text attribute ``name``; None if there is none or, unless ``strict``, if it is no text."""
+    """Return the text attribute ``name``; None if there is none or, unless ``strict``, if it is not text."""
     value = _attribute(path, file, name)
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if value is None or isinstance(value, str):
         return value
     if strict:
-        raise SubmissionError(f"{path}: attribute {name} is no text", hint=f"write {name} as a string")
+        raise SubmissionError(f"{path}: attribute {name} is not text", hint=f"write {name} as a string")
     return None
 
 
@@ -278,23 +282,18 @@ def metric_attribute(path: Path, file: h5py.File) -> Metric | None:
 def read_attributes(path: Path) -> dict[str, str]:
     """Return the text attributes of a descriptor or submission file, by name (others are left out)."""
     with open_file(path) as file:
-        with _damage(path, "the list of its attributes"):
+        with reading(f"{path}: the list of its attributes"):
             names = sorted(file.attrs)
         return {n: v for n in names if (v := text_attribute(path, file, n, strict=False)) is not None}
 
 
 def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as raw:
-            return raw.read(512)
-    except OSError as error:
-        raise SubmissionError(
-            f"{path}: cannot be read ({error.strerror or error})", hint="check the path and its permissions"
-        ) from error
+    with os_errors(f"{path}: cannot be read", SubmissionError), path.open("rb") as raw:
+        return raw.read(512)
 
 
 def _names(file: h5py.File) -> str:
-    with _damage(file.filename, "the list of its datasets"):
+    with reading(f"{file.filename}: the list of its datasets"):
         names = sorted(name if isinstance(name, str) else name.decode(errors="replace") for name in file)
     return ", ".join(repr(name[:40]) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
 
@@ -305,7 +304,7 @@ def _check_filters(path: Path, dataset: h5py.Dataset, name: str) -> None:
         code = plist.get_filter(index)[0]
         if not h5py.h5z.filter_avail(code):
             raise SubmissionError(
-                f"{path}: {name!r} is compressed with HDF5 filter {code}, which is not at hand here",
+                f"{path}: {name!r} is compressed with HDF5 filter {code}, which is not installed here",
                 hint="write it with gzip or without compression",
             )
 
@@ -320,6 +319,14 @@ def _dtype(path: Path, dataset: h5py.Dataset, name: str) -> np.dtype[Any]:
     return dtype
 
 
+def _check_floats(path: Path, dataset: h5py.Dataset, name: str, *, hint: str) -> None:
+    dtype = _dtype(path, dataset, name)
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        raise SubmissionError(
+            f"{path}: {name} holds {_in_words(dtype)}, expected float16, float32 or float64", hint=hint
+        )
+
+
 def _in_words(dtype: np.dtype[Any]) -> str:
     if h5py.check_ref_dtype(dtype) is not None:
         return "references to other objects"
@@ -327,18 +334,6 @@ def _in_words(dtype: np.dtype[Any]) -> str:
         text = h5py.check_string_dtype(dtype) is not None
         return "strings of varying length" if text else "lists of varying length"
     return str(dtype)[:80]
-
-
-@contextmanager
-def _damage(path: Path | str, name: str) -> Iterator[None]:
-    # h5py reports an object header that does not make sense as a missing key, among others.
-    try:
-        yield
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise SubmissionError(
-            f"{path}: {name!r} cannot be opened ({str(error)[:200]})",
-            hint="the file is damaged: write or fetch it again",
-        ) from error
 
 
 def _ids_per_read(path: Path, length: int | None) -> int:
@@ -355,20 +350,19 @@ def _decoded(path: Path, name: str, block: NDArray[Any], start: int) -> list[str
         bad = error.object
         row = start + block.tolist().index(bad)
         raise SubmissionError(
-            f"{path}: {name} cannot be read: row {row} is {bad[:40]!r}, no UTF-8", hint="write UTF-8 strings"
+            f"{path}: {name} cannot be read: row {row} is {bad[:40]!r}, not UTF-8", hint="write UTF-8 strings"
         ) from error
-    if all(ids) and "".join(ids).isprintable() and max(map(len, ids)) <= MAX_ID_BYTES:
-        return ids
-    row, identifier = next(
-        (row, i) for row, i in enumerate(ids) if not i or len(i) > MAX_ID_BYTES or not i.isprintable()
-    )
-    raise SubmissionError(
-        f"{path}: {name} row {start + row} is {identifier[:40]!r}, no usable id", hint="write ids such as Q25000"
-    )
+    if wrong := wrong_ids(ids):
+        at = wrong[0]
+        raise SubmissionError(
+            f"{path}: {name} row {start + at}, {ids[at][:40]!r}, {wrong_with_id(ids[at])}",
+            hint="write ids such as Q25000",
+        )
+    return ids
 
 
 def _attribute(path: Path, file: h5py.File, name: str) -> Any:  # noqa: ANN401 -- what HDF5 holds
-    with _damage(path, f"attribute {name}"):
+    with reading(f"{path}: attribute {name}"):
         if not h5py.h5a.exists(file.id, name.encode()):
             return None
         described = file.attrs.get_id(name)
@@ -380,6 +374,6 @@ def _attribute(path: Path, file: h5py.File, name: str) -> Any:  # noqa: ANN401 -
             return ()
     if not isinstance(value, str):
         return value
-    # h5py keeps bytes that are no UTF-8 as surrogates, which nothing can print.
+    # h5py keeps bytes that are not UTF-8 as surrogates, which nothing can print.
     text = value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
     return text if len(text) <= MAX_ATTRIBUTE_BYTES else ()
