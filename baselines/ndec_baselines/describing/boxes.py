@@ -79,20 +79,21 @@ def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
     """
     file = read_text(path, DataError, f"expected {','.join(COLUMNS)}")
     table = read_table(file)
-    names = table.fields(0) if len(table) else []
+    names = table.header()
     if names not in ([*COLUMNS], [*COLUMNS, *OPTIONAL]):
         shown = table.text(0) if names else "nothing"
         file.refuse(f"the first line is {shown!r}, expected {','.join(COLUMNS)} and perhaps {','.join(OPTIONAL)}")
     if len(table) - 1 > MAX_BOXES:
         file.refuse(f"more than {MAX_BOXES:,} boxes", hint="leave the weak detections out")
-    table.check_widths(1, len(names))
-    boxes = table.frame({name: at for at, name in enumerate(names)}, first=1, numbers=COLUMNS[1:])
-    check_ids(file, boxes["image_id"], lambda row: table.place(row + 1))
-    _check_numbers(table, boxes)
-    kinds = _kinds(table, boxes["kind"]) if "kind" in names else [0] * len(boxes)
+    rows = table.below(1)
+    rows.check_widths(len(names))
+    boxes = rows.frame({name: at for at, name in enumerate(names)}, numbers=COLUMNS[1:])
+    check_ids(file, boxes["image_id"], rows.place)
+    _check_numbers(rows, boxes)
+    kinds = _kinds(rows, boxes["kind"]) if "kind" in names else [0] * len(boxes)
     found: dict[str, list[Box]] = {}
-    rows = zip(boxes["image_id"], *(boxes[name].tolist() for name in COLUMNS[1:]), kinds, strict=True)
-    for image_id, left, top, right, bottom, score, kind in rows:
+    columns = [boxes[name].tolist() for name in COLUMNS]
+    for image_id, left, top, right, bottom, score, kind in zip(*columns, kinds, strict=True):
         found.setdefault(image_id, []).append(Box(left, top, right, bottom, score, kind))
     return {image_id: tuple(of_image) for image_id, of_image in found.items()}
 
@@ -186,13 +187,13 @@ def jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _check_numbers(table: TextTable, boxes: pd.DataFrame) -> None:
+def _check_numbers(rows: TextTable, boxes: pd.DataFrame) -> None:
     for name in COLUMNS[1:]:
         wrong = np.flatnonzero(~(boxes[name].abs() <= MAX_COORDINATE))  # NaN compares false
         if len(wrong):
             row = int(wrong[0])
-            table.file.refuse(
-                f"{table.place(row + 1)}: {name} is {boxes[name][row]}",
+            rows.file.refuse(
+                f"{rows.place(row)}: {name} is {boxes[name][row]}",
                 hint=f"expected a number of size at most {MAX_COORDINATE:,.0f}",
             )
     left, top, right, bottom = (boxes[name] for name in COLUMNS[1:5])
@@ -200,18 +201,18 @@ def _check_numbers(table: TextTable, boxes: pd.DataFrame) -> None:
     if len(empty):
         row = int(empty[0])
         corners = ", ".join(f"{side[row]:g}" for side in (left, top, right, bottom))
-        table.file.refuse(
-            f"{table.place(row + 1)}: box ({corners}) is empty",
+        rows.file.refuse(
+            f"{rows.place(row)}: box ({corners}) is empty",
             hint="expected left < right and top < bottom, in pixels",
         )
 
 
-def _kinds(table: TextTable, texts: pd.Series[str]) -> list[int]:
+def _kinds(rows: TextTable, texts: pd.Series[str]) -> list[int]:
     for text in texts.cat.categories:
         # isdecimal alone takes digits of other scripts; int() refuses overlong ones with a ValueError of its own.
         if not (text.isascii() and text.isdecimal() and len(text) < 8 and int(text) <= _MAX_KIND):
             row = int(np.flatnonzero(texts == text)[0])
-            table.file.refuse(
-                f"{table.place(row + 1)}: kind is {text[:_SHOWN]!r}", hint="expected the number of the detector's class"
+            rows.file.refuse(
+                f"{rows.place(row)}: kind is {text[:_SHOWN]!r}", hint="expected the number of the detector's class"
             )
     return texts.astype(int).tolist()

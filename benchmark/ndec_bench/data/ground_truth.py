@@ -177,7 +177,7 @@ def read_ids(path: Path) -> tuple[str, ...]:
     """
     file = read_text(path, DataError, "expected one id per line", largest=_MAX_BYTES)
     table = read_table(file, blank=b" \t")
-    table.check_widths(0, 1)
+    table.check_widths(1)
     ids = table.frame({"id": 0})["id"]
     check_ids(file, ids, table.place)
     repeated = ids.duplicated()
@@ -190,29 +190,25 @@ def read_ids(path: Path) -> tuple[str, ...]:
 
 def _csv_entries(file: TextFile) -> tuple[pd.DataFrame, Callable[[int], str]]:
     table = read_table(file, blank=b" \t,")
-    first = _rows_of_header(table)
-    if first < len(table) and table.widths[first] == 1 and ";" in table.text(first):
+    rows = table.below(_rows_of_header(table))
+    if len(rows) and rows.widths[0] == 1 and ";" in rows.text(0):
         file.refuse(
-            f"{table.place(first)} has its fields separated by semicolons ({table.text(first)!r})",
+            f"{rows.place(0)} has its fields separated by semicolons ({rows.text(0)!r})",
             hint="expected commas: query_id,reference_id",
         )
-    table.check_widths(first, 1, 2)
-    entries = table.frame({"query_id": 0, "reference_id": 1}, first=first)
-
-    def place(row: int) -> str:
-        return table.place(first + row)
-
-    check_ids(file, entries["query_id"], place)
-    check_ids(file, entries["reference_id"], place, empty=True)
-    return entries, place
+    rows.check_widths(1, 2)
+    entries = rows.frame({"query_id": 0, "reference_id": 1})
+    check_ids(file, entries["query_id"], rows.place)
+    check_ids(file, entries["reference_id"], rows.place, empty=True)
+    return entries, rows.place
 
 
 def _rows_of_header(table: TextTable) -> int:
     """Return how many rows are a header: one or none. Raises DataError for a header with other names."""
-    fields = [field.lower() for field in table.fields(0)] if len(table) else []
-    if tuple(fields) == _HEADER:
+    header = [name.lower() for name in table.header()]
+    if tuple(header) == _HEADER:
         return 1
-    if fields and fields[0].startswith("query"):
+    if header and header[0].startswith("query"):
         table.file.refuse(
             f"{table.place(0)} looks like a header with other names ({table.text(0)!r})",
             hint="name the columns query_id,reference_id or leave the header out",

@@ -269,11 +269,11 @@ def _read_edits(path: Path) -> dict[str, tuple[str, ...]]:
     if not path.exists():
         return {}
     table = read_table(read_text(path, DataError, "build the split again"))
-    header = table.fields(0) if len(table) else []
+    header = table.header()
     if not {"query_id", "kind"} <= set(header):
         table.file.refuse("columns query_id and kind expected")
-    table.check_widths(1, len(header))
-    edits = table.frame({name: header.index(name) for name in ("query_id", "kind")}, first=1)
+    table.check_widths(len(header))
+    edits = table.below(1).frame({name: header.index(name) for name in ("query_id", "kind")})
     kinds: dict[str, list[str]] = {}
     for query, kind in zip(edits["query_id"], edits["kind"], strict=True):
         kinds.setdefault(query, []).append(kind)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -64,8 +64,8 @@ class TextTable:
         Where it comes from.
     content
         The rows, each ended by LF.
-    ends
-        (n,) place of the LF behind each row in ``content``.
+    starts, ends
+        (n,) places in ``content`` of the first byte of each row and of the LF behind it.
     lines
         (n,) line of the file on which each row begins, from 1.
     widths
@@ -74,6 +74,7 @@ class TextTable:
 
     file: TextFile
     content: bytes
+    starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     lines: NDArray[np.int64]
     widths: NDArray[np.int64]
@@ -81,37 +82,43 @@ class TextTable:
     def __len__(self) -> int:
         return len(self.ends)
 
+    def below(self, row: int) -> TextTable:
+        """Return the table from ``row`` on, such as that below a header."""
+        return replace(
+            self, starts=self.starts[row:], ends=self.ends[row:], lines=self.lines[row:], widths=self.widths[row:]
+        )
+
     def place(self, row: int) -> str:
         """Return where ``row`` begins, such as ``line 2``."""
         return f"line {self.lines[row]}"
 
     def text(self, row: int) -> str:
         """Return the beginning of ``row`` as it is written, for a message."""
-        start = self._start(row)
+        start = int(self.starts[row])
         return self.content[start : min(int(self.ends[row]), start + _SHOWN)].decode(errors="ignore")
 
-    def fields(self, row: int) -> list[str]:
-        """Return the fields of ``row``, without the white space around them."""
-        text = self.content[self._start(row) : self.ends[row]].decode()
+    def header(self) -> list[str]:
+        """Return the fields of the first row, without the white space around them; none of an empty table."""
+        if not len(self):
+            return []
+        text = self.content[self.starts[0] : self.ends[0]].decode()
         return [field.strip() for field in next(csv.reader([text]))]
 
-    def check_widths(self, first: int, *allowed: int) -> None:
-        """Raise the file's error unless each row from ``first`` on has one of the ``allowed`` numbers of fields."""
-        wrong = np.flatnonzero(~np.isin(self.widths[first:], allowed))
+    def check_widths(self, *allowed: int) -> None:
+        """Raise the file's error unless each row has one of the ``allowed`` numbers of fields."""
+        wrong = np.flatnonzero(~np.isin(self.widths, allowed))
         if len(wrong):
-            row = first + int(wrong[0])
+            row = int(wrong[0])
             counts = " or ".join(map(str, allowed))
             self.file.refuse(f"{self.place(row)} has {self.widths[row]} fields, expected {counts} ({self.text(row)!r})")
 
-    def frame(self, columns: Mapping[str, int], *, first: int = 0, numbers: Collection[str] = ()) -> pd.DataFrame:
-        """Return columns of the rows from ``first`` on, parsed; row i of the frame is row ``first + i``.
+    def frame(self, columns: Mapping[str, int], *, numbers: Collection[str] = ()) -> pd.DataFrame:
+        """Return columns of the table, parsed.
 
         Parameters
         ----------
         columns
             Name to place in the row. Fields that a shorter row does not have are empty.
-        first
-            First row that is not a header.
         numbers
             Names of columns of numbers, which become float64, exactly the number that is written. The others become
             categories of text without white space around it, each different text once.
@@ -127,33 +134,28 @@ class TextTable:
         text, number = pa.dictionary(pa.int32(), pa.string()), pa.float64()
         types = {name: number if name in numbers else text for name in columns}
         try:
-            parsed = self._parsed(columns, types, first)
+            parsed = self._parsed(columns, types)
         except pa.ArrowInvalid:  # Python reads some numbers that Arrow does not, and can say which text is not one
-            parsed = self._parsed(columns, dict.fromkeys(columns, text), first)
+            parsed = self._parsed(columns, dict.fromkeys(columns, text))
         found: dict[str, Any] = {}
         for name, column in zip(columns, parsed.columns, strict=True):
-            if name not in numbers:
-                found[name] = categories(column)
-            elif pa.types.is_floating(column.type):
+            if pa.types.is_floating(column.type):
                 found[name] = column.to_numpy()
             else:
-                found[name] = self._numbers(name, categories(column), first)
+                texts = categories(column)
+                found[name] = self._numbers(name, texts) if name in numbers else texts
         return pd.DataFrame(found)
 
-    def _start(self, row: int) -> int:
-        return int(self.ends[row - 1]) + 1 if row else 0
-
-    def _parsed(self, columns: Mapping[str, int], types: Mapping[str, Any], first: int) -> Any:  # noqa: ANN401 -- pyarrow has no types
+    def _parsed(self, columns: Mapping[str, int], types: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- pyarrow has no types
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        if first >= len(self):
+        if not len(self):
             return pa.table({name: pa.array([], type=kind) for name, kind in types.items()})
-        widest = max(int(self.widths[first:].max()), 1 + max(columns.values()))
-        names = [str(at) for at in range(widest)]
+        widest = max(int(self.widths.max()), 1 + max(columns.values()))
         return arrow_csv.read_csv(
-            pa.py_buffer(self._padded(first, widest)),
-            read_options=arrow_csv.ReadOptions(column_names=names),
+            pa.py_buffer(self._padded(widest)),
+            read_options=arrow_csv.ReadOptions(column_names=[str(at) for at in range(widest)]),
             parse_options=arrow_csv.ParseOptions(newlines_in_values=b'"' in self.content),
             convert_options=arrow_csv.ConvertOptions(
                 column_types={str(columns[name]): kind for name, kind in types.items()},
@@ -163,23 +165,22 @@ class TextTable:
             ),
         )
 
-    def _padded(self, first: int, widest: int) -> bytes:
-        """Return the rows from ``first`` on, all with as many fields as the widest."""
-        start = self._start(first)
-        missing = widest - self.widths[first:]
+    def _padded(self, widest: int) -> bytes:
+        """Return the rows as text, all with as many fields as the widest."""
+        start, missing = int(self.starts[0]), widest - self.widths
         if not missing.any():
-            return self.content[start:] if start else self.content
+            return self.content[start:]
         rest = np.frombuffer(self.content, dtype=np.uint8)[start:]
-        padded: bytes = np.insert(rest, np.repeat(self.ends[first:] - start, missing), _COMMA).tobytes()
+        padded: bytes = np.insert(rest, np.repeat(self.ends - start, missing), _COMMA).tobytes()
         return padded
 
-    def _numbers(self, name: str, texts: pd.Categorical, first: int) -> NDArray[np.float64]:
+    def _numbers(self, name: str, texts: pd.Categorical) -> NDArray[np.float64]:
         values = np.full(len(texts.categories), np.nan)
         for at, text in enumerate(texts.categories):
             try:
                 values[at] = float(text)
             except ValueError:
-                row = first + int(np.flatnonzero(texts.codes == at)[0])
+                row = int(np.flatnonzero(texts.codes == at)[0])
                 self.file.refuse(f"{self.place(row)}: {name} {text[:40]!r} is not a number ({self.text(row)!r})")
         return values.take(texts.codes)
 
@@ -253,17 +254,20 @@ def read_table(file: TextFile, *, blank: bytes = b"") -> TextTable:
         separators = separators[~quoted[separators]]
     last = np.flatnonzero(signs[separators] == _LF)
     ends, widths = separators[last], np.diff(last, prepend=-1)
-    lengths = np.diff(ends, prepend=-1)
+    starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
     lines = np.arange(1, len(ends) + 1)
     if len(ends) < content.count(b"\n"):  # some stand in quotes
-        lines = np.searchsorted(np.flatnonzero(signs == _LF), ends - lengths, side="right") + 1
-    if len(lengths) and lengths.max() > LONGEST_ROW:
-        file.refuse(f"line {lines[int(lengths.argmax())]} is longer than {LONGEST_ROW:,} bytes")
-    rows = lengths > 1
-    if not rows.all():
-        content = signs[np.repeat(rows, lengths)].tobytes()
-        ends, lines, widths = np.cumsum(lengths[rows]) - 1, lines[rows], widths[rows]
-    return TextTable(file, content, ends, lines, widths)
+        lines = np.searchsorted(np.flatnonzero(signs == _LF), starts) + 1
+    long = np.flatnonzero(ends - starts > LONGEST_ROW)
+    if len(long):
+        file.refuse(f"line {lines[long[0]]} is longer than {LONGEST_ROW:,} bytes")
+    filled = ends > starts
+    if not filled.all():
+        lengths = (ends - starts + 1)[filled]
+        content = signs[np.repeat(filled, ends - starts + 1)].tobytes()
+        ends, lines, widths = np.cumsum(lengths) - 1, lines[filled], widths[filled]
+        starts = ends + 1 - lengths
+    return TextTable(file, content, starts, ends, lines, widths)
 
 
 def categories(column: Any) -> pd.Categorical:  # noqa: ANN401

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -24,7 +25,7 @@ from ndec_bench.errors import SubmissionError, UsageError, os_errors
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import h5py
@@ -125,7 +126,7 @@ def read_submission(path: Path, *, progress: Progress = silent, keep: int = KEPT
     SubmissionError
         If the file is not HDF5, has no such dataset, or holds anything `check_descriptors` refuses.
     """
-    with kept_open(path) as file, _FileDigest(path) as digest:
+    with kept_open(path) as file, _digest_meanwhile(path) as digest:
         hint = "expected query, reference, query_ids, reference_ids"
         if has(file, "vectors") and not has(file, "query"):
             hint = "this file holds one set of images: give it as --query or --reference, or pack both sides"
@@ -133,7 +134,7 @@ def read_submission(path: Path, *, progress: Progress = silent, keep: int = KEPT
         invalid = invalid_ids(path, file)
         names = ["query", "reference", *(["background"] if has(file, "background") else [])]
         sides = {name: [image_set(path, file, name, invalid=invalid)] for name in names}
-        return _assembled(sides, {path: file}, digest.hexdigest, progress, keep)
+        return _assembled(sides, {path: file}, digest, progress, keep)
 
 
 def read_submission_parts(
@@ -187,39 +188,24 @@ def read_submission_parts(
         return _assembled(sides, opened, lambda: _digest(paths), progress, keep)
 
 
-class _FileDigest:
-    """SHA-256 of a file, taken in a thread of its own while the file is checked; stopped when the check fails."""
+@contextmanager
+def _digest_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
+    """Yield what returns the SHA-256 of ``path``, taken in a thread during the block and given up at its end."""
+    stopped = threading.Event()
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._digest = hashlib.sha256()
-        self._stopped = threading.Event()
-        self._error: OSError | None = None
-        self._thread = threading.Thread(target=self._run, name="sha256", daemon=True)
+    def run() -> str:
+        digest = hashlib.sha256()
+        with os_errors(f"{path}: cannot be read", SubmissionError, hint="fetch it again"), path.open("rb") as file:
+            while not stopped.is_set() and (block := file.read(_HASH_BLOCK)):
+                digest.update(block)
+        return digest.hexdigest()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def hexdigest(self) -> str:
-        """Return the digest when it is ready. Raises SubmissionError if the file cannot be read."""
-        self._thread.join()
-        if self._error is not None:
-            with os_errors(f"{self._path}: cannot be read", SubmissionError, hint="fetch it again"):
-                raise self._error
-        return self._digest.hexdigest()
-
-    def _run(self) -> None:
+    with ThreadPoolExecutor(1, "sha256") as pool:
+        future = pool.submit(run)
         try:
-            with self._path.open("rb") as file:
-                while not self._stopped.is_set() and (block := file.read(_HASH_BLOCK)):
-                    self._digest.update(block)
-        except OSError as error:
-            self._error = error
+            yield future.result
+        finally:
+            stopped.set()
 
 
 def _assembled(

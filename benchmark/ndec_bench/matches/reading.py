@@ -66,17 +66,17 @@ def _read_csv(path: Path, progress: Progress) -> Matches:
     progress(STAGE, 0, size)
     file = read_text(path, SubmissionError, EXPECTED)
     table = read_table(file)
-    header = table.fields(0) if len(table) else []
+    header = table.header()
     for name in COLUMNS:
         if name not in header:
             found = table.text(0) if header else "an empty file"
             file.refuse(f"header {found!r}, {EXPECTED}", hint="write that header line, or an HDF5 file of descriptors")
         if header.count(name) > 1:
             file.refuse(f"column {name} appears twice in the header", hint="keep one of them")
-    table.check_widths(1, len(header))
-    places = {name: header.index(name) for name in COLUMNS}
-    pairs = table.frame(places, first=1, numbers=["score"])
-    matches = _checked(file, pairs, lambda row: table.place(row + 1))
+    rows = table.below(1)
+    rows.check_widths(len(header))
+    pairs = rows.frame({name: header.index(name) for name in COLUMNS}, numbers=["score"])
+    matches = _checked(file, pairs, rows.place)
     progress(STAGE, size, size)
     return matches
 
