@@ -244,7 +244,7 @@ def read_table(file: TextFile, *, blank: bytes = b"") -> TextTable:
     if blank:
         content = re.sub(rb"(?m)^[%s]+$" % re.escape(blank), b"", content)
     # Places are 8 bytes; what is parsed from the content takes about as much as the content itself.
-    places = content.count(b"\n") * 5 + content.count(b",") * 2
+    places = content.count(b"\n") * 8 + content.count(b",") * 2
     check_memory(f"{file.path}:", 4 * len(content) + 8 * places, kind=file.kind, hint=_FEWER_ROWS)
     signs = np.frombuffer(content, dtype=np.uint8)
     separators = np.flatnonzero((signs == _LF) | (signs == _COMMA))
