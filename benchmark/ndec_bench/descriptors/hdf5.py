@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import h5py
 import numpy as np
@@ -185,7 +185,8 @@ def read_ids(path: Path, file: h5py.File, name: str, *, rows_of: h5py.Dataset | 
         overlong or unprintable.
     """
     dataset = stored_dataset(path, file, name)
-    dtype = _dtype(path, dataset, name)
+    with reading(f"{path}: {name}"):
+        dtype = dataset.dtype
     kind = h5py.check_string_dtype(dtype)
     if kind is None or dataset.ndim != 1 or dataset.shape[0] > MAX_ROWS:
         raise SubmissionError(
@@ -202,7 +203,10 @@ def read_ids(path: Path, file: h5py.File, name: str, *, rows_of: h5py.Dataset | 
             f"{path}: {name} holds ids of {kind.length} bytes, at most {MAX_ID} are accepted",
             hint="write ids such as Q25000",
         )
-    step = _ids_per_read(path, kind.length)
+    step = _IDS_PER_READ
+    if kind.length is None:
+        # Many strings of varying length may point to one that fills the file: what one read can take is bounded.
+        step = min(step, max(_FEWEST_IDS_PER_READ, _TEXT_MEMORY // path.stat().st_size))
     ids: list[str] = []
     for start in range(0, dataset.shape[0], step):
         with reading(f"{path}: {name}"):
@@ -272,11 +276,9 @@ def number_attribute(path: Path, file: h5py.File, name: str) -> float | None:
 def metric_attribute(path: Path, file: h5py.File) -> Metric | None:
     """Return the attribute ``metric``, ``l2`` or ``ip``; None if there is none. Raises SubmissionError for others."""
     metric = text_attribute(path, file, "metric")
-    if metric is None or metric == "l2":
-        return None if metric is None else "l2"
-    if metric == "ip":
-        return "ip"
-    raise SubmissionError(f"{path}: attribute metric is {metric[:40]!r}", hint='expected "l2" or "ip"')
+    if metric not in (None, "l2", "ip"):
+        raise SubmissionError(f"{path}: attribute metric is {str(metric)[:40]!r}", hint='expected "l2" or "ip"')
+    return cast("Metric | None", metric)
 
 
 def read_attributes(path: Path) -> dict[str, str]:
@@ -309,18 +311,9 @@ def _check_filters(path: Path, dataset: h5py.Dataset, name: str) -> None:
             )
 
 
-def _dtype(path: Path, dataset: h5py.Dataset, name: str) -> np.dtype[Any]:
-    try:
-        dtype: np.dtype[Any] = dataset.dtype
-    except (RuntimeError, TypeError, ValueError) as error:  # HDF5 knows types that NumPy has not
-        raise SubmissionError(
-            f"{path}: {name} holds a type that cannot be read ({error})", hint="write the vectors as float32"
-        ) from error
-    return dtype
-
-
 def _check_floats(path: Path, dataset: h5py.Dataset, name: str, *, hint: str) -> None:
-    dtype = _dtype(path, dataset, name)
+    with reading(f"{path}: {name}"):  # HDF5 knows types that NumPy has not
+        dtype = dataset.dtype
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         raise SubmissionError(
             f"{path}: {name} holds {_in_words(dtype)}, expected float16, float32 or float64", hint=hint
@@ -334,13 +327,6 @@ def _in_words(dtype: np.dtype[Any]) -> str:
         text = h5py.check_string_dtype(dtype) is not None
         return "strings of varying length" if text else "lists of varying length"
     return str(dtype)[:80]
-
-
-def _ids_per_read(path: Path, length: int | None) -> int:
-    if length is not None:
-        return _IDS_PER_READ
-    # Many strings of varying length may point to one that fills the file: what one read can take is bounded.
-    return min(_IDS_PER_READ, max(_FEWEST_IDS_PER_READ, _TEXT_MEMORY // path.stat().st_size))
 
 
 def _decoded(path: Path, name: str, block: NDArray[Any], start: int) -> list[str]:

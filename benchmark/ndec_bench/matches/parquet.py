@@ -16,8 +16,7 @@ from pyarrow import parquet
 
 from ndec_bench.data.tables import categories
 from ndec_bench.errors import SubmissionError
-from ndec_bench.matches.reading import FEWER, STAGE
-from ndec_bench.matches.record import COLUMNS
+from ndec_bench.matches.record import COLUMNS, FEWER, READING
 from ndec_bench.memory import check_memory
 from ndec_bench.printable import one_line
 
@@ -126,7 +125,7 @@ def _table(path: Path, source: Any, rows_per_batch: int, progress: Progress) -> 
     """Return the three columns, read in batches, so that a lie in the footer about the rows is met early."""
     total = source.metadata.num_rows
     batches, rows = [], 0
-    progress(STAGE, 0, total)
+    progress(READING, 0, total)
     for batch in source.iter_batches(batch_size=rows_per_batch, columns=list(COLUMNS)):
         batch.validate(full=True)  # a damaged file can hold codes beyond its dictionary, or bytes that are no text
         _check_values(path, batch, rows)
@@ -134,7 +133,7 @@ def _table(path: Path, source: Any, rows_per_batch: int, progress: Progress) -> 
         if rows > total:
             break
         batches.append(_compact(batch))
-        progress(STAGE, rows, total)
+        progress(READING, rows, total)
     if rows != total:
         raise SubmissionError(
             f"{path}: the footer says {total:,} rows, the columns hold {rows:,}",

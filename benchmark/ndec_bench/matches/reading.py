@@ -8,7 +8,7 @@ import numpy as np
 
 from ndec_bench.data.tables import TextFile, check_ids, read_table, read_text
 from ndec_bench.errors import SubmissionError, os_errors
-from ndec_bench.matches.record import COLUMNS, Matches
+from ndec_bench.matches.record import COLUMNS, FEWER, READING, Matches
 from ndec_bench.memory import check_memory
 from ndec_bench.progress import silent
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.progress import Progress
 
-STAGE = "reading pairs"
 EXPECTED = f"expected {','.join(COLUMNS)}"
-FEWER = "keep the best pairs only: ten per labelled query make the list"
 _PARQUET_MAGICS = (b"PAR1", b"PARE")
 
 
@@ -63,7 +61,7 @@ def read_pairs(path: Path, *, progress: Progress = silent) -> Matches:
 
 def _read_csv(path: Path, progress: Progress) -> Matches:
     size = path.stat().st_size
-    progress(STAGE, 0, size)
+    progress(READING, 0, size)
     file = read_text(path, SubmissionError, EXPECTED)
     table = read_table(file)
     header = table.header()
@@ -77,7 +75,7 @@ def _read_csv(path: Path, progress: Progress) -> Matches:
     rows.check_widths(len(header))
     pairs = rows.frame({name: header.index(name) for name in COLUMNS}, numbers=["score"])
     matches = _checked(file, pairs, rows.place)
-    progress(STAGE, size, size)
+    progress(READING, size, size)
     return matches
 
 

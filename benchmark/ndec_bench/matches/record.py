@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLUMNS = ("query_id", "reference_id", "score")
+READING = "reading pairs"
+"""Stage of the progress while a list is read."""
+FEWER = "keep the best pairs only: ten per labelled query make the list"
+"""Hint where a list does not fit into memory."""
+
 _ROWS_PER_STEP = 1 << 14
 _MAX_KEYS = 4
 _DIGITS = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
