@@ -115,7 +115,7 @@ def test_every_sound_form_reads_the_same(tmp_path: Path, text: str) -> None:
         (HEADER + "Q1,R1,1\nQ1,R2,\n", "line 3: score '' is not a number"),
         (HEADER + "Q1,R1\n", r"line 2 has 2 fields, expected 3 \('Q1,R1'\)"),
         (HEADER + "Q1,R1,1\nQ1,R2,-0,6486\n", "line 3 has 4 fields, expected 3"),
-        (HEADER + "Q1,R1,1\n   \n", "line 3 has 1 fields, expected 3"),
+        (HEADER + "Q1,R1,1\n   \n", "line 3 has 1 field, expected 3"),
         (HEADER + ",R1,1\n", "line 2: query_id '' is empty"),
         (HEADER + "Q1,R1,1\nQ2, ,1\n", "line 3: reference_id '' is empty"),
         (HEADER + "Q1,R1,1\nQ1,R2,1\nQ1,R1,2\n", r"line 4 repeats line 2 \(Q1,R1\)"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ndec_bench.data.tables import check_ids, read_table, read_text
+from ndec_bench.data.tables import check_ids, first_repeat, read_table, read_text
 from ndec_bench.errors import DataError
 from ndec_bench.printable import one_line, wrong_with_id
 
@@ -122,19 +122,14 @@ def _truth(file: TextFile, entries: pd.DataFrame, place: Callable[[int], str], m
     if entries.empty:
         file.refuse("no query found")
     queries, references = (entries[name].astype(object) for name in _HEADER)
-    repeated = entries.duplicated([*_HEADER])
-    if repeated.any():
-        row = int(repeated.argmax())
-        query, reference = queries[row], references[row]
-        first = int(((queries == query) & (references == reference)).argmax())
+    if repeat := first_repeat(queries, references):
+        row, first = repeat
         file.refuse(
-            f"{place(row)} repeats {place(first)} ({query},{reference})",
+            f"{place(row)} repeats {place(first)} ({queries[row]},{references[row]})",
             hint="remove the duplicate: it would count one match twice",
         )
-    again = queries.duplicated()
-    if again.any() and not multi:
-        row = int(again.argmax())
-        first = int((queries == queries[row]).argmax())
+    if not multi and (repeat := first_repeat(queries)):
+        row, first = repeat
         second = f"a second row (first in {place(first)})" if place(first) != place(row) else "several references"
         file.refuse(
             f"{place(row)} gives {queries[row]} {second}",
@@ -180,10 +175,8 @@ def read_ids(path: Path) -> tuple[str, ...]:
     table.check_widths(1)
     ids = table.frame({"id": 0})["id"]
     check_ids(file, ids, table.place)
-    repeated = ids.duplicated()
-    if repeated.any():
-        row = int(repeated.argmax())
-        first = int((ids == ids[row]).argmax())
+    if repeat := first_repeat(ids):
+        row, first = repeat
         file.refuse(f"{table.place(row)} repeats {table.place(first)} ({ids[row]})", hint="list each id once")
     return tuple(ids)
 

@@ -56,7 +56,7 @@ class TextFile:
 
 @dataclass(frozen=True)
 class TextTable:
-    """The rows of a CSV file, counted and measured but not parsed. Blank lines are no rows.
+    """The rows of a CSV file, counted and measured but not parsed. Blank lines are not rows.
 
     Attributes
     ----------
@@ -109,8 +109,9 @@ class TextTable:
         wrong = np.flatnonzero(~np.isin(self.widths, allowed))
         if len(wrong):
             row = int(wrong[0])
+            found = "1 field" if self.widths[row] == 1 else f"{self.widths[row]} fields"
             counts = " or ".join(map(str, allowed))
-            self.file.refuse(f"{self.place(row)} has {self.widths[row]} fields, expected {counts} ({self.text(row)!r})")
+            self.file.refuse(f"{self.place(row)} has {found}, expected {counts} ({self.text(row)!r})")
 
     def frame(self, columns: Mapping[str, int], *, numbers: Collection[str] = ()) -> pd.DataFrame:
         """Return columns of the table, parsed.
@@ -233,41 +234,32 @@ def read_table(file: TextFile, *, blank: bytes = b"") -> TextTable:
     Raises
     ------
     NdecBenchError
-        The file's error, if a row is longer than `LONGEST_ROW`, a quote stands in the middle of a field or is never
-        closed, or the table would not fit into memory.
+        The file's error, if a row is longer than `LONGEST_ROW`, a quote is in the middle of a field or never closed,
+        or the table would not fit into memory.
     """
-    content = file.content
-    if b"\r" in content:
-        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if content and not content.endswith(b"\n"):
-        content += b"\n"
+    content = _with_lf(file.content)
     if blank:
         content = re.sub(rb"(?m)^[%s]+$" % re.escape(blank), b"", content)
-    # Places are 8 bytes; what is parsed from the content takes about as much as the content itself.
-    places = content.count(b"\n") * 8 + content.count(b",") * 2
-    check_memory(f"{file.path}:", 4 * len(content) + 8 * places, kind=file.kind, hint=_FEWER_ROWS)
+    newlines = content.count(b"\n")
+    # Places are 8 bytes, eight for each row and two for each field; the rest is some copies of the content.
+    needed = 4 * len(content) + 64 * newlines + 16 * content.count(b",")
+    check_memory(f"{file.path}:", needed, kind=file.kind, hint=_FEWER_ROWS)
     signs = np.frombuffer(content, dtype=np.uint8)
     separators = np.flatnonzero((signs == _LF) | (signs == _COMMA))
     if b'"' in content:
-        quoted = np.logical_xor.accumulate(signs == _QUOTE)
         _check_quotes(file, content, signs)
+        quoted = np.logical_xor.accumulate(signs == _QUOTE)
         separators = separators[~quoted[separators]]
     last = np.flatnonzero(signs[separators] == _LF)
     ends, widths = separators[last], np.diff(last, prepend=-1)
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
     lines = np.arange(1, len(ends) + 1)
-    if len(ends) < content.count(b"\n"):  # some stand in quotes
+    if len(ends) < newlines:  # some are in quotes
         lines = np.searchsorted(np.flatnonzero(signs == _LF), starts) + 1
     long = np.flatnonzero(ends - starts > LONGEST_ROW)
     if len(long):
         file.refuse(f"line {lines[long[0]]} is longer than {LONGEST_ROW:,} bytes")
-    filled = ends > starts
-    if not filled.all():
-        lengths = (ends - starts + 1)[filled]
-        content = signs[np.repeat(filled, ends - starts + 1)].tobytes()
-        ends, lines, widths = np.cumsum(lengths) - 1, lines[filled], widths[filled]
-        starts = ends + 1 - lengths
-    return TextTable(file, content, starts, ends, lines, widths)
+    return _without_blank_rows(TextTable(file, content, starts, ends, lines, widths))
 
 
 def categories(column: Any) -> pd.Categorical:  # noqa: ANN401
@@ -301,13 +293,45 @@ def check_ids(file: TextFile, ids: pd.Series[Any], place: Callable[[int], str], 
         file.refuse(f"{place(int(rows[0]))}: {ids.name} {name[:40]!r} {wrong_with_id(name)}")
 
 
+def first_repeat(*columns: pd.Series[Any]) -> tuple[int, int] | None:
+    """Return the first row that has the same values as an earlier one, and that one; None if all rows differ."""
+    import pandas as pd
+
+    repeated = pd.concat(columns, axis=1).duplicated().to_numpy()
+    if not repeated.any():
+        return None
+    row = int(repeated.argmax())
+    same = np.logical_and.reduce([(column == column[row]).to_numpy() for column in columns])
+    return row, int(same.argmax())
+
+
+def _with_lf(content: bytes) -> bytes:
+    """Return ``content`` with LF at the end of each line, also of the last."""
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return content if not content or content.endswith(b"\n") else content + b"\n"
+
+
+def _without_blank_rows(table: TextTable) -> TextTable:
+    filled = table.ends > table.starts
+    if filled.all():
+        return table
+    lengths = table.ends - table.starts + 1
+    content = np.frombuffer(table.content, dtype=np.uint8)[np.repeat(filled, lengths)].tobytes()
+    ends = np.cumsum(lengths[filled]) - 1
+    return TextTable(table.file, content, ends + 1 - lengths[filled], ends, table.lines[filled], table.widths[filled])
+
+
 def _check_quotes(file: TextFile, content: bytes, signs: NDArray[np.uint8]) -> None:
     """Raise the file's error unless quotes open and close whole fields, as RFC 4180 has it."""
     quotes = np.flatnonzero(signs == _QUOTE)
     opening, closing = quotes[::2], quotes[1::2]
     edges = np.array([_LF, _COMMA, _QUOTE], dtype=np.uint8)
-    before = np.where(opening > 0, signs[opening - 1], _LF)
-    wrong = [*opening[~np.isin(before, edges)][:1], *closing[~np.isin(signs[closing + 1], edges)][:1]]
+    # The content ends with LF, which is also what stands before its first byte: place -1.
+    wrong = [
+        *opening[~np.isin(signs[opening - 1], edges)][:1],
+        *closing[~np.isin(signs[closing + 1], edges)][:1],
+    ]
     if wrong:
         file.refuse(f"{_line_at(content, int(min(wrong)))}: a quote in the middle of a field")
     if len(quotes) % 2:
@@ -315,5 +339,4 @@ def _check_quotes(file: TextFile, content: bytes, signs: NDArray[np.uint8]) -> N
 
 
 def _line_at(content: bytes, at: int) -> str:
-    before = content[:at].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return f"line {1 + before.count(_LF)}"
+    return f"line {_with_lf(content[: at + 1]).count(_LF)}"

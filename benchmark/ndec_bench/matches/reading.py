@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.data.tables import TextFile, check_ids, read_table, read_text
+from ndec_bench.data.tables import TextFile, check_ids, first_repeat, read_table, read_text
 from ndec_bench.errors import SubmissionError, os_errors
 from ndec_bench.matches.record import COLUMNS, FEWER, READING, Matches
 from ndec_bench.memory import check_memory
@@ -93,25 +93,13 @@ def _checked(file: TextFile, pairs: pd.DataFrame, place: Callable[[int], str]) -
             f"{place(row)}: score is {scores[row]} ({queries[row]},{references[row]}), expected a finite number",
             hint="leave pairs without a score out",
         )
-    _check_repeats(file, queries, references, place)
+    if repeat := first_repeat(queries, references):
+        row, first = repeat
+        file.refuse(
+            f"{place(row)} repeats {place(first)} ({queries[row]},{references[row]})", hint="give each pair one score"
+        )
     names = [ids.cat.categories.tolist() for ids in (queries, references)]
     width = sum(max(map(len, some)) for some in names)
     check_memory(f"{file.path}:", len(pairs) * (4 * width + 8), hint=FEWER)
     arrays = [np.array(some)[ids.cat.codes] for some, ids in zip(names, (queries, references), strict=True)]
     return Matches(arrays[0], arrays[1], scores)
-
-
-def _check_repeats(
-    file: TextFile, queries: pd.Series[str], references: pd.Series[str], place: Callable[[int], str]
-) -> None:
-    keys = queries.cat.codes.to_numpy(dtype=np.int64) * len(references.cat.categories) + references.cat.codes.to_numpy()
-    ordered = np.sort(keys)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return
-    order = np.argsort(keys, kind="stable")
-    repeats = order[1:][keys[order[1:]] == keys[order[:-1]]]
-    row = int(repeats.min())
-    first = int(np.flatnonzero(keys == keys[row])[0])
-    file.refuse(
-        f"{place(row)} repeats {place(first)} ({queries[row]},{references[row]})", hint="give each pair one score"
-    )
