@@ -68,6 +68,7 @@ def test_attributes_name_split_and_metric(tmp_path: Path) -> None:
     path = submission_file(tmp_path, attribute("metric", np.bytes_(b"ip")))
     with h5py.File(path, "r+") as file:
         file.attrs.create("split", b"nd\xffec", dtype=h5py.string_dtype())  # not UTF-8, and yet to be shown
+        h5py.h5a.create(file.id, b"\xff", h5py.h5t.C_S1, h5py.h5s.create(h5py.h5s.SCALAR))
     submission = read_submission(path)
     assert (submission.metric, submission.split) == ("ip", "nd\ufffdec")
     assert read_attributes(path) == {"metric": "ip", "split": "nd\ufffdec"}

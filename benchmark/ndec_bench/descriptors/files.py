@@ -38,29 +38,30 @@ class ImageSet:
 
     Attributes
     ----------
-    path, file
+    file
         The file.
-    name
-        The dataset of vectors: ``vectors``, or in a submission file ``query``, ``reference`` or ``background``.
     dataset
-        (n, d) vectors.
+        (n, d) vectors: ``vectors``, or in a submission file ``query``, ``reference`` or ``background``.
     ids
         n image ids.
     invalid
         Images of the file that could not be decoded.
     """
 
-    path: Path
     file: h5py.File
-    name: str
     dataset: h5py.Dataset
     ids: tuple[str, ...]
     invalid: frozenset[str]
 
     @property
-    def where(self) -> str:
-        """Return file and dataset, which open each message."""
-        return f"{self.path}: {self.name}"
+    def path(self) -> str:
+        """Return the path of the file."""
+        return str(self.file.filename)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the dataset."""
+        return str(self.dataset.name).lstrip("/")
 
     @property
     def norms_name(self) -> str:
@@ -74,13 +75,11 @@ class ImageSet:
 
     def vectors(self, *, keep: int, progress: Progress, stage: str) -> StoredVectors:
         """Return the vectors, checked; see `StoredVectors`."""
-        return StoredVectors(
-            self.where, self.dataset, self.ids, invalid=self.invalid, keep=keep, progress=progress, stage=stage
-        )
+        return StoredVectors(self.dataset, self.ids, invalid=self.invalid, keep=keep, progress=progress, stage=stage)
 
     def norms(self, vectors: StoredVectors) -> NDArray[np.float32]:
         """Return the norms of the rows that ``vectors`` has, (n,) float32. Raises SubmissionError."""
-        return read_norms(self.path, self.file, self.norms_name, self.dataset, vectors.rows, vectors.ids)
+        return read_norms(self.file, self.norms_name, self.dataset, vectors.rows, vectors.ids)
 
 
 @contextmanager
@@ -94,7 +93,7 @@ def kept_open(path: Path) -> Iterator[h5py.File]:
         raise
 
 
-def image_set(path: Path, file: h5py.File, name: str, *, invalid: frozenset[str] | None = None) -> ImageSet:
+def image_set(file: h5py.File, name: str, *, invalid: frozenset[str] | None = None) -> ImageSet:
     """Return the images in the dataset ``name`` of ``file``; ``invalid`` saves reading ``invalid_ids`` again.
 
     Raises
@@ -102,14 +101,14 @@ def image_set(path: Path, file: h5py.File, name: str, *, invalid: frozenset[str]
     SubmissionError
         If vectors or ids are missing or unusable.
     """
-    dataset = vectors_dataset(path, file, name)
-    ids = read_ids(path, file, _names(name)[0], rows_of=dataset)
-    return ImageSet(path, file, name, dataset, ids, invalid_ids(path, file) if invalid is None else invalid)
+    dataset = vectors_dataset(file, name)
+    ids = read_ids(file, _names(name)[0], rows_of=dataset)
+    return ImageSet(file, dataset, ids, invalid_ids(file) if invalid is None else invalid)
 
 
-def invalid_ids(path: Path, file: h5py.File) -> frozenset[str]:
+def invalid_ids(file: h5py.File) -> frozenset[str]:
     """Return the ids in the dataset ``invalid_ids``; none without it. Raises SubmissionError."""
-    return frozenset(read_ids(path, file, "invalid_ids")) if has(file, "invalid_ids") else frozenset()
+    return frozenset(read_ids(file, "invalid_ids")) if has(file, "invalid_ids") else frozenset()
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,8 @@ def open_descriptors(
     """
     with kept_open(path) as file:
         hint = 'expected vectors and image_names, as "ndec-bench describe" writes them'
-        require(path, file, ("vectors", "image_names"), hint)
-        images = image_set(path, file, "vectors")
+        require(file, ("vectors", "image_names"), hint)
+        images = image_set(file, "vectors")
         vectors = images.vectors(keep=keep, progress=told(progress, len(images.ids)), stage=stage)
         return DescriptorFile(vectors, images.invalid, images.norms(vectors) if images.has_norms else None)
 
@@ -188,8 +187,8 @@ def read_background(path: Path, *, progress: Progress = silent) -> VectorSource:
     with kept_open(path) as file:
         name = "background" if has(file, "background") else "vectors"
         expected = "expected vectors and image_names, or background and background_ids"
-        require(path, file, (name, _names(name)[0]), expected)
-        images = without_suffixes(image_set(path, file, name, invalid=frozenset()))
+        require(file, (name, _names(name)[0]), expected)
+        images = without_suffixes(image_set(file, name, invalid=frozenset()))
         return images.vectors(keep=KEPT_BYTES, progress=told(progress, len(images.ids)), stage="checking background")
 
 
@@ -205,9 +204,9 @@ def read_query_ids(path: Path) -> tuple[str, ...]:
     """
     with open_file(path) as file:
         if has(file, "query_ids"):
-            return read_ids(path, file, "query_ids")
-        require(path, file, ("image_names",), "expected query_ids, or image_names")
-        return tuple(map(without_suffix, read_ids(path, file, "image_names")))
+            return read_ids(file, "query_ids")
+        require(file, ("image_names",), "expected query_ids, or image_names")
+        return tuple(map(without_suffix, read_ids(file, "image_names")))
 
 
 def form_of(path: Path) -> Literal["submission", "vectors", "other"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import h5py
@@ -21,7 +22,6 @@ from ndec_bench.printable import MAX_ID, one_line, wrong_ids, wrong_with_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -84,17 +84,22 @@ def has(file: h5py.File, name: str) -> bool:
         return bool(file.id.links.exists(name.encode()))
 
 
-def require(path: Path, file: h5py.File, names: tuple[str, ...], hint: str) -> None:
+def require(file: h5py.File, names: tuple[str, ...], hint: str) -> None:
     """Raise SubmissionError if one of ``names`` is missing in ``file``."""
     missing = [name for name in names if not has(file, name)]
     if missing:
         raise SubmissionError(
-            f"{path}: no dataset {', '.join(map(repr, missing))}; found {_names(file)}",
+            f"{file.filename}: no dataset {', '.join(map(repr, missing))}; found {_names(file)}",
             hint=hint,
         )
 
 
-def stored_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+def where_is(dataset: h5py.Dataset) -> str:
+    """Return ``FILE: DATASET``, which opens each message about a dataset."""
+    return f"{dataset.file.filename}: {dataset.name.lstrip('/')}"
+
+
+def stored_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return the dataset ``name`` if its bytes lie in this very file and can be decoded here.
 
     Raises
@@ -102,47 +107,53 @@ def stored_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     SubmissionError
         If there is none, or it is a link, a group, virtual, external or packed with an unknown filter.
     """
-    require(path, file, (name,), f"write {name}")
-    with reading(f"{path}: {name!r}"):
+    require(file, (name,), f"write {name}")
+    where = f"{file.filename}: {name!r}"
+    with reading(where):
         # The type of the link itself: the file that it may lead to is not opened.
         if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise SubmissionError(
-                f"{path}: {name!r} is a link to somewhere else, which is never followed",
-                hint="copy the data into the file",
+                f"{where} is a link to somewhere else, which is never followed", hint="copy the data into the file"
             )
         item = file[name]
         if not isinstance(item, h5py.Dataset):
-            raise SubmissionError(f"{path}: {name!r} is a group, expected a dataset", hint="write an array")
+            raise SubmissionError(f"{where} is a group, expected a dataset", hint="write an array")
         if item.is_virtual or item.external:
             raise SubmissionError(
-                f"{path}: {name!r} is stored in other files, which are never opened",
-                hint="copy the data into the file",
+                f"{where} is stored in other files, which are never opened", hint="copy the data into the file"
             )
-        _check_filters(path, item, name)
+        plist = item.id.get_create_plist()
+        for code in (plist.get_filter(index)[0] for index in range(plist.get_nfilters())):
+            if not h5py.h5z.filter_avail(code):
+                raise SubmissionError(
+                    f"{where} is compressed with HDF5 filter {code}, which is not installed here",
+                    hint="write it with gzip or without compression",
+                )
     return item
 
 
-def vectors_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+def vectors_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return the dataset ``name`` if it holds vectors: (images, dimensions) of float16, float32 or float64.
 
     Nothing but its description is read. Raises SubmissionError, also for absurd shapes and claims.
     """
-    dataset = stored_dataset(path, file, name)
-    where = f"{path}: {name}"
-    _check_floats(path, dataset, name, hint="write the vectors as float32")
+    dataset = stored_dataset(file, name)
+    _check_floats(dataset, hint="write the vectors as float32")
     if dataset.ndim != 2 or not (1 <= dataset.shape[1] <= MAX_DIMENSION and 1 <= dataset.shape[0] <= MAX_ROWS):
         raise SubmissionError(
-            f"{where} has shape {dataset.shape}, expected (images, dimensions), "
+            f"{where_is(dataset)} has shape {dataset.shape}, expected (images, dimensions), "
             f"at most {MAX_ROWS:,} images and {MAX_DIMENSION:,} dimensions, at least one of each",
             hint="write one row per image",
         )
     if dataset.chunks is not None:
-        check_memory(f"{where}, one chunk of it,", math.prod(dataset.chunks) * dataset.dtype.itemsize, hint=LARGER)
+        chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        check_memory(f"{where_is(dataset)}, one chunk of it,", chunk, hint=LARGER)
     return dataset
 
 
-def check_claim(where: str, dataset: h5py.Dataset) -> None:
+def check_claim(dataset: h5py.Dataset) -> None:
     """Raise SubmissionError if ``dataset`` claims far more numbers than the file holds for it."""
+    where = where_is(dataset)
     with reading(where):
         claimed, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if claimed > _TRUSTED_BYTES and claimed > _MAX_RATIO * stored:
@@ -166,17 +177,8 @@ def reading(where: str) -> Iterator[None]:
         ) from error
 
 
-def read_ids(path: Path, file: h5py.File, name: str, *, rows_of: h5py.Dataset | None = None) -> tuple[str, ...]:
-    """Return the strings in the dataset ``name``, in row order.
-
-    Parameters
-    ----------
-    path, file
-        The file.
-    name
-        The dataset, (n,) strings or bytes.
-    rows_of
-        The dataset that must have as many rows.
+def read_ids(file: h5py.File, name: str, *, rows_of: h5py.Dataset | None = None) -> tuple[str, ...]:
+    """Return the strings in the dataset ``name``, (n,) strings or bytes, in row order.
 
     Raises
     ------
@@ -184,39 +186,39 @@ def read_ids(path: Path, file: h5py.File, name: str, *, rows_of: h5py.Dataset | 
         If it is not a list of UTF-8 strings, has another length than ``rows_of``, or holds an id that is empty,
         overlong or unprintable.
     """
-    dataset = stored_dataset(path, file, name)
-    with reading(f"{path}: {name}"):
+    dataset = stored_dataset(file, name)
+    where = where_is(dataset)
+    with reading(where):
         dtype = dataset.dtype
     kind = h5py.check_string_dtype(dtype)
     if kind is None or dataset.ndim != 1 or dataset.shape[0] > MAX_ROWS:
         raise SubmissionError(
-            f"{path}: {name} holds {_in_words(dtype)} of shape {dataset.shape}, expected a list of strings",
+            f"{where} holds {_in_words(dtype)} of shape {dataset.shape}, expected a list of strings",
             hint="write the image ids as strings, e.g. Q25000",
         )
     if rows_of is not None and dataset.shape != rows_of.shape[:1]:
         raise SubmissionError(
-            f"{path}: {rows_of.name.lstrip('/')} has {rows_of.shape[0]:,} rows but {name} has {dataset.shape[0]:,} ids",
+            f"{where_is(rows_of)} has {rows_of.shape[0]:,} rows but {name} has {dataset.shape[0]:,} ids",
             hint="write one id per row, in the same order",
         )
     if kind.length is not None and kind.length > MAX_ID:
         raise SubmissionError(
-            f"{path}: {name} holds ids of {kind.length} bytes, at most {MAX_ID} are accepted",
-            hint="write ids such as Q25000",
+            f"{where} holds ids of {kind.length} bytes, at most {MAX_ID} are accepted", hint="write ids such as Q25000"
         )
     step = _IDS_PER_READ
     if kind.length is None:
         # Many strings of varying length may point to one that fills the file: what one read can take is bounded.
-        step = min(step, max(_FEWEST_IDS_PER_READ, _TEXT_MEMORY // path.stat().st_size))
+        step = min(step, max(_FEWEST_IDS_PER_READ, _TEXT_MEMORY // Path(file.filename).stat().st_size))
     ids: list[str] = []
     for start in range(0, dataset.shape[0], step):
-        with reading(f"{path}: {name}"):
-            block = dataset[start : start + step]
-        ids += _decoded(path, name, block, start)
+        with reading(where):
+            block = dataset[start : start + step].tolist()
+        ids += _decoded(where, block, start)
     return tuple(ids)
 
 
 def read_norms(
-    path: Path, file: h5py.File, name: str, vectors: h5py.Dataset, rows: NDArray[np.int64], ids: Sequence[str]
+    file: h5py.File, name: str, vectors: h5py.Dataset, rows: NDArray[np.int64], ids: Sequence[str]
 ) -> NDArray[np.float32]:
     """Return the norms in the dataset ``name`` for those ``rows`` of ``vectors`` that hold the images ``ids``.
 
@@ -225,14 +227,15 @@ def read_norms(
     SubmissionError
         If there is not one finite number, zero or above, per row of ``vectors``.
     """
-    dataset = stored_dataset(path, file, name)
-    _check_floats(path, dataset, name, hint="write one floating-point number per row")
+    dataset = stored_dataset(file, name)
+    where = where_is(dataset)
+    _check_floats(dataset, hint="write one floating-point number per row")
     if dataset.shape != vectors.shape[:1]:
         raise SubmissionError(
-            f"{path}: {name} has shape {dataset.shape}, but {vectors.name.lstrip('/')} has {vectors.shape[0]:,} rows",
+            f"{where} has shape {dataset.shape}, but {vectors.name.lstrip('/')} has {vectors.shape[0]:,} rows",
             hint="write one number per row, in the same order",
         )
-    with reading(f"{path}: {name}"):
+    with reading(where):
         stored = np.asarray(dataset[:])[rows]
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
         norms: NDArray[np.float32] = stored.astype(np.float32)
@@ -240,44 +243,46 @@ def read_norms(
     if len(bad):
         at = int(bad[0])
         raise SubmissionError(
-            f"{path}: {name} row {rows[at]} ({ids[at]}) is {stored[at]}, expected a finite number, "
+            f"{where} row {rows[at]} ({ids[at]}) is {stored[at]}, expected a finite number, "
             f"zero or above, in the range of float32 ({len(bad):,} such rows)",
             hint="write the length of the vector that the asymmetric rule compares",
         )
     return norms
 
 
-def text_attribute(path: Path, file: h5py.File, name: str, *, strict: bool = True) -> str | None:
+def text_attribute(file: h5py.File, name: str, *, strict: bool = True) -> str | None:
     """Return the text attribute ``name``; None if there is none or, unless ``strict``, if it is not text."""
-    value = _attribute(path, file, name)
+    value = _attribute(file, name)
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if value is None or isinstance(value, str):
         return value
     if strict:
-        raise SubmissionError(f"{path}: attribute {name} is not text", hint=f"write {name} as a string")
+        raise SubmissionError(f"{file.filename}: attribute {name} is not text", hint=f"write {name} as a string")
     return None
 
 
-def number_attribute(path: Path, file: h5py.File, name: str) -> float | None:
+def number_attribute(file: h5py.File, name: str) -> float | None:
     """Return the numeric attribute ``name``, None if there is none. Raises SubmissionError if it is not finite."""
-    value = _attribute(path, file, name)
+    value = _attribute(file, name)
     if value is None:
         return None
     number = isinstance(value, (np.integer, np.floating)) and math.isfinite(value)
     if not number:
         raise SubmissionError(
-            f"{path}: attribute {name} is {str(value)[:40]!r}, expected a finite number",
+            f"{file.filename}: attribute {name} is {str(value)[:40]!r}, expected a finite number",
             hint=f"write {name} as one number, on the scale of the score",
         )
     return float(value)
 
 
-def metric_attribute(path: Path, file: h5py.File) -> Metric | None:
+def metric_attribute(file: h5py.File) -> Metric | None:
     """Return the attribute ``metric``, ``l2`` or ``ip``; None if there is none. Raises SubmissionError for others."""
-    metric = text_attribute(path, file, "metric")
+    metric = text_attribute(file, "metric")
     if metric not in (None, "l2", "ip"):
-        raise SubmissionError(f"{path}: attribute metric is {str(metric)[:40]!r}", hint='expected "l2" or "ip"')
+        raise SubmissionError(
+            f"{file.filename}: attribute metric is {str(metric)[:40]!r}", hint='expected "l2" or "ip"'
+        )
     return cast("Metric | None", metric)
 
 
@@ -285,8 +290,8 @@ def read_attributes(path: Path) -> dict[str, str]:
     """Return the text attributes of a descriptor or submission file, by name (others are left out)."""
     with open_file(path) as file:
         with reading(f"{path}: the list of its attributes"):
-            names = sorted(file.attrs)
-        return {n: v for n in names if (v := text_attribute(path, file, n, strict=False)) is not None}
+            names = sorted(name for name in file.attrs if isinstance(name, str))  # bytes are not UTF-8
+        return {n: v for n in names if (v := text_attribute(file, n, strict=False)) is not None}
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -300,24 +305,12 @@ def _names(file: h5py.File) -> str:
     return ", ".join(repr(name[:40]) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
 
 
-def _check_filters(path: Path, dataset: h5py.Dataset, name: str) -> None:
-    plist = dataset.id.get_create_plist()
-    for index in range(plist.get_nfilters()):
-        code = plist.get_filter(index)[0]
-        if not h5py.h5z.filter_avail(code):
-            raise SubmissionError(
-                f"{path}: {name!r} is compressed with HDF5 filter {code}, which is not installed here",
-                hint="write it with gzip or without compression",
-            )
-
-
-def _check_floats(path: Path, dataset: h5py.Dataset, name: str, *, hint: str) -> None:
-    with reading(f"{path}: {name}"):  # HDF5 knows types that NumPy has not
+def _check_floats(dataset: h5py.Dataset, *, hint: str) -> None:
+    where = where_is(dataset)
+    with reading(where):  # HDF5 knows types that NumPy has not
         dtype = dataset.dtype
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise SubmissionError(
-            f"{path}: {name} holds {_in_words(dtype)}, expected float16, float32 or float64", hint=hint
-        )
+        raise SubmissionError(f"{where} holds {_in_words(dtype)}, expected float16, float32 or float64", hint=hint)
 
 
 def _in_words(dtype: np.dtype[Any]) -> str:
@@ -329,26 +322,24 @@ def _in_words(dtype: np.dtype[Any]) -> str:
     return str(dtype)[:80]
 
 
-def _decoded(path: Path, name: str, block: NDArray[Any], start: int) -> list[str]:
+def _decoded(where: str, block: list[bytes], start: int) -> list[str]:
     try:
-        ids = [value.decode("utf-8") for value in block.tolist()]
+        ids = [value.decode("utf-8") for value in block]
     except UnicodeDecodeError as error:
-        bad = error.object
-        row = start + block.tolist().index(bad)
+        row = start + block.index(error.object)
         raise SubmissionError(
-            f"{path}: {name} cannot be read: row {row} is {bad[:40]!r}, not UTF-8", hint="write UTF-8 strings"
+            f"{where} cannot be read: row {row} is {error.object[:40]!r}, not UTF-8", hint="write UTF-8 strings"
         ) from error
     if wrong := wrong_ids(ids):
         at = wrong[0]
         raise SubmissionError(
-            f"{path}: {name} row {start + at}, {ids[at][:40]!r}, {wrong_with_id(ids[at])}",
-            hint="write ids such as Q25000",
+            f"{where} row {start + at}, {ids[at][:40]!r}, {wrong_with_id(ids[at])}", hint="write ids such as Q25000"
         )
     return ids
 
 
-def _attribute(path: Path, file: h5py.File, name: str) -> Any:  # noqa: ANN401 -- what HDF5 holds
-    with reading(f"{path}: attribute {name}"):
+def _attribute(file: h5py.File, name: str) -> Any:  # noqa: ANN401 -- what HDF5 holds
+    with reading(f"{file.filename}: attribute {name}"):
         if not h5py.h5a.exists(file.id, name.encode()):
             return None
         described = file.attrs.get_id(name)

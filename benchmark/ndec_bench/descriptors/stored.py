@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndec_bench.descriptors.hdf5 import LARGER, check_claim, reading
+from ndec_bench.descriptors.hdf5 import LARGER, check_claim, reading, where_is
 from ndec_bench.descriptors.vectors import GRID_BITS, ROWS_PER_READ, Descriptors, Survey, check_unique, survey
 from ndec_bench.errors import SubmissionError
 from ndec_bench.memory import check_memory
@@ -38,8 +38,6 @@ class StoredVectors:
 
     Parameters
     ----------
-    where
-        Opens each message: the file and the dataset.
     dataset
         (n, d) float16, float32 or float64, as `hdf5.vectors_dataset` returns it.
     ids
@@ -59,7 +57,6 @@ class StoredVectors:
 
     def __init__(
         self,
-        where: str,
         dataset: h5py.Dataset,
         ids: tuple[str, ...],
         *,
@@ -68,16 +65,17 @@ class StoredVectors:
         progress: Progress = silent,
         stage: str = "checking vectors",
     ) -> None:
+        where = where_is(dataset)
         check_unique(where, ids)
         self._where, self._shape = where, (int(dataset.shape[0]), int(dataset.shape[1]))
-        self._pages: _Pages | None = _Pages(where, dataset)
+        self._pages: _Pages | None = _Pages(dataset)
         self._kept: NDArray[np.float32] | None = None
         self._rows: NDArray[np.int64] | None = None
         self.ids, self.dimension = ids, self._shape[1]
         size = self._shape[0] * self._shape[1] * _FLOAT32_BYTES
         if size <= keep:
             check_memory(where, size, hint=LARGER)
-        check_claim(where, dataset)
+        check_claim(dataset)
         if size <= keep:
             with reading(where):
                 self._kept = np.empty(self._shape, dtype=np.float32)
@@ -216,9 +214,8 @@ def told(progress: Progress, rows: int) -> Progress:
 class _Pages:
     """Blocks of a dataset, as stored. Of one in chunks whole chunks are read, so that a pass unpacks each once."""
 
-    def __init__(self, where: str, dataset: h5py.Dataset) -> None:
-        self.dataset = dataset
-        self._where = where
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.dataset, self._where = dataset, where_is(dataset)
         self._rows = 0 if dataset.chunks is None else _page_rows(dataset)
         self._last: tuple[int, NDArray[Any]] | None = None
 

@@ -19,13 +19,14 @@ from ndec_bench.descriptors.hdf5 import (
     require,
     sha256_of_file,
     text_attribute,
+    where_is,
 )
 from ndec_bench.descriptors.stored import IN_MEMORY, KEPT_BYTES, StoredVectors, close_all, in_memory, joined, told
 from ndec_bench.errors import SubmissionError, UsageError, os_errors
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import h5py
@@ -130,11 +131,11 @@ def read_submission(path: Path, *, progress: Progress = silent, keep: int = KEPT
         hint = "expected query, reference, query_ids, reference_ids"
         if has(file, "vectors") and not has(file, "query"):
             hint = "this file holds one set of images: give it as --query or --reference, or pack both sides"
-        require(path, file, ("query", "reference", "query_ids", "reference_ids"), hint)
-        invalid = invalid_ids(path, file)
+        require(file, ("query", "reference", "query_ids", "reference_ids"), hint)
+        invalid = invalid_ids(file)
         names = ["query", "reference", *(["background"] if has(file, "background") else [])]
-        sides = {name: [image_set(path, file, name, invalid=invalid)] for name in names}
-        return _assembled(sides, {path: file}, digest, progress, keep)
+        sides = {name: [image_set(file, name, invalid=invalid)] for name in names}
+        return _assembled(sides, digest, progress, keep)
 
 
 def read_submission_parts(
@@ -176,16 +177,14 @@ def read_submission_parts(
     paths = {"query": queries, "reference": references, "background": backgrounds}
     _check_paths(paths)
     with ExitStack() as stack:
-        sides: dict[str, list[ImageSet]] = {}
-        opened: dict[Path, h5py.File] = {}
+        sides: dict[str, list[ImageSet]] = {side: [] for side in paths}
         for side, files in paths.items():
-            sides[side] = []
             for path in files:
-                opened[path] = file = stack.enter_context(kept_open(path))
-                require(path, file, ("vectors", "image_names"), "expected vectors and image_names, as isc2021 has them")
-                sides[side].append(without_suffixes(image_set(path, file, "vectors")))
+                file = stack.enter_context(kept_open(path))
+                require(file, ("vectors", "image_names"), "expected vectors and image_names, as isc2021 has them")
+                sides[side].append(without_suffixes(image_set(file, "vectors")))
             _check_apart(sides[side])
-        return _assembled(sides, opened, lambda: _digest(paths), progress, keep)
+        return _assembled(sides, lambda: _digest(paths), progress, keep)
 
 
 @contextmanager
@@ -209,18 +208,15 @@ def _digest_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
 
 
 def _assembled(
-    sides: Mapping[str, Sequence[ImageSet]],
-    files: Mapping[Path, h5py.File],
-    sha256: Callable[[], str],
-    progress: Progress,
-    keep: int,
+    sides: Mapping[str, Sequence[ImageSet]], sha256: Callable[[], str], progress: Progress, keep: int
 ) -> Submission:
     """Return the submission that the ``sides``, each in one file or in several, make together."""
     sets = [images for side in sides.values() for images in side]
+    files = {images.path: images.file for images in sets}.values()
     _check_same(sets)
-    metric: Metric | None = _agreed("metric", {path: metric_attribute(path, file) for path, file in files.items()})
-    threshold = _agreed("threshold", {path: number_attribute(path, file, "threshold") for path, file in files.items()})
-    splits = {text_attribute(path, file, "split") for path, file in files.items()} - {None}
+    metric: Metric | None = _agreed("metric", files, metric_attribute)
+    threshold = _agreed("threshold", files, lambda file: number_attribute(file, "threshold"))
+    splits = {text_attribute(file, "split") for file in files} - {None}
     with_norms = _have_norms([*sides["query"], *sides["reference"]])
     queries = _vectors(sides["query"], "checking queries", progress, IN_MEMORY)
     references = _vectors(sides["reference"], "checking references", progress, keep)
@@ -237,26 +233,26 @@ def _assembled(
         query_norms=_norms(sides["query"], queries) if with_norms else None,
         reference_norms=_norms(sides["reference"], references) if with_norms else None,
         threshold=threshold,
-        query_independent=all(
-            text_attribute(path, file, INDEPENDENT_ATTRIBUTE) != "no" for path, file in files.items()
-        ),
+        query_independent=all(text_attribute(file, INDEPENDENT_ATTRIBUTE) != "no" for file in files),
     )
 
 
 def _check_same(sets: Sequence[ImageSet]) -> None:
     first = sets[0]
     for images in sets[1:]:
-        where = images.name if images.path == first.path else images.where
+        start, where = where_is(first.dataset), where_is(images.dataset)
+        if images.path == first.path:
+            where = images.name
         dimensions = [one.dataset.shape[1] for one in (first, images)]
         if dimensions[0] != dimensions[1]:
             raise SubmissionError(
-                f"{first.where} has {dimensions[0]} dimensions, {where} {dimensions[1]}",
+                f"{start} has {dimensions[0]} dimensions, {where} {dimensions[1]}",
                 hint="describe all images with the same model",
             )
         types = [one.dataset.dtype.name for one in (first, images)]
         if types[0] != types[1] and images.name != "background":
             raise SubmissionError(
-                f"{first.where} holds {types[0]}, {where} {types[1]}, expected one type", hint="write all as float32"
+                f"{start} holds {types[0]}, {where} {types[1]}, expected one type", hint="write all as float32"
             )
 
 
@@ -272,9 +268,9 @@ def _have_norms(sets: Sequence[ImageSet]) -> bool:
     return not without
 
 
-def _agreed(name: str, values: Mapping[Path, T | None]) -> T | None:
-    """Return the one value that the files have which have any. Raises SubmissionError if there are two."""
-    found = [(path, value) for path, value in values.items() if value is not None]
+def _agreed(name: str, files: Iterable[h5py.File], attribute: Callable[[h5py.File], T | None]) -> T | None:
+    """Return the one value of the attribute in those files that have it. Raises SubmissionError if there are two."""
+    found = [(file.filename, value) for file in files if (value := attribute(file)) is not None]
     for path, value in found:
         if value != found[0][1]:
             raise SubmissionError(

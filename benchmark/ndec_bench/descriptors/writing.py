@@ -123,19 +123,19 @@ def write_half(source: Path, target: Path, *, progress: Progress = silent) -> No
     """
     with open_file(source) as file:
         sides = [name for name in _SIDES if name != "background" or has(file, name)]
-        vectors = {name: vectors_dataset(source, file, name) for name in sides}
+        vectors = {name: vectors_dataset(file, name) for name in sides}
         if all(side.dtype.itemsize == 2 for side in vectors.values()):
             raise SubmissionError(f"{source}: its vectors are float16 already", hint="leave --float16 out")
         with _new_file(target) as made:
             for name, side in vectors.items():
-                check_claim(f"{source}: {name}", side)
-                ids = read_ids(source, file, f"{name}_ids", rows_of=side)
+                check_claim(side)
+                ids = read_ids(file, f"{name}_ids", rows_of=side)
                 _write_half_side(made, name, side, ids, source, progress)
             for name in _OTHERS:
                 if has(file, name):
-                    kept = stored_dataset(source, file, name)
+                    kept = stored_dataset(file, name)
                     made.create_dataset(name, data=kept[()], dtype=kept.dtype, track_times=False)
-            for name in sorted(file.attrs):
+            for name in sorted(name for name in file.attrs if isinstance(name, str)):
                 made.attrs[name] = file.attrs[name]
 
 
