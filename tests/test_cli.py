@@ -116,7 +116,7 @@ def damaged(kind: str) -> None:  # noqa: PLR0912 -- one branch per kind of damag
         ("text", "not an HDF5 file"),
         ("absent", "cannot be read"),
         ("nan", "row 3 (Q00003) holds nan"),
-        ("twice", "id Q00003 stands in row 3 and in row 4"),
+        ("twice", "id Q00003 is in row 3 and in row 4"),
         ("missing query", "1 of 60 labelled queries have no row, first Q00000"),
         ("short ids", "60 rows but query_ids has 59 ids"),
         ("dimensions", "query has 5 dimensions, reference 16"),

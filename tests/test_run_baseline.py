@@ -15,7 +15,7 @@ from ndec_bench.cli import run
 from ndec_bench.cli.run_baseline import method_of
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import read_attributes, read_submission
-from ndec_bench.matches.files import read_pairs
+from ndec_bench.matches import read_pairs
 from ndec_bench.results.differences import verdict
 from ndec_bench.results.record import read_result
 from ndec_bench.submissions.card import read_card

@@ -23,10 +23,9 @@ from ndec_bench import atomic, mini
 from ndec_bench.data.split import Split
 from ndec_bench.data.split_images import images_of
 from ndec_bench.descriptors import Submission, open_descriptors, read_attributes, write_submission
-from ndec_bench.descriptors.stored import KEPT_BYTES, told
-from ndec_bench.descriptors.submission import IN_MEMORY, in_memory
+from ndec_bench.descriptors.stored import IN_MEMORY, KEPT_BYTES, in_memory, told
 from ndec_bench.errors import DataError, SubmissionError
-from ndec_bench.matches.files import write_pairs
+from ndec_bench.matches import write_pairs
 from ndec_bench.postprocess import needs_background, postprocess_sides
 from ndec_bench.progress import silent
 from ndec_bench.results.record import Describing, Result, write_describing, write_result

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MAX_ID = 256
 """Characters of the longest image id that is read."""
 
@@ -33,3 +38,10 @@ def wrong_with_id(identifier: str, most: int = MAX_ID) -> str | None:
     if not identifier.isprintable():
         return "has characters that cannot be printed"
     return None
+
+
+def wrong_ids(ids: Sequence[str], most: int = MAX_ID) -> list[int]:
+    """Return the places of those ``ids`` that are not image ids, fast where all of them are."""
+    if all(ids) and "".join(ids).isprintable() and max(map(len, ids), default=0) <= most:
+        return []
+    return [at for at, identifier in enumerate(ids) if wrong_with_id(identifier, most)]

@@ -45,8 +45,7 @@ from ndec_baselines.networks.inference import choose_device
 from ndec_baselines.networks.isc_resnet import read_network
 from ndec_bench import atomic
 from ndec_bench.data.images import SelectedSource
-from ndec_bench.descriptors import Descriptors, read_attributes
-from ndec_bench.descriptors.descriptor_file import open_descriptors
+from ndec_bench.descriptors import Descriptors, open_descriptors, read_attributes
 from ndec_bench.errors import DataError, SubmissionError, UsageError
 from ndec_bench.matches import Matches
 from ndec_bench.postprocess.workspace import Workspace

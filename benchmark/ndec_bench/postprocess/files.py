@@ -116,7 +116,7 @@ def _described(
 ) -> Opened:
     try:
         with open_file(path) as file:
-            metric, threshold = metric_attribute(path, file) or "l2", number_attribute(path, file, "threshold")
+            metric, threshold = metric_attribute(file) or "l2", number_attribute(file, "threshold")
         return Opened(
             path, form, sha256_of_file(path), sides, norms, read_attributes(path), metric, invalid_ids, threshold
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ndec_bench.descriptors.submission import without_suffix
+from ndec_bench.descriptors.files import without_suffix
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.postprocess.registry import needs_background
 from ndec_bench.postprocess.step import PLURAL

@@ -18,7 +18,7 @@ from ndec_bench import __version__
 from ndec_bench.data.known import recognise
 from ndec_bench.descriptors import read_attributes, read_query_ids, read_submission, sha256_of_file
 from ndec_bench.errors import SubmissionError, UsageError
-from ndec_bench.matches import check_form, read_pairs, write_pairs
+from ndec_bench.matches import read_pairs, write_pairs
 from ndec_bench.metrics import bootstrap
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NDEC_1, NORMALISATIONS, Protocol
@@ -97,11 +97,9 @@ class Options:
     command: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError if the rule is none or the pairs could not be written in the end."""
+        """Raise UsageError if the rule is none."""
         rule = parse_rule(self.asymmetric)
         object.__setattr__(self, "asymmetric", NO_RULE if rule is None else str(rule))
-        if self.save_matches is not None:
-            check_form(self.save_matches)
 
 
 DEFAULTS = Options()
