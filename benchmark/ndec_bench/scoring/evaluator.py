@@ -13,8 +13,8 @@ from ndec_bench.descriptors import Descriptors, Submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NDEC_1
-from ndec_bench.scoring.parts import TruthTable
 from ndec_bench.scoring.score import Options, score_descriptors
+from ndec_bench.scoring.truth import TruthTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,25 +1,30 @@
-"""A result as tables in a terminal."""
+"""A result, and a comparison of results, as tables of text."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ndec_bench.cli import console
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ndec_bench.results.comparison import Comparison, Entry, Pair
     from ndec_bench.results.record import (
-        CardEntry,
         Direction,
         DirectionPart,
         HardNegativeAccount,
         PartScore,
         PassingByRule,
+        ProtocolEntry,
         Result,
         Share,
         ThresholdAccount,
     )
 
-MEASURES = (
+MEASURES = {"micro_ap": "µAP", "recall_at_p90": "recall@P90"}
+_PART = (
     "µAP",
     "  95 % interval",
     "recall@P90",
@@ -55,22 +60,73 @@ _PASSING = {
 }
 
 
-def show_result(result: Result) -> None:
-    """Print a result as tables: a row per part, hard negatives, asymmetric rule, protocol card, signature and notes."""
+_NAME_WIDTH = 28
+_PAIR_WIDTH = 16
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: the first ``left`` columns are words, the others numbers."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
+    caption: str | None = None
+
+
+def result_tables(result: Result) -> Iterator[Table | str]:
+    """Yield tables and lines: a row per part, hard negatives, asymmetric rule, protocols, notes and signature."""
     columns = [_part_column(part) for part in result.parts.values()]
-    rows = list(zip(MEASURES, *columns, strict=True))
-    rows += _precision_rows(list(result.parts.values()))
-    console.table(f"{result.name} on {result.split}, {result.track} track", ["", *result.parts], rows)
+    rows: list[Sequence[str]] = [*zip(_PART, *columns, strict=True)]
+    for level in next(iter(result.parts.values())).recall_at_precision:
+        recalls = (part.recall_at_precision[level].recall for part in result.parts.values())
+        rows.append((f"recall at precision {level}", *map(_number, recalls)))
+    yield Table(f"{result.name} on {result.split}, {result.track} track", ["", *result.parts], rows)
     if result.hard_negatives is not None:
-        _show_account(result.hard_negatives)
+        yield from _account(result.hard_negatives)
     if result.direction is not None:
-        _show_direction(result.direction, result.asymmetric)
+        yield from _direction(result.direction, result.asymmetric)
     if result.protocols is not None:
-        _show_card(result.protocols)
+        yield _protocols(result.protocols)
     for note in result.notes:
-        console.out(f"note: {note}")
-    console.out(result.signature)
-    console.out(f"predictions sha256 {result.predictions_sha256}")
+        yield f"note: {note}"
+    yield result.signature
+    yield f"predictions sha256 {result.predictions_sha256}"
+
+
+def comparison_tables(comparison: Comparison) -> Iterator[Table | str]:
+    """Yield tables and lines: the results, paired differences with the best one and of neighbours, and notes."""
+    measure = MEASURES[comparison.measure]
+    several = len(comparison.results) > 2
+    yield Table(
+        f"{measure} on {one_line(comparison.split)}, part {one_line(comparison.part)}, "
+        f"protocol {one_line(comparison.protocol)}",
+        ["", "result", measure, "95 % interval", "rank", "rank interval", "tie group"],
+        [_entry_row(number, entry) for number, entry in enumerate(comparison.results, 1)],
+        left=2,
+    )
+    numbers = {entry.name: number for number, entry in enumerate(comparison.results, 1)}
+    best = [pair for pair in comparison.pairs if numbers[pair.a] == 1]
+    neighbours = [pair for pair in comparison.pairs if numbers[pair.b] - numbers[pair.a] == 1 < numbers[pair.a]]
+    columns = ["a - b", "a", "b", "difference", "95 % interval", "p"]
+    yield Table(
+        "Paired differences: each from the best, and neighbours" if several else "Paired difference",
+        [*columns, "p Holm"] if several else columns,
+        [_pair_row(pair, numbers, several=several) for pair in best + neighbours],
+        left=3,
+    )
+    yield (
+        f"{comparison.replicates:,} replicates of stream {one_line(comparison.stream)}, resampling queries; the same "
+        "queries in all results.\n* the interval leaves out 0."
+    )
+    if several:
+        yield (
+            f"p Holm is adjusted for all {len(comparison.pairs):,} pairs; p, intervals, rank intervals and tie groups "
+            "are not."
+        )
+    for note in comparison.notes:
+        yield f"note: {one_line(note)}"
 
 
 def _part_column(part: PartScore) -> list[str]:
@@ -89,32 +145,26 @@ def _part_column(part: PartScore) -> list[str]:
     ]
 
 
-def _precision_rows(parts: list[PartScore]) -> list[tuple[str, ...]]:
-    return [
-        (f"recall at precision {level}", *(_number(part.recall_at_precision[level].recall) for part in parts))
-        for level in parts[0].recall_at_precision
-    ]
-
-
-def _show_account(account: HardNegativeAccount) -> None:
-    console.out(f"Cost of the hard negatives: {_signed(account.cost)} (plain difference {account.difference:+.4f})")
+def _account(account: HardNegativeAccount) -> Iterator[Table | str]:
+    cost = "unknown (no plain distractors)" if account.cost is None else f"{account.cost:+.4f} µAP"
+    yield f"Cost of the hard negatives: {cost} (plain difference {account.difference:+.4f})"
     transfer = account.transfer
     if transfer.precision is not None:
-        console.out(
+        yield (
             f"Thresholds tuned without hard negatives on one half: precision {transfer.precision:.4f}, "
             f"recall {_number(transfer.recall)} on the other"
         )
+    if account.at_p90_isc is None:
+        yield "Without hard negatives, precision 0.90 is never reached: no threshold to judge them by."
     accounts = {
         "P90 without them": account.at_p90_isc,
         "P90 of all": account.at_p90_all,
         "your threshold": account.at_own_threshold,
     }
     reached = {name: at for name, at in accounts.items() if at is not None}
-    if account.at_p90_isc is None:
-        console.out("Without hard negatives, precision 0.90 is never reached: no threshold to judge them by.")
     if reached:
-        rows = list(zip(_ACCOUNT, *(_account_column(at) for at in reached.values()), strict=True))
-        console.table(f"What passes a threshold, {account.queries:,} hard negatives", ["", *reached], rows)
+        rows = list(zip(_ACCOUNT, *map(_account_column, reached.values()), strict=True))
+        yield Table(f"What passes a threshold, {account.queries:,} hard negatives", ["", *reached], rows)
 
 
 def _account_column(at: ThresholdAccount) -> list[str]:
@@ -131,7 +181,7 @@ def _account_column(at: ThresholdAccount) -> list[str]:
     ]
 
 
-def _show_card(card: dict[str, CardEntry]) -> None:
+def _protocols(protocols: dict[str, ProtocolEntry]) -> Table:
     rows = [
         [
             name + ("" if entry.within_rules else " *"),
@@ -140,10 +190,10 @@ def _show_card(card: dict[str, CardEntry]) -> None:
             f"{entry.recall_at_1:.4f}",
             f"{entry.parts['isc'].micro_ap:.4f}" if "isc" in entry.parts else "",
         ]
-        for name, entry in card.items()
+        for name, entry in protocols.items()
     ]
-    outside = any(not entry.within_rules for entry in card.values())
-    console.table(
+    outside = any(not entry.within_rules for entry in protocols.values())
+    return Table(
         "Protocol card",
         ["", "µAP", "recall@P90", "recall@1", "µAP isc"],
         rows,
@@ -151,27 +201,27 @@ def _show_card(card: dict[str, CardEntry]) -> None:
     )
 
 
-def _show_direction(direction: Direction, asymmetric: str) -> None:
+def _direction(direction: Direction, asymmetric: str) -> Iterator[Table | str]:
     rows = [row for part, scores in direction.parts.items() for row in _direction_rows(part, scores)]
     if direction.at_p90_isc is not None:
         rows += _passing_rows("P90 isc of the list without", direction.at_p90_isc)
     if direction.at_own_p90_isc is not None:
         rows += _passing_rows("P90 isc of each list", direction.at_own_p90_isc)
-    console.table(
+    yield Table(
         f"Asymmetric similarity: {direction.rule}",
         ["", "without", "with", "difference", "95 % interval"],
         rows,
         caption="the scores above are those " + ("without it" if asymmetric == "none" else "with it"),
     )
     kept, swapped = direction.true_pairs_kept, direction.true_pairs_kept_if_swapped
-    console.out(f"True pairs kept: {_of(kept)}; if swapped: {_of(swapped)}")
+    yield f"True pairs kept: {_of(kept)}; if swapped: {_of(swapped)}"
     if direction.direction_auc is not None:
         interval = direction.direction_auc_interval
         bounds = "" if interval is None else f" ({_interval(interval)})"
-        console.out(f"Direction of true pairs told by their norms: AUC {direction.direction_auc:.4f}{bounds}")
+        yield f"Direction of true pairs told by their norms: AUC {direction.direction_auc:.4f}{bounds}"
     if direction.swap_gap is not None:
         gap = direction.swap_gap
-        console.out(
+        yield (
             f"Swap gap of true pairs: mean {gap.mean:+.6g}, median {gap.median:+.6g}, above 0: {_of(gap.above_zero)}"
         )
 
@@ -231,5 +281,31 @@ def _number(value: float | None) -> str:
     return "not reached" if value is None else f"{value:.4f}"
 
 
-def _signed(value: float | None) -> str:
-    return "unknown (no plain distractors)" if value is None else f"{value:+.4f} µAP"
+def _entry_row(number: int, entry: Entry) -> list[str]:
+    return [
+        str(number),
+        _short(entry.name, _NAME_WIDTH),
+        f"{entry.score:.4f}",
+        "" if entry.interval is None else _interval(entry.interval),
+        str(entry.rank),
+        f"{entry.best}–{entry.worst}",
+        str(entry.group),
+    ]
+
+
+def _pair_row(pair: Pair, numbers: dict[str, int], *, several: bool) -> list[str]:
+    row = [
+        f"{numbers[pair.a]} - {numbers[pair.b]}",
+        _short(pair.a, _PAIR_WIDTH),
+        _short(pair.b, _PAIR_WIDTH),
+        f"{pair.difference:+.4f}" + ("*" if pair.significant else " "),
+        _signed_interval(pair.interval),
+        f"{pair.p_value:.4f}",
+    ]
+    return [*row, f"{pair.p_holm:.4f}"] if several else row
+
+
+def _short(text: str, width: int) -> str:
+    # Names that are long often differ at their end.
+    shown, tail = one_line(text), width // 3
+    return shown if len(shown) <= width else f"{shown[: width - tail - 1]}…{shown[-tail:]}"
