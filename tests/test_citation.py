@@ -10,7 +10,7 @@ from ndec_bench.protocol import PROTOCOLS, get_protocol
 from ndec_bench.results import citation, published
 from ndec_bench.results.citation import cite, methods_sentence, plain, tex
 from ndec_bench.results.published import MEASURES, PublishedRow, company, published_rows, published_split
-from ndec_bench.results.record import ProtocolEntry, ListScores, PartScore, Result, Signature, read_result
+from ndec_bench.results.record import ListScores, PartScore, ProtocolEntry, Result, Signature, read_result
 from ndec_bench.submissions.card import SubmissionCard
 
 REPOSITORY = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ def scored(make_submission: Callable[..., tuple[Submission, Split]], tmp_path: P
         vectors = submission.queries.vectors.copy()
         vectors[::3] *= sign
         changed = Submission(Descriptors(submission.queries.ids, vectors), submission.references)
-        options = Options(name=name, replicates=200, card=True)
+        options = Options(name=name, replicates=200, all_protocols=True)
         write_result(tmp_path / f"{name}.json", score_descriptors(changed, split, options=options))
     return tmp_path
 
@@ -117,7 +117,7 @@ def test_compare_refuses_with_the_file_and_code_4(
         ([MINI[0], MINI[0]], 4, "given twice"),
         ([MINI[0], MINI[0].parent / ".." / "ndec-1" / MINI[0].name], 4, "given twice"),
         ([MINI[0], "absent.json"], 4, "absent.json: cannot be read"),
-        ([MINI[0], REPOSITORY / "pyproject.toml"], 4, "no result of this version"),
+        ([MINI[0], REPOSITORY / "pyproject.toml"], 4, "not a result of this version"),
         ([*MINI, "--part", "none"], 4, "no part 'none'"),
         ([*MINI, "--measure", "accuracy"], 2, "accuracy"),
     ],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ndec_bench.cli import run
-from ndec_bench.cli.targets import spread
+from ndec_bench.cli.options import spread
 from ndec_bench.data.ground_truth import write_ground_truth
 from ndec_bench.descriptors import Descriptors, write_descriptors, write_submission
 from ndec_bench.results.record import read_result

@@ -81,7 +81,7 @@ def score(
     progress: Progress = silent,
     **options: Any,  # noqa: ANN401 -- the fields of Options
 ) -> Result:
-    """Return the result of a submission, as ``ndec-bench score`` does.
+    r"""Return the result of a submission, as ``ndec-bench score`` does.
 
     Parameters
     ----------
@@ -112,19 +112,23 @@ def score(
 
     Examples
     --------
+    A file of scored pairs, and a ground truth of three queries of which one has no match:
+
+    >>> from pathlib import Path
     >>> import ndec_bench as nb
-    >>> gt = write("gt.csv", "query_id,reference_id", "Q1,R1", "Q2,R2", "Q3,")
-    >>> mine = write("mine.csv", "query_id,reference_id,score", "Q1,R1,0.9", "Q3,R1,0.8", "Q2,R2,0.7")
-    >>> result = nb.score(mine, split=gt)
+    >>> written = Path("gt.csv").write_text("query_id,reference_id\nQ1,R1\nQ2,R2\nQ3,\n")
+    >>> written = Path("mine.csv").write_text("query_id,reference_id,score\nQ1,R1,0.9\nQ3,R1,0.8\nQ2,R2,0.7\n")
+    >>> result = nb.score("mine.csv", split="gt.csv")
     >>> result.name, round(result.parts["all"].micro_ap, 4)
     ('mine', 0.8333)
 
     Arrays go in as a `Submission`, by default compared by their distance:
 
+    >>> import numpy as np
     >>> from ndec_bench.descriptors import Submission
-    >>> queries = nb.Descriptors(("Q1", "Q2", "Q3"), [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    >>> references = nb.Descriptors(("R1", "R2"), [[0.9, 0.1], [0.2, 0.8]])
-    >>> nb.score(Submission(queries, references), split=gt, replicates=0).parts["all"].recall_at_1
+    >>> queries = nb.Descriptors(("Q1", "Q2", "Q3"), np.float32([[1, 0], [0, 1], [0.5, 0.5]]))
+    >>> references = nb.Descriptors(("R1", "R2"), np.float32([[0.9, 0.1], [0.2, 0.8]]))
+    >>> nb.score(Submission(queries, references), split="gt.csv", replicates=0).parts["all"].recall_at_1
     1.0
     """
     chosen = Options(**options)
