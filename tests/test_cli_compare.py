@@ -91,24 +91,6 @@ def partial(result: Result) -> Result:
     return result.model_copy(update={"partial": True, "missing_references": 2})
 
 
-def bare(result: Result) -> Result:
-    return result.model_copy(update={"parts": {"all": result.parts["all"].model_copy(update={"replicates": None})}})
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [(partial, "partial result (2 references missing)"), (bare, "no bootstrap replicates")],
-)
-def test_compare_refuses_with_the_file_and_code_4(
-    damage: Callable[[Result], Result], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_result(tmp_path / "bad.json", damage(read_result(MINI[0])))
-    error = json.loads(shown(["compare", MINI[1], tmp_path / "bad.json", "--json"], capsys, 4))["error"]
-    assert error["message"].startswith(str(tmp_path / "bad.json"))
-    assert message in error["message"]
-    assert error["hint"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -1,4 +1,4 @@
-"""Time what a full score takes after the search: metrics, account, 1,000 replicates, protocol card, JSON.
+"""Time what a full score takes after the search: metrics, account, 1,000 replicates, protocol table, JSON.
 
 Usage: python tests/bench/after_search.py SUBMISSION.h5 GT.csv HARD.txt --threads 2
 

@@ -81,7 +81,7 @@ def table(
     # A pipe or a log has no width; a table must not be cut there.
     shown = sys.stderr if to_stderr else sys.stdout
     console = Console(file=shown, width=None if shown.isatty() else _LOG_WIDTH)
-    # Title and caption stand outside the table: inside they would wrap at its width.
+    # Title and caption are outside the table: inside they would wrap at its width.
     console.print(Text(title, style="bold"))
     console.print(view)
     if caption is not None:
@@ -114,7 +114,7 @@ def report_error(error: NdecBenchError, *, as_json: bool) -> int:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Yield a callback that draws one bar per stage on stderr; plain lines where stderr is no terminal."""
+    """Yield a callback that draws one bar per stage on stderr; plain lines where stderr is not a terminal."""
     if sys.stderr.isatty():
         with _bars() as draw:
             yield draw

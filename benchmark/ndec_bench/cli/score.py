@@ -38,7 +38,7 @@ def score(
     root: options.Root = None,
     background: options.Background = None,
     protocol: Annotated[
-        str, typer.Option(help="Rules of scoring; all adds the protocol card.", metavar="NAME|all")
+        str, typer.Option(help="Rules of scoring; all adds the protocol table.", metavar="NAME|all")
     ] = "ndec-1",
     asymmetric: options.Asymmetric = "none",
     precision: Annotated[

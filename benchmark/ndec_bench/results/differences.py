@@ -96,7 +96,7 @@ def verdict(published: float, measured: float | None) -> Verdict:
 
 
 def measured_in(result: Result, measure: Measure, protocol: str) -> float | None:
-    """Return ``measure`` of part ``all`` of ``result`` under ``protocol``, from its protocol card where it has one.
+    """Return ``measure`` of part ``all`` of ``result`` under ``protocol``, from its protocol table where it has one.
 
     None where the measure was never reached, or the card has no such entry.
     """

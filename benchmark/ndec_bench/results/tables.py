@@ -194,7 +194,7 @@ def _protocols(protocols: dict[str, ProtocolEntry]) -> Table:
     ]
     outside = any(not entry.within_rules for entry in protocols.values())
     return Table(
-        "Protocol card",
+        "Protocol table",
         ["", "µAP", "recall@P90", "recall@1", "µAP isc"],
         rows,
         caption="* more dimensions than these rules admit" if outside else None,

@@ -329,7 +329,7 @@ def score_splits(
 def _notes(facts: Facts, options: Options) -> list[str]:
     notes = []
     if options.background is not None and not options.all_protocols:
-        notes.append("the background was not used: only the protocol card normalises (--protocol all)")
+        notes.append("the background was not used: only the protocol table normalises (--protocol all)")
     if not facts.query_independent:
         notes.append("the vectors of queries depend on other queries: the result is never ranked")
     most, dimension = options.protocol.max_dimension, facts.dimensions
