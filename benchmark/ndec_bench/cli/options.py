@@ -190,7 +190,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# Options that take any number of values after one name, and what can be a further value beside a FILE.
+# Options that take any number of values after one name, and what can be a further value next to a FILE.
 _SEVERAL: Mapping[str, Callable[[str], bool]] = {
     "--query": lambda _: True,
     "--reference": lambda _: True,

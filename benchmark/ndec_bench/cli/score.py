@@ -174,7 +174,7 @@ def validate(
 ) -> None:
     """Check submissions as score does, without the search.
 
-    Where no split is named and none can be told, or its ground truth is not available, the file alone is checked, and
+    Where no split is named and none is recognised, or its ground truth is not available, the file alone is checked, and
     a note says so.
     """
     from dataclasses import asdict

@@ -115,7 +115,7 @@ def rank_bounds(replicates: NDArray[np.float64], among: int) -> list[RankInterva
 def _significantly_better(replicates: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return a square bool array: [i, j] tells whether result i is significantly better than result j."""
     # With sorted differences d, the interval (d[low], d[high]) lies above 0 if at most ``low`` of d are
-    # <= 0, below 0 if more than ``high`` are < 0: counting spares the sort. Both ranks come from interval itself.
+    # <= 0, below 0 if more than ``high`` are < 0: counting needs no sort. Both ranks come from interval itself.
     ranks = np.arange(replicates.shape[1], dtype=np.float64)
     low, high = interval(ranks) if replicates.size else (0.0, 0.0)
     better = np.zeros((len(replicates), len(replicates)), dtype=np.bool_)

@@ -111,7 +111,7 @@ class PairRate(_Record):
     """Wrong pairs above a threshold per non-matching pair of a group of queries."""
 
     false_positives: int
-    pairs: int = Field(description="Pairs of these queries with references they are no copy of")
+    pairs: int = Field(description="Pairs of these queries with references they are not a copy of")
     rate: Rate | None = Field(description="null without pairs")
     interval: Interval | None = Field(default=None, description="95 %, resampling queries; null without bootstrap")
 

@@ -24,35 +24,6 @@ if TYPE_CHECKING:
     )
 
 MEASURES = {"micro_ap": "µAP", "recall_at_p90": "recall@P90"}
-_PART = (
-    "µAP",
-    "  95 % interval",
-    "recall@P90",
-    "  95 % interval",
-    "threshold at P90",
-    "precision at recall 0.5",
-    "precision at recall 0.7",
-    "precision at recall 0.8",
-    "recall@1",
-    "recall@10",
-    "queries",
-    "copies",
-    "pairs in the list",
-)
-_ACCOUNT = (
-    "threshold",
-    "precision",
-    "recall",
-    "wrong: hard negatives",
-    "wrong: plain distractors",
-    "wrong: other reference",
-    "hard negatives hit",
-    "  95 % interval",
-    "plain distractors hit",
-    "  95 % interval",
-    "alerts per true match",
-)
-
 _PASSING = {
     "hard negatives hit": "hard_negatives_hit",
     "plain distractors hit": "plain_distractors_hit",
@@ -77,11 +48,7 @@ class Table:
 
 def result_tables(result: Result) -> Iterator[Table | str]:
     """Yield tables and lines: a row per part, hard negatives, asymmetric rule, protocols, notes and signature."""
-    columns = [_part_column(part) for part in result.parts.values()]
-    rows: list[Sequence[str]] = [*zip(_PART, *columns, strict=True)]
-    for level in next(iter(result.parts.values())).recall_at_precision:
-        recalls = (part.recall_at_precision[level].recall for part in result.parts.values())
-        rows.append((f"recall at precision {level}", *map(_number, recalls)))
+    rows = _rows(*map(_part_cells, result.parts.values()))
     yield Table(f"{result.name} on {result.split}, {result.track} track", ["", *result.parts], rows)
     if result.hard_negatives is not None:
         yield from _account(result.hard_negatives)
@@ -129,19 +96,25 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table | str]:
         yield f"note: {one_line(note)}"
 
 
-def _part_column(part: PartScore) -> list[str]:
+def _rows(*columns: list[tuple[str, str]]) -> list[list[str]]:
+    """Return the rows of columns that have the same names of cells."""
+    return [[cells[0][0], *(value for _, value in cells)] for cells in zip(*columns, strict=True)]
+
+
+def _part_cells(part: PartScore) -> list[tuple[str, str]]:
     return [
-        f"{part.micro_ap:.4f}" + ("" if part.complete else " incomplete"),
-        _interval(part.micro_ap_interval),
-        _number(part.recall_at_p90),
-        _interval(part.recall_at_p90_interval),
-        _threshold(part.threshold_at_p90),
-        *(_number(value) for value in part.precision_at_recall.values()),
-        f"{part.recall_at_1:.4f}",
-        f"{part.recall_at_10:.4f}",
-        f"{part.queries:,}",
-        f"{part.positives:,}",
-        f"{part.predictions:,}",
+        ("µAP", f"{part.micro_ap:.4f}" + ("" if part.complete else " incomplete")),
+        ("  95 % interval", _interval(part.micro_ap_interval)),
+        ("recall@P90", _number(part.recall_at_p90)),
+        ("  95 % interval", _interval(part.recall_at_p90_interval)),
+        ("threshold at P90", _threshold(part.threshold_at_p90)),
+        *((f"precision at recall {level}", _number(value)) for level, value in part.precision_at_recall.items()),
+        ("recall@1", f"{part.recall_at_1:.4f}"),
+        ("recall@10", f"{part.recall_at_10:.4f}"),
+        ("queries", f"{part.queries:,}"),
+        ("copies", f"{part.positives:,}"),
+        ("pairs in the list", f"{part.predictions:,}"),
+        *((f"recall at precision {level}", _number(at.recall)) for level, at in part.recall_at_precision.items()),
     ]
 
 
@@ -163,21 +136,24 @@ def _account(account: HardNegativeAccount) -> Iterator[Table | str]:
     }
     reached = {name: at for name, at in accounts.items() if at is not None}
     if reached:
-        rows = list(zip(_ACCOUNT, *map(_account_column, reached.values()), strict=True))
+        rows = _rows(*map(_account_cells, reached.values()))
         yield Table(f"What passes a threshold, {account.queries:,} hard negatives", ["", *reached], rows)
 
 
-def _account_column(at: ThresholdAccount) -> list[str]:
+def _account_cells(at: ThresholdAccount) -> list[tuple[str, str]]:
+    wrong, alerts = at.false_positives, at.alerts_per_true_match
     return [
-        _threshold(at.threshold),
-        _number(at.precision),
-        _number(at.recall),
-        f"{at.false_positives.hard_negative:,}",
-        f"{at.false_positives.plain_distractor:,}",
-        f"{at.false_positives.wrong_reference:,}",
-        *_share(at.hard_negatives_hit),
-        *_share(at.plain_distractors_hit),
-        "no true match" if at.alerts_per_true_match is None else f"{at.alerts_per_true_match:.3f}",
+        ("threshold", _threshold(at.threshold)),
+        ("precision", _number(at.precision)),
+        ("recall", _number(at.recall)),
+        ("wrong: hard negatives", f"{wrong.hard_negative:,}"),
+        ("wrong: plain distractors", f"{wrong.plain_distractor:,}"),
+        ("wrong: other reference", f"{wrong.wrong_reference:,}"),
+        ("hard negatives hit", _share(at.hard_negatives_hit)),
+        ("  95 % interval", _share_interval(at.hard_negatives_hit)),
+        ("plain distractors hit", _share(at.plain_distractors_hit)),
+        ("  95 % interval", _share_interval(at.plain_distractors_hit)),
+        ("alerts per true match", "no true match" if alerts is None else f"{alerts:.3f}"),
     ]
 
 
@@ -251,7 +227,7 @@ def _passing_rows(where: str, passing: PassingByRule) -> list[tuple[str, ...]]:
     rows = [(f"at {where}", *("not reached" if one is None else _threshold(one.threshold) for one in (without, ruled)))]
     for name, field in _PASSING.items():
         shares = [None if one is None else getattr(one, field) for one in (without, ruled)]
-        rows.append((f"  {name}", *("" if share is None else _share(share)[0] for share in shares)))
+        rows.append((f"  {name}", *("" if share is None else _share(share) for share in shares)))
     return [(*row, "", "") for row in rows]
 
 
@@ -267,10 +243,12 @@ def _interval(interval: tuple[float, float] | None) -> str:
     return "not computed" if interval is None else f"{interval[0]:.4f}–{interval[1]:.4f}"
 
 
-def _share(share: Share) -> tuple[str, str]:
-    if share.rate is None or share.interval is None:
-        return "none there", ""
-    return f"{share.hits:,} = {share.rate:.2%}", f"{share.interval[0]:.2%}–{share.interval[1]:.2%}"
+def _share(share: Share) -> str:
+    return "none there" if share.rate is None else f"{share.hits:,} = {share.rate:.2%}"
+
+
+def _share_interval(share: Share) -> str:
+    return "" if share.interval is None else f"{share.interval[0]:.2%}–{share.interval[1]:.2%}"
 
 
 def _threshold(value: float | None) -> str:

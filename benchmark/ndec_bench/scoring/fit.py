@@ -183,7 +183,7 @@ def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> None:
 
 
 def _check_invalid_ids(where: str, submission: Submission, queries: frozenset[str], split: Split) -> None:
-    # Broken background images stand in the same list, and no split knows their ids.
+    # Broken background images are in the same list, and no split knows their ids.
     if split.reference_ids is None or not submission.invalid_ids or submission.background is not None:
         return
     foreign = set(submission.invalid_ids).difference(queries, split.reference_ids)

@@ -1,4 +1,4 @@
-"""The hard-negative account: what look-alikes that are no copies cost a method.
+"""The hard-negative account: what look-alikes that are not copies cost a method.
 
 Queries come in three kinds: matched (with a true reference), plain distractors, hard negatives. With R references, P_q
 true references of query q and f_q wrong pairs of q at or above a threshold, a group G of queries has::
@@ -7,7 +7,7 @@ true references of query q and f_q wrong pairs of q at or above a threshold, a g
     pair rate              = Σ_{q in G} f_q / Σ_{q in G} (R − P_q)       interval by bootstrap over queries
     alerts per true match  = pairs at or above it / true pairs at or above it               the same
 
-Queries are the unit of both intervals, since the pairs of one query stand or fall together. The headline threshold is
+Queries are the unit of both intervals, since the pairs of one query depend on each other. The headline threshold is
 where the ISC part reaches the precision target: it was tuned without hard negatives.
 
 Cost of the hard negatives = µAP of the ISC part with each plain distractor counted (plain + hard) / plain times, minus

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -18,23 +18,9 @@ if TYPE_CHECKING:
     from ndec_bench.descriptors import Descriptors, VectorSource
     from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
-    from ndec_bench.protocol import Metric, Normalisation
-    from ndec_bench.protocol import Protocol as Rules
+    from ndec_bench.protocol import Metric, Normalisation, Protocol
     from ndec_bench.scoring.truth import PairList, TruthTable
     from ndec_bench.search import Found, PairRule
-
-
-class Lists(Protocol):
-    """The lists of one split, by part, rules and normalisation; each part as if it stood alone."""
-
-    def pairs(self, part: str, rules: Rules, score_norm: str = NOT_NORMALISED) -> PairList:
-        """Return the list of ``part`` under ``rules``."""
-
-    def matches(self, part: str, rules: Rules) -> Matches:
-        """Return the same list, as submitted, with its ids."""
-
-    def complete(self, part: str, rules: Rules) -> bool:
-        """Return whether no pair can be missing from that list."""
 
 
 def biases(
@@ -50,7 +36,7 @@ def biases(
 
     b(q) = factor / |ranks| · Σ ⟨q, t_j(q)⟩ over ``ranks`` j, t_j(q) the j-th nearest background image of q by inner
     product; neighbours are found exactly, added in order of rank. Source: see each `Normalisation`. With fewer
-    background images than a rank asks for, the furthest one stands in.
+    background images than a rank asks for, the furthest one is taken.
     """
     rules = tuple(normalisations)
     depth = min(max(rule.depth for rule in rules), len(background))
@@ -95,7 +81,7 @@ class SearchPlan:
         self,
         truth: TruthTable,
         part: str,
-        rules: Rules,
+        rules: Protocol,
         score_norm: str = NOT_NORMALISED,
         rule: PairRule | None = None,
     ) -> None:
@@ -126,7 +112,7 @@ def _in_search(rule: PairRule | None) -> PairRule | None:
     return None if rule is None or rule.rule.after_list else rule
 
 
-def list_name(truth: TruthTable, part: str, rules: Rules, score_norm: str, rule: PairRule | None = None) -> str:
+def list_name(truth: TruthTable, part: str, rules: Protocol, score_norm: str, rule: PairRule | None = None) -> str:
     """Return the name of a list in a `SearchPlan`; lists of equal content have equal names."""
     # A query's own nearest references are the same whatever part it is counted in.
     scope = "all" if rules.per_query else part
@@ -169,7 +155,7 @@ class SearchedLists:
         other._rule = rule
         return other
 
-    def rows(self, part: str, rules: Rules) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def rows(self, part: str, rules: Protocol) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the query row and the reference row of each pair in the list of ``part``, as `pairs` has them."""
         found, keep = self._list(part, rules, NOT_NORMALISED)
         return found.query_rows[keep], found.reference_rows[keep]
@@ -185,13 +171,13 @@ class SearchedLists:
         there = (query_rows >= 0) & (reference_rows >= 0)
         return codes[there], query_rows[there], reference_rows[there]
 
-    def pairs(self, part: str, rules: Rules, score_norm: str = NOT_NORMALISED) -> PairList:
+    def pairs(self, part: str, rules: Protocol, score_norm: str = NOT_NORMALISED) -> PairList:
         """Return the list of ``part`` under ``rules``."""
         found, keep = self._list(part, rules, score_norm)
         queries, references = found.query_rows[keep], found.reference_rows[keep]
         return self._truth.pairs(self._query_codes[queries], self._reference_codes[references], found.scores[keep])
 
-    def matches(self, part: str, rules: Rules) -> Matches:
+    def matches(self, part: str, rules: Protocol) -> Matches:
         """Return the list of ``part`` as submitted, with its ids."""
         from ndec_bench.matches import Matches
 
@@ -202,11 +188,11 @@ class SearchedLists:
             found.scores[keep],
         )
 
-    def complete(self, part: str, rules: Rules) -> bool:
+    def complete(self, part: str, rules: Protocol) -> bool:
         """Return True: the search saw every pair."""
         return True
 
-    def _list(self, part: str, rules: Rules, score_norm: str) -> tuple[Found, NDArray[np.bool_] | slice]:
+    def _list(self, part: str, rules: Protocol, score_norm: str) -> tuple[Found, NDArray[np.bool_] | slice]:
         found = self._found[list_name(self._truth, part, rules, score_norm, self._rule)]
         keep = None
         if rules.per_query and part != "all":
@@ -239,22 +225,22 @@ class GivenLists:
         may belong into the list of a part.
     """
 
-    def __init__(self, matches: Matches, truth: TruthTable, rules: Rules) -> None:
+    def __init__(self, matches: Matches, truth: TruthTable, rules: Protocol) -> None:
         self._matches, self._truth = matches.sorted(), truth
         self._query_codes = truth.query_codes(self._matches.query_ids)
         self._reference_codes = truth.reference_codes(self._matches.reference_ids)
         self.full = len(matches) >= rules.cap(len(truth.kinds))
 
-    def pairs(self, part: str, rules: Rules, score_norm: str = NOT_NORMALISED) -> PairList:
+    def pairs(self, part: str, rules: Protocol, score_norm: str = NOT_NORMALISED) -> PairList:
         """Return the list of ``part`` under ``rules``."""
         rows = self._rows(part, rules)
         return self._truth.pairs(self._query_codes[rows], self._reference_codes[rows], self._matches.scores[rows])
 
-    def matches(self, part: str, rules: Rules) -> Matches:
+    def matches(self, part: str, rules: Protocol) -> Matches:
         """Return the same list with its ids."""
         return self._matches.take(self._rows(part, rules))
 
-    def complete(self, part: str, rules: Rules) -> bool:
+    def complete(self, part: str, rules: Protocol) -> bool:
         """Return False where the file was full, so that pairs may be missing from that list."""
         if not self.full:
             return True
@@ -263,7 +249,7 @@ class GivenLists:
             return len(rows) == rules.pairs_per_query * queries
         return len(rows) >= rules.cap(queries)
 
-    def _rows(self, part: str, rules: Rules) -> NDArray[np.int64]:
+    def _rows(self, part: str, rules: Protocol) -> NDArray[np.int64]:
         members = self._truth.members(part)
         rows = np.flatnonzero(members[self._query_codes])
         if not rules.per_query:
@@ -274,3 +260,7 @@ class GivenLists:
         first = np.searchsorted(grouped, grouped)
         kept = order[np.arange(len(order)) - first < rules.pairs_per_query]
         return rows[np.sort(kept)]
+
+
+Lists: TypeAlias = SearchedLists | GivenLists
+"""The lists of one split, by part, rules and normalisation; each part as if it stood alone."""

@@ -56,7 +56,7 @@ def score_parts(
     context
         What is true, the rules and the options.
     incomplete
-        Parts whose lists may lack pairs.
+        Parts whose lists may miss pairs.
     """
     truth, protocol, replicates = context.truth, context.protocol, context.options.replicates
     parts = {part: _score_part(part, pairs, context, part not in incomplete) for part, pairs in lists.items()}

@@ -254,7 +254,7 @@ def score_descriptors(
     where: str = "submission",
     truth: TruthTable | None = None,
 ) -> Result:
-    """Return the result of descriptors in memory or in an open file; ``truth`` spares building the table of ``split``.
+    """Return the result of descriptors in memory or in an open file; ``truth`` is that of ``split``, if already built.
 
     Raises
     ------
@@ -290,8 +290,9 @@ def score_splits(
     truths = truths or [TruthTable(split) for split in splits]
     rule = pair_rule(submission, rows, options.asymmetric, where)
     plan = _plan(submission, queries, truths, rule, options, progress, where)
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(import_module, "scipy.special")  # intervals of shares need it; a second of import at worst
+    with ThreadPoolExecutor(1) as loader:
+        # Intervals of shares need it, and its import can take longer than all of them.
+        loader.submit(import_module, "scipy.special")
         found = search(
             queries,
             submission.references,

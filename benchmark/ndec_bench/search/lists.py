@@ -88,7 +88,7 @@ class CandidateList(ABC):
             self.cut_by_record()
 
     def cut_by_record(self) -> None:
-        """Re-score what has a margin and keep the first pairs by the order of record; they stand in that order."""
+        """Re-score what has a margin and keep the first pairs by the order of record, in that order."""
         unsure = np.flatnonzero(self.margins > 0.0)
         self.estimates[unsure] = self._rescore(self.query_rows[unsure], self.reference_rows[unsure])
         self.margins[unsure] = 0.0
