@@ -10,7 +10,7 @@ from ndec_bench.protocol import PROTOCOLS, get_protocol
 from ndec_bench.results import citation, published
 from ndec_bench.results.citation import cite, methods_sentence, plain, tex
 from ndec_bench.results.published import MEASURES, PublishedRow, company, published_rows, published_split
-from ndec_bench.results.record import CardEntry, CardPart, PartScore, Result, Signature, read_result
+from ndec_bench.results.record import ListScores, PartScore, ProtocolEntry, Result, Signature, read_result
 from ndec_bench.submissions.card import SubmissionCard
 
 REPOSITORY = Path(__file__).parents[1]
@@ -25,9 +25,9 @@ def signed(result: Result, **fields: str) -> str:
     return str(Signature.parse(result.signature).model_copy(update=fields))
 
 
-def card_part(part: PartScore, queries: int) -> CardPart:
-    values = {field: getattr(part, field) for field in CardPart.model_fields}
-    return CardPart.model_validate(values | {"queries": queries})
+def card_part(part: PartScore, queries: int) -> ListScores:
+    values = {field: getattr(part, field) for field in ListScores.model_fields}
+    return ListScores.model_validate(values | {"queries": queries})
 
 
 def on_known_split(name: str, *, card: tuple[str, ...] = (), **fields: object) -> Result:
@@ -44,7 +44,7 @@ def on_known_split(name: str, *, card: tuple[str, ...] = (), **fields: object) -
     for entry in card:
         protocol, _, norm = entry.partition("+")
         own = {part: card_part(score, sizes[part]) for part, score in parts.items()}
-        entries[entry] = CardEntry(
+        entries[entry] = ProtocolEntry(
             **own["all"].model_dump(),
             protocol=protocol,
             candidates=get_protocol(protocol).candidates(known.queries),

@@ -24,8 +24,8 @@ from ndec_bench.errors import UsageError
 from ndec_bench.gallery import Listed, about_size, plan_gallery, read_list, write_gallery
 from ndec_bench.gallery.thumbnails import thumbnail
 from ndec_bench.matches import Matches
-from ndec_bench.scoring.parts import TruthTable
 from ndec_bench.scoring.score import Options, score_descriptors, score_matches
+from ndec_bench.scoring.truth import TruthTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -80,7 +80,7 @@ def record(file: Path, split: Split) -> Result:
 
 def test_every_choice_of_the_record_is_repeated(file: Path, split: Split) -> None:
     options = Options(
-        name="mine", replicates=30, precisions=(0.5, 0.95), threshold=-1.5, asymmetric="tilt:2", card=True
+        name="mine", replicates=30, precisions=(0.5, 0.95), threshold=-1.5, asymmetric="tilt:2", all_protocols=True
     )
     recorded = score_file(file, split, options=options)
     again = rescoring.rescore(recorded, file, split)

@@ -1,6 +1,11 @@
 """ndec-bench: the benchmark harness and leaderboard for practical image copy detection.
 
-Importing this package is cheap. Public names are loaded on first use.
+Importing this package is cheap. Public names are loaded on first use::
+
+    import ndec_bench as nb
+
+    result = nb.score("mine.h5", split="ndec")
+    print(result.parts["all"].micro_ap, result.signature)
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
     from ndec_bench.protocol import Protocol
     from ndec_bench.results.record import Result
     from ndec_bench.scoring.evaluator import Evaluator
-    from ndec_bench.scoring.score import score_descriptors, score_matches
+    from ndec_bench.scoring.score import score, score_descriptors, score_matches
 
 _PUBLIC = {
     "Descriptors": "ndec_bench.descriptors",
@@ -26,6 +31,7 @@ _PUBLIC = {
     "Protocol": "ndec_bench.protocol",
     "Result": "ndec_bench.results.record",
     "Split": "ndec_bench.data.split",
+    "score": "ndec_bench.scoring.score",
     "score_descriptors": "ndec_bench.scoring.score",
     "score_matches": "ndec_bench.scoring.score",
 }
@@ -38,6 +44,7 @@ __all__ = [
     "Result",
     "Split",
     "__version__",
+    "score",
     "score_descriptors",
     "score_matches",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ndec_bench.metrics.compare import compare, paired
+from ndec_bench.results.comparison import compare, paired
 from ndec_bench.results.record import read_result
 from ndec_bench.site import text
 from ndec_bench.site.boards import tables
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from tests.site.conftest import Folders, Opened
 
-    from ndec_bench.metrics.compare import Measure
+    from ndec_bench.results.comparison import Measure
     from ndec_bench.results.record import Result
     from ndec_bench.site.boards import Row, SplitTables
     from ndec_bench.submissions.card import SubmissionCard
@@ -257,11 +257,11 @@ def test_numbers_are_those_of_ndec_bench_compare(
         assert opened.complaints == []
     assert len(found) == 2
     overall = compare(results)
-    letters = {entry.label: chr(65 + place) for place, entry in enumerate(overall.entries)}
+    letters = {entry.name: chr(65 + place) for place, entry in enumerate(overall.results)}
     for part, lines in zip(("all", "isc"), found.values(), strict=True):
         expected = []
         for pair in compare(results, part=part, measure=measure).pairs:
-            a, b, it = letters[pair.a], letters[pair.b], pair.paired
+            a, b, it = letters[pair.a], letters[pair.b], pair
             line = [f"{a} − {b}", text.signed(it.difference, 4), text.signed_interval(it.interval, 4)]
             line += [text.p_value(it.p_value), *([text.p_value(pair.p_holm)] if len(names) > 2 else [])]
             higher = f"{a if it.interval[0] > 0 else b} is higher"

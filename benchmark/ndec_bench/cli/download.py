@@ -12,7 +12,7 @@ import typer
 
 from ndec_bench.cli import console
 from ndec_bench.cli.download_view import show_plan, show_report
-from ndec_bench.cli.root import Root
+from ndec_bench.cli.options import Root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ndec_bench.cli import console
+from ndec_bench.cli.options import Root, folder
 from ndec_bench.cli.reproduce_view import content, show
 from ndec_bench.cli.reproduce_ways import Given, described_again, file_of, how_of, made_again, scored_again
-from ndec_bench.cli.root import Root, folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

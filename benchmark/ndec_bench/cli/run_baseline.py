@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ndec_bench.cli import console
-from ndec_bench.cli.root import Root
-from ndec_bench.cli.rule import Asymmetric
+from ndec_bench.cli.options import Asymmetric, Root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,9 +63,9 @@ def run(
     """Take a baseline through the whole line: describe, post-process, pack, score."""
     import ndec_baselines
     from ndec_bench import pipeline
-    from ndec_bench.cli.showing import show_result
     from ndec_bench.data.roots import data_root, find_split
     from ndec_bench.results.record import result_json
+    from ndec_bench.results.tables import result_tables
     from ndec_bench.scoring.score import Options
 
     card = ndec_baselines.card(baseline)
@@ -83,13 +82,13 @@ def run(
         how=How(weights, weights_sha256, device, precision, workers, keep_going, detections),
     )
     command = _command(baseline, split, name, step, no_steps, rule, check)
-    options = Options(command=command, asymmetric=rule, card=bool(expected))
+    options = Options(command=command, asymmetric=rule, all_protocols=bool(expected))
     with console.progress() as progress:
         result = pipeline.run(method, target, out, options=options, progress=progress)
     if json:
         console.out(result_json(result).rstrip("\n"))
     else:
-        show_result(result)
+        console.show(result_tables(result))
         console.out(f"result written to {out / 'results' / result.protocol / result.name}.json")
     if check:
         compare_with_published(expected, result)

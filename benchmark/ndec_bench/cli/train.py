@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ndec_bench.cli import console
-from ndec_bench.cli.root import Root
+from ndec_bench.cli.options import Root
 
 if TYPE_CHECKING:
     import numpy as np

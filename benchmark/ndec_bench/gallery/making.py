@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ndec_bench.gallery.lists import Listed
     from ndec_bench.gallery.sections import Side
     from ndec_bench.progress import Progress
-    from ndec_bench.scoring.parts import TruthTable
+    from ndec_bench.scoring.truth import TruthTable
 
 COUNT, MOST_ROWS = 24, 200
 """Rows of a section: by default, and at most."""

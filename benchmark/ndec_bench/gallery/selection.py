@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_bench.gallery.sections import Row, Section, Shown
-from ndec_bench.scoring.hard_negatives import HARD
+from ndec_bench.scoring.truth import HARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ndec_bench.data.split import Split
     from ndec_bench.gallery.lists import Listed
-    from ndec_bench.scoring.parts import TruthTable
+    from ndec_bench.scoring.truth import TruthTable
 
 
 class Rows:

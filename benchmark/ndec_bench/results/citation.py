@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ndec_bench.data.known import KNOWN
 from ndec_bench.errors import DataError
-from ndec_bench.metrics.compare import signature_of
+from ndec_bench.results.comparison import signature_of
 from ndec_bench.results.published import SUBSET_1, Company, company, published_split
 
 if TYPE_CHECKING:

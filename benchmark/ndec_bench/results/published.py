@@ -22,7 +22,7 @@ from ndec_bench.results.record import Signature
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_bench.results.record import CardPart, PartScore, Result
+    from ndec_bench.results.record import ListScores, PartScore, Result
 
 TABLE = Path(__file__).with_name("published.toml")
 
@@ -222,7 +222,7 @@ def _figures(result: Result) -> list[Figures]:
 
 
 def _figure(
-    part: str, split: str, entry: str, protocol: str, score_norm: str, within: bool, score: PartScore | CardPart
+    part: str, split: str, entry: str, protocol: str, score_norm: str, within: bool, score: PartScore | ListScores
 ) -> Figures | None:
     rules = PROTOCOLS.get(protocol)
     if rules is None:

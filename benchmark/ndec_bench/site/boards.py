@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from ndec_bench.errors import DataError
-from ndec_bench.metrics.compare import Paired, paired, rank_intervals
+from ndec_bench.results.comparison import paired, rank_intervals
 from ndec_bench.site.entries import slug_of
 from ndec_bench.site.runs import mean_of, spread
 from ndec_bench.site.text import readable
@@ -17,7 +17,8 @@ from ndec_bench.submissions.policy import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_bench.metrics.compare import Standing
+    from ndec_bench.metrics.compare import Paired
+    from ndec_bench.results.comparison import Standing
     from ndec_bench.results.record import Result
     from ndec_bench.site.entries import Entry
     from ndec_bench.site.runs import Spread

@@ -1,7 +1,8 @@
 """What the page "compare" is given: the figures of every row, its replicates as a script, and tables of the best rows.
 
 Any two rows of a table can be compared in a browser, from disk as well, because the replicates of each row stand in a
-classic script of their own; static/compare.js loads those it needs and computes what `ndec_bench.metrics.compare` does.
+classic script of their own; static/compare.js loads those it needs and computes what
+`ndec_bench.results.comparison` does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ndec_bench.metrics.compare import paired
+from ndec_bench.results.comparison import paired
 from ndec_bench.site.boards import KINDS
 from ndec_bench.site.charts import curve_chart, curve_rows
 from ndec_bench.site.text import letters, without_overrides

@@ -261,7 +261,7 @@ def choices_of(recorded: Result) -> Options:
     return Options(
         name=recorded.name,
         protocol=get_protocol(recorded.protocol),
-        card=recorded.protocols is not None,
+        all_protocols=recorded.protocols is not None,
         replicates=min(replicates, REPLICATES),  # nobody has more; a record that claims so differs, and takes no days
         precisions=precisions,
         threshold=recorded.own_threshold,

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ndec_bench.errors import DataError
-from ndec_bench.metrics.compare import paired, rank_intervals
+from ndec_bench.results.comparison import paired, rank_intervals
 from ndec_bench.submissions.policy import level_of, never_ranks, undeclared, why_unranked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_bench.metrics.compare import Paired, Standing
+    from ndec_bench.metrics.compare import Paired
+    from ndec_bench.results.comparison import Standing
     from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import SubmissionCard
     from ndec_bench.submissions.check.changes import Row
@@ -49,7 +50,7 @@ class Place:
     Attributes
     ----------
     rank, best, worst, group
-        As in `ndec_bench.metrics.compare.Standing`.
+        As in `ndec_bench.results.comparison.Standing`.
     among
         Number of results that rank, the row itself included.
     """

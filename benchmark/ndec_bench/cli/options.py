@@ -1,4 +1,4 @@
-"""What a command scores or checks against: the options that name splits, shared by ``score`` and ``validate``."""
+"""Options that several commands share: the data root, submissions, and the splits to score or check against."""
 
 from __future__ import annotations
 
@@ -8,10 +8,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ndec_bench.errors import UsageError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ndec_bench.data.split import Split
+
+
+def folder(text: str) -> Path:
+    """Return the folder that ``--root`` names. Raises UsageError for an empty name.
+
+    An empty name is what a shell makes of a variable that is not set; as a path it is the current folder, into which
+    nobody wants half a terabyte by accident.
+    """
+    if not text.strip():
+        raise UsageError("--root is empty", hint="name a folder; the current one is --root .")
+    return Path(text)
+
+
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        help="Data root; by default $NDEC_ROOT, else the platform's data folder.",
+        metavar="DIR",
+        parser=folder,
+        show_default=False,
+    ),
+]
+Asymmetric = Annotated[
+    str,
+    typer.Option(
+        help="Asymmetric rule on the norms: none, ratio, ratio-after-list, hinge:L or tilt:L.", metavar="RULE"
+    ),
+]
 
 Files = Annotated[
     list[Path] | None,
@@ -78,7 +108,7 @@ class Target:
         named = [path for path in (self.ground_truth, self.hard_negatives, self.queries) if path is not None]
         return named + [_part(text)[1] for text in self.parts]
 
-    def splits(self, submissions: list[Path]) -> list[Split]:
+    def splits(self, submissions: Sequence[Path]) -> list[Split]:
         """Return the splits named, or else the one that the files name or whose query ids they have.
 
         Raises
@@ -90,7 +120,7 @@ class Target:
         """
         from ndec_bench.data.roots import data_root, find_split
         from ndec_bench.data.split import Split
-        from ndec_bench.errors import UsageError
+        from ndec_bench.scoring.score import split_from, split_of
 
         if self.ground_truth is not None:
             if self.names or self.root is not None:
@@ -113,14 +143,13 @@ class Target:
             if value:
                 raise UsageError(f"{option} goes with --ground-truth", hint="a known split has its own")
         root = data_root(self.root)
-        names = self.names or (_recognised(submissions, root),)
-        return [find_split(name, root) for name in names]
+        if not self.names:
+            return [split_from(split_of(submissions, root), root, str(submissions[0]))]
+        return [find_split(name, root) for name in self.names]
 
 
 def check_forms(files: list[Path] | None, query: list[Path] | None, reference: list[Path] | None) -> None:
     """Raise UsageError unless one form of submission is given: files, or queries and references."""
-    from ndec_bench.errors import UsageError
-
     if bool(files) == bool(query):
         raise UsageError(
             "no submission is given" if not files else "FILE and --query exclude each other",
@@ -161,7 +190,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# Options that take any number of values after one name, and what can be a further value beside a FILE.
+# Options that take any number of values after one name, and what can be a further value next to a FILE.
 _SEVERAL: Mapping[str, Callable[[str], bool]] = {
     "--query": lambda _: True,
     "--reference": lambda _: True,
@@ -173,22 +202,7 @@ _SEVERAL: Mapping[str, Callable[[str], bool]] = {
 
 
 def _part(text: str) -> tuple[str, Path]:
-    from ndec_bench.errors import UsageError
-
     name, _, path = text.partition("=")
     if not name or not path:
         raise UsageError(f"--part {text!r}", hint="write NAME=IDS.txt")
     return name, Path(path)
-
-
-def _recognised(submissions: list[Path], root: Path) -> str:
-    from ndec_bench.errors import UsageError
-    from ndec_bench.scoring.score import split_of
-
-    name = split_of(submissions, root)
-    if name is None:
-        raise UsageError(
-            f"{submissions[0]} does not say which split it is for, and its query ids are not those of one known split",
-            hint="give --split NAME, or --ground-truth GT.csv, or write the attribute split",
-        )
-    return name
