@@ -210,7 +210,7 @@ def test_another_subset_in_its_place_is_refused(root: Path, host: StaticHost) ->
 def test_a_picture_with_another_digest_than_published_is_noted(
     root: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ndec_bench.download import pieces
+    from ndec_bench.download.derived import pieces
 
     monkeypatch.setattr(pieces, "pictures", lambda: {"R000003": "0" * 64})
     report = fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
