@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from ndec_bench.download.answer import retry_after
+from ndec_bench.download.exchange import retry_after
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from static_host import Fault, StaticHost
 
 from ndec_bench.data.registry import RemoteFile, Source
 from ndec_bench.data.trust import read_trust
-from ndec_bench.download import jobs, plan
+from ndec_bench.download import cost, jobs
+from ndec_bench.download.exchange import Policy
 from ndec_bench.download.jobs import Outcome, Run, download, failures, locked
-from ndec_bench.download.policy import Policy
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def remote(host: StaticHost, name: str, **update: object) -> RemoteFile:
 
 
 def fetch(root: Path, *files: RemoteFile, at_once: int = 2, run: Run | None = None) -> tuple[Outcome, ...]:
-    return download(plan.plan(files, root), run or Run(root, policy=HASTY), jobs=at_once)
+    return download(cost.plan(files, root), run or Run(root, policy=HASTY), jobs=at_once)
 
 
 def test_files_come_whole_and_are_recorded(tmp_path: Path, host: StaticHost) -> None:
@@ -190,7 +190,7 @@ def test_an_unfinished_file_that_is_a_link_does_not_lead_anywhere(tmp_path: Path
     theirs.write_bytes(b"precious")
     file = remote(host, "references_0.zip")
     file.path(tmp_path).parent.mkdir()
-    plan.part_of(file.path(tmp_path)).symlink_to(theirs)
+    cost.part_of(file.path(tmp_path)).symlink_to(theirs)
     assert fetch(tmp_path, file)[0].state == "fetched"
     assert (theirs.read_bytes(), file.path(tmp_path).is_symlink()) == (b"precious", False)
 
@@ -236,11 +236,11 @@ def test_a_full_disk_ends_the_run_and_keeps_what_came(
 ) -> None:
     monkeypatch.setattr(jobs, "_LOOK_AT_DISK", 1 << 20)
     file = remote(host, "references_0.zip")
-    planned = plan.plan((file,), tmp_path)
+    planned = cost.plan((file,), tmp_path)
     monkeypatch.setattr(jobs, "disk_free", lambda _root: 1000)
     with pytest.raises(DataError, match=r"nearly full \(1,000 bytes free\); what was received is kept"):
         download(planned, Run(tmp_path, policy=HASTY), jobs=2)
-    part = plan.part_of(file.path(tmp_path))
+    part = cost.part_of(file.path(tmp_path))
     kept = part.stat().st_size
     assert kept >= 1 << 20
     monkeypatch.undo()
@@ -258,7 +258,7 @@ def test_estimates_that_do_not_fit_are_checked_with_the_source(
     with pytest.raises(DataError, match=r"1,000,000,000,000,000,000 bytes are to be fetched and 1 GiB to be left"):
         fetch(tmp_path, remote(host, "references_1.zip", bytes=10**18))
     assert len(host.requests) == asked
-    monkeypatch.setattr(plan, "disk_free", lambda _root: plan.RESERVE + 1000)
+    monkeypatch.setattr(cost, "disk_free", lambda _root: cost.RESERVE + 1000)
     with pytest.raises(DataError, match=r"3,000,\d+ bytes are to be fetched"):
         fetch(tmp_path, remote(host, "references_1.zip", bytes=10**18, bytes_exact=False))
 

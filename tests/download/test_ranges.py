@@ -17,9 +17,9 @@ from ranged import CONTENT, DIGEST, HASTY, MIB, NAME, POLICY, check, leave
 from requests.adapters import BaseAdapter
 from static_host import Fault, StaticHost
 
-from ndec_bench.download.location import Fetched, Location
-from ndec_bench.download.policy import Policy
-from ndec_bench.download.ranges import discard, fetch, sidecar
+from ndec_bench.download.exchange import Location, Policy
+from ndec_bench.download.part import discard, sidecar
+from ndec_bench.download.ranges import Fetched, fetch
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import pytest
 from ranged import CONTENT, DIGEST, NAME, POLICY, check, leave
 from static_host import Fault, StaticHost
 
-from ndec_bench.download.location import Fetched, Location
-from ndec_bench.download.ranges import fetch, sidecar
+from ndec_bench.download.exchange import Location
+from ndec_bench.download.part import sidecar
+from ndec_bench.download.ranges import Fetched, fetch
 from ndec_bench.errors import NetworkError
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from ndec_bench.data.roots import find_split
 from ndec_bench.data.split_images import images_of
 from ndec_bench.data.verify import Check, verify
 from ndec_bench.download.derived.subset import SubsetRule, fetch_subset, parse_subset, plan_subset, subset_ids
+from ndec_bench.download.exchange import Policy
 from ndec_bench.download.jobs import Run
-from ndec_bench.download.policy import Policy
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError, UsageError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def test_a_hole_in_an_archive_is_named(root: Path, host: StaticHost) -> None:
 
 def test_no_source_is_told_with_its_reason(root: Path, host: StaticHost) -> None:
     host.fault("/references_1.zip", Fault(ignore_range=True), always=True)
-    with pytest.raises(NetworkError, match=r"references_1\.zip: no source gives single pictures .*ranges"):
+    with pytest.raises(NetworkError, match=r"references_1\.zip: .* does not serve ranges"):
         fetch_subset(Run(root, policy=HASTY), RULE, 0, jobs=2)
 
 

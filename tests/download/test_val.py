@@ -19,9 +19,9 @@ from ndec_bench.data.split import Split
 from ndec_bench.data.split_images import images_of
 from ndec_bench.download.derived import val
 from ndec_bench.download.derived.val import ValRule, build_val, excluded_folders, excluded_images, plan_val
+from ndec_bench.download.exchange import Policy
 from ndec_bench.download.jobs import Run
 from ndec_bench.download.links import read_links
-from ndec_bench.download.policy import Policy
 from ndec_bench.errors import DataError, InterruptedRun, MissingDataError, NetworkError
 
 if TYPE_CHECKING:

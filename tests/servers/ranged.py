@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.download.policy import Policy
-from ndec_bench.download.ranges import sidecar
+from ndec_bench.download.exchange import Policy
+from ndec_bench.download.part import sidecar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from static_host import StaticHost
 
-    from ndec_bench.download.location import Fetched
+    from ndec_bench.download.ranges import Fetched
 
 POLICY = Policy(
     attempts=4,

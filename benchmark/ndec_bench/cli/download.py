@@ -17,9 +17,9 @@ from ndec_bench.cli.root import Root
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ndec_bench.download.cost import Plan
     from ndec_bench.download.links import Links
     from ndec_bench.download.order import Order, Report
-    from ndec_bench.download.plan import Plan
 
 DEFAULT_RATE = 25.0
 

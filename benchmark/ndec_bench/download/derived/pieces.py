@@ -5,30 +5,28 @@ from __future__ import annotations
 import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ndec_bench import atomic
-from ndec_bench.archives import safe
+from ndec_bench.archives.archive import read_members
+from ndec_bench.archives.zip_index import index_zip
 from ndec_bench.data import layouts
 from ndec_bench.data.images import ArchiveSource
 from ndec_bench.data.registry import pictures, remote_files
-from ndec_bench.download.remote_zip import open_remote_zip
-from ndec_bench.download.session import new_session
-from ndec_bench.download.sources import candidates
+from ndec_bench.download.sources import from_first
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
+from ndec_bench.printable import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import requests
-
     from ndec_bench.data.images import ImageSource
     from ndec_bench.data.registry import RemoteFile
     from ndec_bench.download.jobs import Run
-    from ndec_bench.download.remote_zip import RemoteMember
     from ndec_bench.download.sources import Candidate
 
 MEAN_BYTES = 167_000
@@ -186,68 +184,63 @@ def _from_archive(run: Run, file: RemoteFile, ids: Sequence[str], folder: Path, 
     if path.is_file():
         source = ArchiveSource([path])
         try:
-            holes = sorted(set(ids).difference(source.ids))
-            if holes:
-                raise _hole(file, holes[0])
+            _refuse_hole(file, ids, source.ids)
             _write_all(((each, source.read_bytes(each)) for each in ids), folder, tally)
         finally:
             source.close()
         tally.used("local archive")
         return
-    reasons: list[str] = []
-    with new_session() as session:
-        for candidate in candidates(file, session=session, policy=run.policy, links=run.links):
-            left = [each for each in ids if not (folder / f"{each}{_SUFFIX}").is_file()]
-            try:
-                _write_all(_remote(run, file, candidate, session, left), folder, tally)
-            except NetworkError as error:
-                reasons.append(f"{candidate.label}: {error.message}")
-                continue
-            tally.used(candidate.label)
-            for reason in reasons:
-                tally.note(f"{file.name}: {reason}")
-            return
-    raise NetworkError(
-        f"{file.name}: no source gives single pictures of it ({'; '.join(reasons) or 'none is known'})",
-        hint='run again, or fetch whole archives with "ndec-bench download"',
-    )
+
+    def write_all(candidate: Candidate) -> None:
+        left = [each for each in ids if not (folder / f"{each}{_SUFFIX}").is_file()]
+        _write_all(_remote(file, candidate, left, run), folder, tally)
+
+    _, candidate, reasons = from_first(file, write_all, policy=run.policy, links=run.links)
+    tally.used(candidate.label)
+    for reason in reasons:
+        tally.note(f"{file.name}: {reason}")
 
 
-def _remote(
-    run: Run, file: RemoteFile, candidate: Candidate, session: requests.Session, ids: Sequence[str]
-) -> Iterator[tuple[str, bytes]]:
-    if candidate.resolve is None:
-        raise NetworkError(f"{file.name}: {candidate.label} gives whole files only")
-    archive = open_remote_zip(candidate.resolve, session=session, policy=run.policy, stop=run.stop, name=file.name)
-    members: dict[str, RemoteMember] = {}
-    for member in filter(_is_picture, archive.members):
-        twice = members.setdefault(PurePosixPath(member.name).stem, member)
-        if twice is not member:
+def _remote(file: RemoteFile, candidate: Candidate, ids: Sequence[str], run: Run) -> Iterator[tuple[str, bytes]]:
+    """Yield pictures of a remote zip by their ids."""
+    reader = candidate.reader(run.stop)
+    with _next_source():
+        members = index_zip(reader)
+    rows: dict[str, int] = {}
+    for row in members.images():
+        twice = rows.setdefault(PurePosixPath(members.names[row]).stem, row)
+        if twice != row:
             raise DataError(
-                f"{file.name}: {twice.name[:200]!r} and {member.name[:200]!r} have the same id",
+                f"{file.name}: {escaped(members.names[twice])} and {escaped(members.names[row])} have the same id",
                 hint="the archive is not the published one: report it",
             )
-    wanted: list[RemoteMember] = []
-    for each in ids:
-        if each not in members:
-            raise _hole(file, each)
-        wanted.append(members[each])
-    for member, content in archive.read_members(wanted):
-        yield PurePosixPath(member.name).stem, content
+    _refuse_hole(file, ids, rows)
+    with _next_source():
+        for row, content in read_members(reader, members, [rows[each] for each in ids]):
+            yield PurePosixPath(members.names[row]).stem, content
 
 
-def _is_picture(member: RemoteMember) -> bool:
-    return bool(safe.is_image(member.name))
+@contextmanager
+def _next_source() -> Iterator[None]:
+    """Turn the error of a zip that cannot be read into one after which the next source is asked."""
+    try:
+        yield
+    except DataError as error:
+        raise NetworkError(error.message, hint="use another source, or download the whole archive") from error
 
 
-def _check_stop(run: Run) -> None:
-    if run.stop.is_set():
-        raise InterruptedRun("stopped; pictures that are written are kept", hint="run the same command to go on")
+def _refuse_hole(file: RemoteFile, ids: Iterable[str], there: Iterable[str]) -> None:
+    missing = sorted(set(ids).difference(there))
+    if missing:
+        raise DataError(
+            f"{file.name}: picture {missing[0]} is not in it", hint="the archive is not the published one: report it"
+        )
 
 
 def _write_all(found: Iterable[tuple[str, bytes]], folder: Path, tally: _Tally) -> None:
     for each, content in found:
-        _check_stop(tally.run)
+        if tally.run.stop.is_set():
+            raise InterruptedRun("stopped; pictures that are written are kept", hint="run the same command to go on")
         expected = pictures().get(each)
         digest = hashlib.sha256(content).hexdigest() if expected else None
         if digest != expected:
@@ -256,9 +249,3 @@ def _write_all(found: Iterable[tuple[str, bytes]], folder: Path, tally: _Tally) 
             )
         atomic.write_bytes(folder / f"{each}{_SUFFIX}", content)
         tally.add(len(content))
-
-
-def _hole(file: RemoteFile, each: str) -> DataError:
-    return DataError(
-        f"{file.name}: picture {each} is not in it", hint="the archive is not the published one: report it"
-    )

@@ -14,8 +14,8 @@ from ndec_bench.data.made import picture_lines
 from ndec_bench.data.registry import META_HOST, RemoteFile, Source
 from ndec_bench.data.roots import SUBSET_FILE, SUBSET_PREFIX
 from ndec_bench.data.selection import chosen
+from ndec_bench.download.cost import Planned
 from ndec_bench.download.derived.pieces import DIRECTORY_BYTES, MEAN_BYTES, all_here, take
-from ndec_bench.download.plan import Planned
 from ndec_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -46,17 +46,18 @@ from ndec_bench.data.split import (
     SplitInfo,
     read_split_info,
 )
+from ndec_bench.download.cost import Planned, State
 from ndec_bench.download.derived.pieces import DIRECTORY_BYTES, MEAN_BYTES, all_here, take
-from ndec_bench.download.plan import Planned, State
-from ndec_bench.download.range_reader import RangeReader
-from ndec_bench.download.session import new_session
-from ndec_bench.download.sources import candidates
-from ndec_bench.errors import DataError, NetworkError
+from ndec_bench.download.sources import from_first
+from ndec_bench.errors import DataError, os_errors
+from ndec_bench.printable import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from ndec_bench.download.jobs import Run
+    from ndec_bench.download.range_reader import RangeReader
+    from ndec_bench.download.sources import Candidate
 
 NAME = VAL_NAME
 PAIRS_FILE = "negative_pairs.txt"
@@ -228,12 +229,8 @@ def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
     info = _describe(work, ids, pairs)
     _must_be_as_recorded(run.root, info.digests["ids"])
     atomic.write_text(work / SPLIT_FILE, json.dumps(info.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
-    try:
+    with os_errors(f"{folder}: the split cannot be moved there", hint="check the folder, run again"):
         work.replace(folder)
-    except OSError as error:
-        raise DataError(
-            f"{folder}: the split cannot be moved there ({error.strerror or error})", hint="check the folder, run again"
-        ) from error
     _drop_prefix(folder)  # not before: it is gigabytes, and a build that fails at the last step goes on with it
     return ValReport(folder, info, passed_over, queries.notes + references.notes)
 
@@ -340,7 +337,7 @@ def _pairs_in(archive: str, names: Iterator[str], rule: ValRule) -> tuple[list[_
     done: set[str] = set()
     for folder, members in _folders(names):
         if folder in done:
-            raise DataError(f"{archive}: folder {safe.shown(folder)} stands in two places", hint="fetch it again")
+            raise DataError(f"{archive}: folder {escaped(folder)} appears twice", hint="fetch it again")
         done.add(folder)
         pair = _pair(folder, members)
         if pair is None:
@@ -377,23 +374,12 @@ def _fetched_prefix(run: Run, work: Path, rule: ValRule, stage: str) -> Path:
     """Return the beginning of the remote chunk aa, long enough for all folders of the rule; grown step by step."""
     file, path = _first_chunk(), _prefix(work)
     work.mkdir(parents=True, exist_ok=True)
-    reasons: list[str] = []
-    with new_session() as session:
-        for candidate in candidates(file, session=session, policy=run.policy, links=run.links):
-            if candidate.resolve is None:
-                continue
-            try:
-                reader = RangeReader(
-                    candidate.resolve, session=session, policy=run.policy, stop=run.stop, name=file.name
-                )
-                _grow(run, reader, path, _prefix_facts(work), rule, stage)
-            except NetworkError as error:
-                reasons.append(f"{candidate.label}: {error.message}")
-                continue
-            return path
-    raise NetworkError(
-        f"{file.name}: no source gives its beginning ({'; '.join(reasons) or 'none is known'})", hint="run again later"
-    )
+
+    def grow(candidate: Candidate) -> None:
+        _grow(run, candidate.reader(run.stop), path, _prefix_facts(work), rule, stage)
+
+    from_first(file, grow, policy=run.policy, links=run.links)
+    return path
 
 
 def _grow(run: Run, reader: RangeReader, path: Path, facts: Path, rule: ValRule, stage: str) -> None:
@@ -425,16 +411,11 @@ def _drop_if_damaged(path: Path, rule: ValRule) -> None:
 
 def _appended(path: Path, pieces: Iterator[bytes], at: int) -> Generator[int]:
     """Append ``pieces`` to the ``at`` bytes of ``path``; yield how long it is after each."""
-    try:
-        with path.open("ab") as file:
-            for piece in pieces:
-                file.write(piece)
-                at += len(piece)
-                yield at
-    except OSError as error:
-        raise DataError(
-            f"{path}: writing failed ({error.strerror or error})", hint="free disk space and run again"
-        ) from error
+    with os_errors(f"{path}: writing failed", hint="free disk space and run again"), path.open("ab") as file:
+        for piece in pieces:
+            file.write(piece)
+            at += len(piece)
+            yield at
 
 
 def _enough(path: Path, rule: ValRule) -> bool:
