@@ -235,7 +235,7 @@ def test_weights_go_where_baselines_look(capsys: pytest.CaptureFixture[str], tmp
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["ndec", "--dry-run", "--rate", "inf"], 2, "--rate inf is no rate"),
+        (["ndec", "--dry-run", "--rate", "inf"], 2, "--rate inf is not a rate"),
         (["ndec", "--dry-run", "--seed", "3"], 2, "--seed belongs to --subset"),
         (["nothing"], 2, "known: ndec, disc21, ndec-val, weights"),
         (["ndec", "--dry-run", "--root", "m" * 300], 4, "File name too long"),
