@@ -64,7 +64,7 @@ def transfers(sizes: Mapping[str, int]) -> Iterator[Progress]:
         console=Console(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),
-        get_time=lambda: time.monotonic(),
+        get_time=time.monotonic,
     ) as bars:
         yield _Transfers(bars, sizes)
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from ndec_bench.data.images import ImageSource
     from ndec_bench.data.registry import RemoteFile
     from ndec_bench.download.jobs import Run
     from ndec_bench.download.sources import Candidate
@@ -40,26 +39,66 @@ _SUFFIX = ".jpg"
 
 
 @dataclass
-class Taken:
-    """Pictures in a folder, and where they came from.
+class Pictures:
+    """Pictures taken into a folder by several threads: how many bytes came, and where from.
 
     Attributes
     ----------
     folder
         Holds one file per picture, named by its id.
+    images
+        How many are wanted.
+    done, count
+        Bytes and pictures that are there.
     sources
-        Labels of the sources that served, sorted.
+        Labels of the sources that served.
     notes
-        Why others did not.
+        Why others did not, and what is wrong with a picture.
     """
 
+    run: Run
+    stage: str
     folder: Path
-    sources: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    images: int
+    done: int = 0
+    count: int = 0
+    sources: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, size: int) -> None:
+        """Count a picture of ``size`` bytes, and report it."""
+        with self._lock:
+            self.done += size
+            self.count += 1
+            # The true sizes are known one by one: the rest is taken for as large as those so far.
+            total = self.done * self.images // self.count
+            done = self.done
+        self.run.tell(self.stage, min(done, max(total - 1, 0)), total)
+
+    def write(self, found: Iterable[tuple[str, bytes]]) -> None:
+        """Write pictures by their ids, each compared with its published digest."""
+        for each, content in found:
+            if self.run.stop.is_set():
+                raise InterruptedRun(
+                    "stopped; pictures that are written are kept", hint="run the same command to go on"
+                )
+            expected = pictures().get(each)
+            digest = hashlib.sha256(content).hexdigest() if expected else None
+            if digest != expected:
+                self.notes.append(
+                    f"WARNING: picture {each} has SHA-256 {digest}, published is {expected}: not the files of DISC21?"
+                )
+            atomic.write_bytes(self.path(each), content)
+            self.add(len(content))
+
+    def path(self, each: str) -> Path:
+        """Return where the picture of that id lies."""
+        return self.folder / f"{each}{_SUFFIX}"
 
 
-def take(run: Run, part: str, ids: Iterable[str], folder: Path, *, jobs: int, stage: str) -> Taken:
-    """Return what was taken: the pictures ``ids`` of DISC21's ``part``, each verified and written to ``folder``.
+def take(run: Run, part: str, ids: Iterable[str], folder: Path, *, jobs: int, stage: str) -> Pictures:
+    """Return the pictures ``ids`` of DISC21's ``part``, each verified and written to ``folder``.
 
     Pictures that are in ``folder`` already are not fetched again.
 
@@ -87,23 +126,24 @@ def take(run: Run, part: str, ids: Iterable[str], folder: Path, *, jobs: int, st
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = sorted(set(ids))
-    tally = _Tally(run, stage, len(wanted))
+    taken = Pictures(run, stage, folder, len(wanted))
     here = {path.stem: path.stat().st_size for path in folder.glob(f"*{_SUFFIX}")}
     for each in wanted:
         if each in here:
-            tally.add(here[each])
+            taken.add(here[each])
     missing = [each for each in wanted if each not in here]
-    held = _held(run, part)
-    if held is not None:
+    holding = layouts.find(run.root, "disc21", part)
+    if holding is not None and holding.kind == "folder":
+        held = layouts.open_set(run.root, "disc21", part)
         # A folder may hold some shards only, as Kaggle's copy does: the others come from where they are.
         here_too = set(held.ids).intersection(missing)
-        _write_all(((each, held.read_bytes(each)) for each in sorted(here_too)), folder, tally)
+        taken.write((each, held.read_bytes(each)) for each in sorted(here_too))
         missing = [each for each in missing if each not in here_too]
         if here_too:
-            tally.used("local folder")
-    _from_archives(run, _by_shard(part, missing), folder, tally, jobs)
-    tally.finish()
-    return Taken(folder, tuple(sorted(tally.sources)), tuple(tally.notes))
+            taken.sources.add("local folder")
+    _from_archives(taken, _by_shard(part, missing), jobs)
+    run.tell(stage, taken.done, taken.done)
+    return taken
 
 
 def all_here(root: Path, part: str) -> Path | None:
@@ -116,45 +156,6 @@ def all_here(root: Path, part: str) -> Path | None:
     return holding.paths[0] if holding is not None and whole else None
 
 
-@dataclass
-class _Tally:
-    """Counts what came, over all archives."""
-
-    run: Run
-    stage: str
-    images: int
-    done: int = 0
-    count: int = 0
-    sources: set[str] = field(default_factory=set)
-    notes: list[str] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, size: int) -> None:
-        with self._lock:
-            self.done += size
-            self.count += 1
-            # The true sizes are known one by one: the rest is taken for as large as those so far.
-            total = self.done * self.images // self.count
-            done = self.done
-        self.run.tell(self.stage, min(done, max(total - 1, 0)), total)
-
-    def used(self, label: str) -> None:
-        with self._lock:
-            self.sources.add(label)
-
-    def note(self, text: str) -> None:
-        with self._lock:
-            self.notes.append(text)
-
-    def finish(self) -> None:
-        self.run.tell(self.stage, self.done, self.done)
-
-
-def _held(run: Run, part: str) -> ImageSource | None:
-    holding = layouts.find(run.root, "disc21", part)
-    return layouts.open_set(run.root, "disc21", part) if holding is not None and holding.kind == "folder" else None
-
-
 def _by_shard(part: str, ids: Sequence[str]) -> dict[RemoteFile, list[str]]:
     """Return the archives of ``part`` that hold ``ids``, each with its own: 50,000 to an archive, by number."""
     shards = [file for file in remote_files() if (file.dataset, file.part) == ("disc21", part)]
@@ -164,41 +165,38 @@ def _by_shard(part: str, ids: Sequence[str]) -> dict[RemoteFile, list[str]]:
     return found
 
 
-def _from_archives(
-    run: Run, shards: Mapping[RemoteFile, Sequence[str]], folder: Path, tally: _Tally, jobs: int
-) -> None:
+def _from_archives(taken: Pictures, shards: Mapping[RemoteFile, Sequence[str]], jobs: int) -> None:
     with ThreadPoolExecutor(max_workers=max(jobs, 1), thread_name_prefix="pieces") as pool:
-        tasks = [pool.submit(_from_archive, run, file, ids, folder, tally) for file, ids in shards.items()]
+        tasks = [pool.submit(_from_archive, taken, file, ids) for file, ids in shards.items()]
         try:
             for task in tasks:
                 task.result()
         except BaseException:
-            run.stop.set()
+            taken.run.stop.set()
             for task in tasks:
                 task.cancel()
             raise
 
 
-def _from_archive(run: Run, file: RemoteFile, ids: Sequence[str], folder: Path, tally: _Tally) -> None:
-    path = file.path(run.root)
+def _from_archive(taken: Pictures, file: RemoteFile, ids: Sequence[str]) -> None:
+    run, path = taken.run, file.path(taken.run.root)
     if path.is_file():
         source = ArchiveSource([path])
         try:
             _refuse_hole(file, ids, source.ids)
-            _write_all(((each, source.read_bytes(each)) for each in ids), folder, tally)
+            taken.write((each, source.read_bytes(each)) for each in ids)
         finally:
             source.close()
-        tally.used("local archive")
+        taken.sources.add("local archive")
         return
 
-    def write_all(candidate: Candidate) -> None:
-        left = [each for each in ids if not (folder / f"{each}{_SUFFIX}").is_file()]
-        _write_all(_remote(file, candidate, left, run), folder, tally)
+    def write(candidate: Candidate) -> None:
+        left = [each for each in ids if not taken.path(each).is_file()]
+        taken.write(_remote(file, candidate, left, run))
 
-    _, candidate, reasons = from_first(file, write_all, policy=run.policy, links=run.links)
-    tally.used(candidate.label)
-    for reason in reasons:
-        tally.note(f"{file.name}: {reason}")
+    _, candidate, reasons = from_first(file, write, policy=run.policy, links=run.links)
+    taken.sources.add(candidate.label)
+    taken.notes += [f"{file.name}: {reason}" for reason in reasons]
 
 
 def _remote(file: RemoteFile, candidate: Candidate, ids: Sequence[str], run: Run) -> Iterator[tuple[str, bytes]]:
@@ -235,17 +233,3 @@ def _refuse_hole(file: RemoteFile, ids: Iterable[str], there: Iterable[str]) -> 
         raise DataError(
             f"{file.name}: picture {missing[0]} is not in it", hint="the archive is not the published one: report it"
         )
-
-
-def _write_all(found: Iterable[tuple[str, bytes]], folder: Path, tally: _Tally) -> None:
-    for each, content in found:
-        if tally.run.stop.is_set():
-            raise InterruptedRun("stopped; pictures that are written are kept", hint="run the same command to go on")
-        expected = pictures().get(each)
-        digest = hashlib.sha256(content).hexdigest() if expected else None
-        if digest != expected:
-            tally.note(
-                f"WARNING: picture {each} has SHA-256 {digest}, published is {expected}: not the files of DISC21?"
-            )
-        atomic.write_bytes(folder / f"{each}{_SUFFIX}", content)
-        tally.add(len(content))
