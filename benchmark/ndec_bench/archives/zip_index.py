@@ -107,7 +107,7 @@ def _add(archive: str, info: zipfile.ZipInfo, listing: Listing) -> None:
     if info.compress_type not in {STORED, DEFLATED} or info.flag_bits & _PATCHED:
         raise safe.refusal(archive, name, f"compressed by method {info.compress_type}, expected stored or deflated")
     if info.compress_type == STORED and info.file_size != info.compress_size:
-        raise safe.refusal(archive, name, f"{info.compress_size:,} bytes stored, but {info.file_size:,} told")
+        raise safe.refusal(archive, name, f"{info.compress_size:,} bytes stored, but {info.file_size:,} stated")
     if not name:
         raise safe.refusal(archive, name, "a file without a name")
     listing.add(
