@@ -232,18 +232,14 @@ def _refusal(file: RemoteFile, drive_id: str, part: Path, error: Exception) -> D
             f"{file.name}: cannot be written ({reason(error)})",
             hint="free disk space and run again" if full else "check the data root",
         )
-    found, hint = _found(error)
+    failed = error if isinstance(error, requests.RequestException) else error.__cause__
+    found, hint = _failed(failed) if isinstance(failed, requests.RequestException) else _refused(error)
     by_hand = _IN_A_BROWSER.format(drive_id, part.with_name(file.name))
     return NetworkError(f"{file.name}: Google Drive{found}", hint=f"{hint}, or {by_hand}")
 
 
-def _found(error: Exception) -> tuple[str, str]:
+def _refused(error: Exception) -> tuple[str, str]:
     """Return what Google Drive did, to be read after its name, and what to do about it."""
-    import requests
-
-    failed = error if isinstance(error, requests.RequestException) else error.__cause__
-    if isinstance(failed, requests.RequestException):
-        return _failed(failed)
     if isinstance(error, _TooSlowError):
         return f" {error}", AGAIN
     if isinstance(error, _TooLargeError):
@@ -258,13 +254,13 @@ def _found(error: Exception) -> tuple[str, str]:
 
 def _failed(error: requests.RequestException) -> tuple[str, str]:
     """Return the same of an exchange that failed."""
-    import requests
+    from requests.exceptions import ContentDecodingError
 
     if follows_from(error, ssl.SSLCertVerificationError):
         return "'s certificate is not valid here", "check the clock, or, behind a proxy, set REQUESTS_CA_BUNDLE"
     if error.response is not None:
         return f" {answered(error.response.status_code)}", "run again later"
-    if isinstance(error, requests.exceptions.ContentDecodingError):
+    if isinstance(error, ContentDecodingError):
         return " sent it in a Content-Encoding that it does not have", "run again later"
     return f" {phrase(error)}", AGAIN
 
