@@ -312,8 +312,8 @@ def test_wrong_bytes_in_a_zip_are_found_by_the_checksum(tmp_path: Path) -> None:
         (b"", "empty"),
         (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
         (b"plain text" * 100, "neither zip nor tar"),
-        (zip_of([("a.jpg", jpeg(1)), ("b.jpg", jpeg(2))])[:-30], "no complete zip archive"),
-        (zip_of([("a.jpg", jpeg(1))])[:100], "no complete zip archive"),
+        (zip_of([("a.jpg", jpeg(1)), ("b.jpg", jpeg(2))])[:-30], "not a complete zip archive"),
+        (zip_of([("a.jpg", jpeg(1))])[:100], "not a complete zip archive"),
     ],
 )
 def test_what_is_no_archive_is_told(tmp_path: Path, content: bytes, found: str) -> None:
@@ -559,9 +559,9 @@ def _member_of_negative_size(field: str) -> Callable[[], bytes]:
     [
         (_too_many, "more than 20 members"),
         (_header_that_claims_the_memory, "at most 1048576 are accepted"),
-        (_headers_without_end, "no readable tar archive|cut short"),
-        (_member_of_negative_size("pax"), "backwards|no readable tar|damaged"),
-        (_member_of_negative_size("base 256"), "backwards|no readable tar|damaged"),
+        (_headers_without_end, "not a readable tar archive|cut short"),
+        (_member_of_negative_size("pax"), "backwards|not a readable tar|damaged"),
+        (_member_of_negative_size("base 256"), "backwards|not a readable tar|damaged"),
     ],
     ids=["too many", "large header", "nested headers", "negative pax size", "negative size"],
 )

@@ -84,7 +84,7 @@ def test_what_fails_the_plan_is_wrong_use(capsys: pytest.CaptureFixture[str], tm
         (("ndec", "videos"), "ndec has no part 'videos'; known: ground-truth, queries"),
         (("disc21", "--subset", "matched+1"), "--subset belongs to ndec"),
         (("ndec", "--subset", "most"), r"write matched+N"),
-        (("ndec", "references", "--subset", "matched"), "--subset stands in place of the references"),
+        (("ndec", "references", "--subset", "matched"), "--subset takes the place of the references"),
         (("ndec-val", "queries"), "ndec-val has no parts"),
         (("weights",), "no name given; known: "),
         (("ndec", "--root", ""), "--root is empty"),

@@ -154,7 +154,7 @@ ZIP = archive(0)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (ZIP[:-30], "no complete zip archive"),
+        (ZIP[:-30], "not a complete zip archive"),
         (archive(1, 1), "holds R050000, expected numbers from 0 to 49999; it is another archive"),
         (ZIP.replace(b"R000000.jpg", b"T000000.jpg"), "holds no image called R"),
         (ZIP.replace(b"R000000.jpg", b"R000000.txt"), "holds no image called R"),

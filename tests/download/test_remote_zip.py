@@ -173,7 +173,7 @@ def test_a_server_that_breaks_off_for_good_is_named(host: StaticHost, opened: Ca
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + b"\xff" * 18, SOUND["stored"][:-1]])
 def test_what_is_not_a_zip_is_named(opened: Callable[..., RemoteZip], content: bytes) -> None:
-    with pytest.raises(DataError, match=r"references_0\.zip: no complete zip archive"):
+    with pytest.raises(DataError, match=r"references_0\.zip: not a complete zip archive"):
         opened(content)
 
 

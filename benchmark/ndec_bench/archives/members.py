@@ -78,7 +78,7 @@ class Members:
 
     @cached_property
     def following(self) -> NDArray[np.int64]:
-        """Return by row where the next member begins; after the last one nothing does, and a huge number stands."""
+        """Return by row where the next member begins; a huge number for the last one."""
         order = self.in_stream_order()
         following = np.empty_like(self.offsets)
         following[order] = np.append(self.offsets[order][1:], np.iinfo(np.int64).max)[: len(order)]

@@ -40,7 +40,7 @@ def index_tar(file: ByteReader, progress: Progress = silent) -> Members:
     """Return the members of the tar ``file``; ustar, GNU and pax headers are understood.
 
     A tar without its end is not an error here: ``whole`` is False and the members that are complete are listed.
-    ``progress`` is told the bytes passed.
+    ``progress`` counts the bytes passed.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def index_tar(file: ByteReader, progress: Progress = silent) -> Members:
     except Exception as error:
         # Headers made up by others make the parser raise anything, RecursionError and OverflowError among it.
         raise DataError(
-            f"{file.name}: no readable tar archive ({error or type(error).__name__})", hint="fetch it again"
+            f"{file.name}: not a readable tar archive ({error or type(error).__name__})", hint="fetch it again"
         ) from error
     members = listing.members("tar", whole=_ends_at(file, end))
     progress(stage, file.size, file.size)

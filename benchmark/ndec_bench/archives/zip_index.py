@@ -36,8 +36,8 @@ def index_zip(file: ByteReader, progress: Progress = silent) -> Members:
     Raises
     ------
     DataError
-        If it is no zip, damaged or cut short, or holds what `safe` refuses, an encrypted member, another compression,
-        members that overlap or lie outside, or a name that appears twice.
+        If it is not a zip, is damaged or cut short, or holds what `safe` refuses, an encrypted member, another
+        compression, members that overlap or lie outside, or a name that appears twice.
     """
     stage = f"indexing {PurePath(file.name).name}"
     progress(stage, 0, file.size)
@@ -54,7 +54,7 @@ def index_zip(file: ByteReader, progress: Progress = silent) -> Members:
     except Exception as error:
         # Directories made up by others make the parser raise anything, struct.error and OverflowError among it.
         raise DataError(
-            f"{file.name}: no complete zip archive ({error or type(error).__name__})", hint="fetch it again"
+            f"{file.name}: not a complete zip archive ({error or type(error).__name__})", hint="fetch it again"
         ) from error
     members = listing.members("zip")
     progress(stage, file.size, file.size)

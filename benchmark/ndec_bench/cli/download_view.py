@@ -112,7 +112,7 @@ def _show_outcome(outcome: Outcome) -> None:
 
 
 def _failure(report: Report) -> NdecBenchError:
-    """Return the one error that stands for all failed files, of the kind of the first."""
+    """Return one error for all failed files, of the kind of the first."""
     from ndec_bench.errors import NetworkError
 
     first = report.failed[0].error or NetworkError("failed")

@@ -82,7 +82,7 @@ class Run:
     policy
         How long to try.
     progress
-        Told of the bytes of each file, the file's name as stage; called from several threads, one at a time.
+        Called with the bytes of each file, the file's name as stage; from several threads, one at a time.
     stop
         Set to end the run: every file stops where it is.
     """
@@ -217,7 +217,7 @@ def _present(planned: Planned, run: Run) -> Outcome:
         _check(planned, planned.path, size, digest, known)
     except _UnfitError:
         if known is None and planned.path.is_symlink():
-            planned.path.unlink()  # what was linked and never taken must not stand in the way of the right file
+            planned.path.unlink()  # what was linked and never taken must not keep the right file out
         raise
     source = known.source if known else "local"
     _record(planned, run.root, size, digest, source, known.etag if known else None)

@@ -1,7 +1,7 @@
 """Signed links that a user copied from Meta's page after accepting its licence.
 
 The links expire after some days and say who may download, so no part of their query is ever shown or written down.
-Files are told by name: that of the object, or one next to the link.
+A link finds its file by name: that of the object, or one next to the link.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def read_links(path: Path) -> Links:
         links[name] = link
     if not links:
         raise DataError(
-            f"{path}: no link to a file of DISC21 found",
+            f"{path}: no link to a file of DISC21",
             hint="expected lines like https://…/refs_50k_0.zip?…, or refs_50k_0.zip followed by its link",
         )
     _refuse_shared(path, links)
@@ -107,11 +107,11 @@ def _found(text: str) -> Iterator[tuple[str, Link]]:
         at = 0
         for match in _URL.finditer(line):
             url = html.unescape(match[0]).rstrip(".,;)")
-            beside = _NAME.findall(line[at : match.start()])
+            names = _NAME.findall(line[at : match.start()])
             at = match.end()
             file = find(unquote(urlsplit(url).path).rpartition("/")[2])
-            if file is None and beside:
-                file = find(beside[-1])
+            if file is None and names:
+                file = find(names[-1])
             if file is not None:
                 yield file.name, Link(url, number)
 

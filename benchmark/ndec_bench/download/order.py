@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VAL_NAMES = ("ndec-val", "ndec-val-1")
-_BESIDE_A_SUBSET = ("ground-truth", "queries", "negative-pairs")
+_WITH_A_SUBSET = ("ground-truth", "queries", "negative-pairs")
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,12 @@ def order(dataset: str, parts: Sequence[str] = (), *, subset: str | None = None,
         raise UsageError("--subset belongs to ndec", hint="ndec-bench download ndec --subset matched+20000")
     rule = subsets.parse_subset(subset)
     for part in parts:
-        if part not in _BESIDE_A_SUBSET:
+        if part not in _WITH_A_SUBSET:
             raise UsageError(
-                f"--subset stands in place of the references; {part!r} cannot be had beside it",
-                hint=f"parts beside a subset: {', '.join(_BESIDE_A_SUBSET)}",
+                f"--subset takes the place of the references; {part!r} cannot be asked for with it",
+                hint=f"parts that go with a subset: {', '.join(_WITH_A_SUBSET)}",
             )
-    return Order(select("ndec", parts or _BESIDE_A_SUBSET[:2]), subset=rule, seed=seed)
+    return Order(select("ndec", parts or _WITH_A_SUBSET[:2]), subset=rule, seed=seed)
 
 
 def carry_out(order: Order, plan: cost.Plan, run: Run, *, jobs: int) -> Report:

@@ -177,7 +177,7 @@ def _cost(name: str, url: str, size: int | None, done: int, folder: Path) -> str
 
 
 def is_public(host: str) -> bool:
-    """Return whether ``host``, as it stands in an address, can be one of the public network; no name is looked up."""
+    """Return whether ``host``, as written in an address, can be one of the public network; no name is looked up."""
     name = host.lower().rstrip(".")
     if ":" in name or _NUMBER.fullmatch(name.rpartition(".")[2]):  # all that systems read as a number, 127.1 too
         return _is_public_number(name)

@@ -105,7 +105,7 @@ def take(run: Run, part: str, ids: Iterable[str], folder: Path, *, jobs: int, st
     Parameters
     ----------
     run
-        The run they belong to; its progress is told bytes.
+        The run they belong to; its progress counts bytes.
     part
         ``references`` or ``dev-queries``.
     ids
@@ -118,7 +118,8 @@ def take(run: Run, part: str, ids: Iterable[str], folder: Path, *, jobs: int, st
     Raises
     ------
     DataError
-        If an archive lacks a picture or is damaged. A picture with another digest than the published one is noted.
+        If a picture is missing in an archive, or a local archive is damaged. A picture with another digest than the
+        published one is noted.
     NetworkError
         If no source of an archive serves.
     InterruptedRun

@@ -7,13 +7,13 @@ The rule, frozen under this name:
 3. Hard negatives: the first 5,000 folders of ``negative_pair`` in the order of the archive (chunk aa, of which only
    the beginning is needed) that hold one DISC21 training image (``T`` with digits) and one other image. The other
    image is the query, called ``N`` and the folder's name; the training image joins the references. Folders with other
-   images are passed over and listed; files that are no images do not count, wherever they lie.
+   images are passed over and listed; files that are not images do not count, wherever they lie.
 4. References: those matched in dev I, the training images of rule 3, and of all other references, R000000 to R999999,
    the 20,000 with the smallest SHA-256 of ``"ndec-val-1 ID"``.
 
-Why the look-alike is the query: NDEC's pairs are labelled in one direction. The second image is no copy of the first,
-while the first may be a copy of the second (paper, figure 4: arXiv 2205.12358). The other way round some of the hard
-negatives could be copies.
+Why the look-alike is the query: NDEC's pairs are labelled in one direction. The second image is not a copy of the
+first, while the first may be a copy of the second (paper, figure 4: arXiv 2205.12358). The other way round some of the
+hard negatives could be copies.
 
 No label of the test set is used: the rule looks at dev I and at training images alone. Some of the 20,000 other
 references may be matched in dev II or in final; nothing here says which, and they are distractors in both splits.
