@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NAME = "weights.pth.tar"
 CHUNK = 512 * 1024
 """gdown writes this much at a time; what it has of the next piece goes with the connection."""
-HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002, connect_timeout=5.0, read_timeout=5.0)
+HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002)
 ONCE = replace(HASTY, attempts=1)
 
 

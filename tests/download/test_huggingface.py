@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.download.ranges import Fetched
 
-HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002, connect_timeout=2.0, read_timeout=2.0)
+HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002)
 REPOSITORY, REVISION = "datasets/WenhaoWang/ASL", "659e2db2063ded69b14f79a03ea382ebcf5777ce"
 NAME = "query_images_h5.tar"
 CONTENT = bytes(range(256)) * 4000

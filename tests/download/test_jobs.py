@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002, read_timeout=2.0)
+HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002)
 
 
 def archive(seed: int, shard: int = 0, size: int = 3_000_000) -> bytes:

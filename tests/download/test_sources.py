@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.download.links import Links
 
-HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002, read_timeout=2.0)
+HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002)
 CONTENT = b"PK\x03\x04" + bytes(range(256)) * 40
 REVISION = "659e2db2063ded69b14f79a03ea382ebcf5777ce"
 

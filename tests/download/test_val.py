@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002, read_timeout=2.0)
+HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002)
 QUERIES = tuple(f"Q{number:05d}" for number in range(25_000))
 PAIRS = ((QUERIES[1], "R000002"), (QUERIES[7], "R000030"), (QUERIES[8], "R050001"))
 RULE = ValRule(distractors=4, folders=5, others=6)

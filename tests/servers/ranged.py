@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 POLICY = Policy(
     attempts=4,
-    connect_timeout=2,
-    read_timeout=10,
     first_wait=0.001,
     longest_wait=0.002,
     longest_retry_after=5,
