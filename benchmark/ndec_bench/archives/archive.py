@@ -127,9 +127,10 @@ def _groups(members: Members, rows: Iterable[int], gap: int, longest: int) -> It
 
 def _span(members: Members, row: int) -> tuple[int, int]:
     """Return where a member begins, and where it ends at most: only a zip's own header tells how long that is."""
-    start, following = int(members.offsets[row]), int(members.following[row])
-    head = int(members.heads[row]) if members.kind == "tar" else zip_index.MAX_LOCAL_HEADER
-    return start, min(start + head + int(members.stored[row]), following)
+    start, stored = int(members.offsets[row]), int(members.stored[row])
+    if members.kind == "tar":
+        return start, start + int(members.heads[row]) + stored
+    return start, min(start + zip_index.MAX_LOCAL_HEADER + stored, int(members.following[row]))
 
 
 def _content(archive: str, members: Members, row: int, block: bytes) -> bytes:

@@ -37,25 +37,24 @@ class HeaderStream(io.BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return up to ``size`` bytes, by default the rest. Raises DataError if that is more than headers take."""
-        left = max(0, self._file.size - self._at)
-        size = left if size is None or size < 0 else size
+        if size is None or size < 0:
+            size = max(0, self._file.size - self._at)
         if size > self._most:
             raise DataError(
                 f"{self._file.name}: headers of {size} bytes, at most {self._most} are accepted",
                 hint="the archive is damaged; fetch it again",
             )
-        block = self._block(min(size, left))
+        if size > self._page:
+            block = self._file.read_at(self._at, size)
+        else:
+            start = self._at - self._kept_from
+            if not 0 <= start <= len(self._kept) - size:
+                self._kept_from = max(0, min(self._at, self._file.size - self._page))
+                self._kept = self._file.read_at(self._kept_from, self._page)
+                start = self._at - self._kept_from
+            block = self._kept[start : start + size]
         self._at += len(block)
         return block
-
-    def _block(self, length: int) -> bytes:
-        if length > self._page:
-            return self._file.read_at(self._at, length)
-        if not self._kept_from <= self._at <= self._kept_from + len(self._kept) - length:
-            self._kept_from = max(0, min(self._at, self._file.size - self._page))
-            self._kept = self._file.read_at(self._kept_from, self._page)
-        start = self._at - self._kept_from
-        return self._kept[start : start + length]
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Move as every stream does."""
