@@ -18,6 +18,7 @@ from static_host import Fault, StaticHost
 
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, read_submission, write_descriptors, write_submission
+from ndec_bench.download import public
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError, SubmissionError, UsageError
 from ndec_bench.results.differences import compared
 from ndec_bench.results.record import Describing, PointAtPrecision, write_result
@@ -294,7 +295,7 @@ def test_a_file_too_large_is_refused_before_a_byte_of_it(
     with pytest.raises(DataError, match="300,000 bytes, at most 299,999 are fetched"):
         fetch(files(host), tmp_path, policy=POLICY)
     monkeypatch.setattr(rescoring, "MAX_BYTES", 1 << 20)
-    monkeypatch.setattr(rescoring, "disk_free", lambda _: 1 << 20)
+    monkeypatch.setattr(public, "disk_free", lambda _: 1 << 20)
     with pytest.raises(DataError, match="300,000 bytes are to be fetched and 1 GiB to be left"):
         fetch(files(host), tmp_path, policy=POLICY)
 
@@ -317,9 +318,9 @@ def test_without_an_address_there_is_nothing_to_fetch(tmp_path: Path) -> None:
 
 def test_the_hubs_page_of_a_file_leads_to_the_file() -> None:
     page = "https://huggingface.co/datasets/a/b/blob/main/mine.h5"
-    assert rescoring._served(page) == "https://huggingface.co/datasets/a/b/resolve/main/mine.h5"
+    assert public.served(page) == "https://huggingface.co/datasets/a/b/resolve/main/mine.h5"
     elsewhere = "https://example.org/blob/mine.h5"
-    assert rescoring._served(elsewhere) == elsewhere
+    assert public.served(elsewhere) == elsewhere
 
 
 @pytest.mark.parametrize(

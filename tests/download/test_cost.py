@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ndec_bench.data.registry import select
 from ndec_bench.data.trust import accept
-from ndec_bench.download import plan as planning
-from ndec_bench.download.plan import RESERVE, disk_free, part_of, plan, plan_json
+from ndec_bench.download import cost
+from ndec_bench.download.cost import RESERVE, disk_free, part_of, plan, plan_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def test_what_is_there_is_taken_off(tmp_path: Path) -> None:
 def test_it_fits_with_a_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = plan(QUERIES, tmp_path).bytes_left
     for free, fits in ((left + RESERVE, True), (left + RESERVE - 1, False)):
-        monkeypatch.setattr(planning, "disk_free", lambda _root, free=free: free)
+        monkeypatch.setattr(cost, "disk_free", lambda _root, free=free: free)
         assert plan(QUERIES, tmp_path).fits is fits
 
 
@@ -51,7 +51,7 @@ def test_nothing_left_always_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = plan(QUERIES, tmp_path).files[0].path
     path.parent.mkdir()
     path.touch()
-    monkeypatch.setattr(planning, "disk_free", lambda _root: 0)
+    monkeypatch.setattr(cost, "disk_free", lambda _root: 0)
     assert plan(QUERIES, tmp_path).fits
 
 

@@ -1,24 +1,35 @@
-"""What a download would fetch, how much it is and what is there already; nothing is asked of the network."""
+"""What a download would fetch, how much it is and what is there already.
+
+Nothing is asked of the network for that, unless estimates would refuse a download: `measured` asks for true sizes.
+"""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ndec_bench.data import layouts
 from ndec_bench.data.registry import Licence, RemoteFile, Source, licences
 from ndec_bench.data.trust import read_trust
-from ndec_bench.download.mirrors import mirror_of, places, shown
+from ndec_bench.download.sources import from_first, mirror_of, places, shown
+from ndec_bench.errors import NetworkError
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
     from pathlib import Path
+
+    from ndec_bench.download.exchange import Policy
+    from ndec_bench.download.links import Links
 
 State = Literal["missing", "partial", "present"]
 
 RESERVE = 1 << 30
 """Bytes of disk that a download leaves free: indexes, the trust file, and whatever else the machine writes."""
+_AT_ONCE = 8
+_TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Planned:
     done
         Bytes of it on disk.
     held
-        Where its images are at hand instead, unpacked; None where they are not.
+        Where its images are instead, unpacked; None where they are not.
     """
 
     file: RemoteFile
@@ -155,16 +166,38 @@ def planned(file: RemoteFile, root: Path) -> Planned:
 
 
 def _held(file: RemoteFile, root: Path) -> Path | None:
-    """Return the folder in which the images of ``file`` are at hand unpacked; None if they are not."""
+    """Return the folder that has the images of ``file`` unpacked; None if there is none."""
     if file.images is None and file.unpack == "none":
         return None
-    holding = layouts.find(root, *_image_set(file))
+    # A file knows the part it was asked for as; NDEC's references are kept as DISC21's, under the same part.
+    holding = layouts.find(root, file.dataset, file.part)
     return holding.paths[0] if holding is not None and holding.kind == "folder" and not holding.gone else None
 
 
-def _image_set(file: RemoteFile) -> tuple[str, str]:
-    # A file knows the part it was asked for as; NDEC's references are kept as DISC21's, under the same part.
-    return (file.dataset, file.part)
+def measured(plan: Plan, *, links: Links | None, policy: Policy, stop: threading.Event) -> Plan:
+    """Return ``plan`` with the true size of each file still to be fetched whose size was an estimate.
+
+    One byte of each is asked for. A file whose sources do not answer, or cannot tell, keeps its estimate.
+
+    Raises
+    ------
+    InterruptedRun
+        If ``stop`` is set.
+    """
+
+    def one(planned: Planned) -> Planned:
+        if planned.file.bytes_exact or planned not in plan.missing:
+            return planned
+        try:
+            size, *_ = from_first(planned.file, lambda source: source.reader(stop).size, policy=patience, links=links)
+        except NetworkError:
+            return planned
+        exact = {"bytes": size, "bytes_exact": True} if size else {}
+        return replace(planned, file=planned.file.model_copy(update=exact))
+
+    patience = replace(policy, attempts=min(policy.attempts, _TRIES))
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="measure") as pool:
+        return replace(plan, files=tuple(pool.map(one, plan.files)))
 
 
 def part_of(path: Path) -> Path:
