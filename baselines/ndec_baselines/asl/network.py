@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ndec_baselines.networks import isc_resnet
 from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in, without_prefix
-from ndec_baselines.networks.pooling import GeM
+from ndec_baselines.networks.pooling import GeM, LearnedGeM
 from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError, UsageError
 
@@ -171,7 +171,7 @@ def _large(settings: Network) -> isc_resnet.IscResNet:
             hint="leave both out",
         )
     network = isc_resnet.IscResNet(cast("isc_resnet.Backbone", settings.backbone))
-    pooling = cast("isc_resnet.LearnedGeM", network.base[isc_resnet.GEM_SLOT])
+    pooling = cast("LearnedGeM", network.base[isc_resnet.GEM_SLOT])
     pooling.p.requires_grad_(False)
     return network
 

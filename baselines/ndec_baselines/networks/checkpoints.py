@@ -28,7 +28,7 @@ _MESSAGE = 300
 
 
 class Inert:
-    """Stands in for a class that a checkpoint names beside its weights; takes whatever it is given and does nothing."""
+    """Takes the place of a class that a checkpoint names next to its weights: takes any arguments and does nothing."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -83,6 +83,13 @@ def state_dict_in(path: Path, content: object, key: str | None = None) -> State:
                 hint="give the published file",
             )
     return dict(content)
+
+
+def read_state_dict(path: Path, *keys: str) -> State:
+    """Return the state dict in a file, under the first of ``keys`` that is there or bare. Raises DataError."""
+    content = read_checkpoint(path)
+    key = next((key for key in keys if isinstance(content, dict) and key in content), None)
+    return state_dict_in(path, content, key)
 
 
 def without_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> State:
