@@ -14,20 +14,19 @@ from torch import nn
 from torch.nn import functional
 
 import ndec_baselines
-from ndec_baselines import registry
 from ndec_baselines.describing.boxes import Box
-from ndec_baselines.methods.bot import BASELINES, CARDS, SIDES, choose_box, preprocess
+from ndec_baselines.methods.bot import BASELINES, SIDES, choose_box, preprocess
 from ndec_baselines.networks.inference import out_of_row
 from ndec_baselines.networks.isc_resnet import (
     Backbone,
     IscResNet,
-    LearnedGeM,
     MultiScale,
     SplitNorm,
     WaveBlock,
     for_the_test,
     read_network,
 )
+from ndec_baselines.networks.pooling import LearnedGeM
 from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
@@ -270,11 +269,6 @@ def test_leftover_classifiers_are_dropped_and_nothing_else(tmp_path: Path, state
         load(state | {"base.10.p": torch.zeros(2)})
 
 
-def test_bot_needs_its_weights() -> None:
-    with pytest.raises(DataError, match="bot needs its weights"):
-        BASELINES["bot"].loader(None, "cpu")
-
-
 # The descriptor.
 
 
@@ -317,14 +311,6 @@ def test_mean_of_equal_vectors_is_that_vector() -> None:
     assert torch.allclose(found, torch.tensor([[0.6, -0.8]]).expand(5, 2))
 
 
-def test_bytes_do_not_depend_on_neighbours(published: Path) -> None:
-    baseline = ndec_baselines.load("bot-200", weights=published)
-    images = [baseline.preprocess(_picture(seed=seed)) for seed in range(3)]
-    whole = baseline.describe(images).vectors
-    assert np.array_equal(np.concatenate([baseline.describe([image]).vectors for image in images]), whole)
-    assert np.array_equal(baseline.describe(images[::-1]).vectors[::-1], whole)
-
-
 def test_preprocessing_is_pillows_bicubic_to_a_square() -> None:
     image = _picture(120, 60)
     parts = out_of_row(preprocess(image)[None], [(3, side, side) for side in SIDES])
@@ -333,13 +319,6 @@ def test_preprocessing_is_pillows_bicubic_to_a_square() -> None:
         values = transforms.functional.to_tensor(image.resize((side, side), Image.Resampling.BICUBIC))
         expected = transforms.functional.normalize(values, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         assert torch.allclose(part[0], expected, atol=1e-6)
-
-
-def test_counts_of_the_cards() -> None:
-    assert CARDS.keys() == {"bot", "bot-200", "bot-256", "bot-320", "bot-400"}
-    assert all(name in registry.BASELINES and registry.card(name) is card for name, card in CARDS.items())
-    assert CARDS["bot"].gflops == 46.0  # 5.27 + 8.15 + 12.71 + 19.84, measured by torch's counter on one image each
-    assert {card.parameters for card in CARDS.values()} == {67_602_241}
 
 
 # The overlay.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import copynce_published
@@ -13,9 +12,9 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from ndec_baselines.base import LocalWeights
+import ndec_baselines
 from ndec_baselines.methods import copynce
-from ndec_baselines.methods.copynce import BASELINE, CARD, load_network, preprocess
+from ndec_baselines.methods.copynce import load_network
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,9 +39,7 @@ def baseline(published: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 def _baseline(content: object, folder: Path) -> Baseline:
     path = folder / "descriptor_vits_224.pth.tar"
     torch.save(content, path)
-    weights = LocalWeights({path.name: path}, hashlib.sha256(path.read_bytes()).hexdigest())
-    loaded: Any = BASELINE.loader(weights, "cpu")
-    return loaded  # type: ignore[no-any-return]
+    return ndec_baselines.load("copynce", weights=path)
 
 
 def _plain(images: torch.Tensor, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -95,27 +92,11 @@ def test_the_epsilon_and_the_missing_norm_matter(published: dict[str, Any], base
     assert np.abs(rows.numpy() - baseline.describe(IMAGES).vectors).max() > 1e-2
 
 
-def test_bytes_do_not_depend_on_neighbours(baseline: Baseline) -> None:
-    whole = baseline.describe(IMAGES).vectors
-    assert np.array_equal(baseline.describe(IMAGES.flip(0)).vectors[::-1], whole)
-    assert np.array_equal(baseline.describe(IMAGES[1:2]).vectors[0], whole[1])
-
-
 def test_parameters_and_entries() -> None:
     """12 blocks of 12 entries, four of the input, six of the head."""
     network = copynce.network()
-    assert sum(parameter.numel() for parameter in network.parameters()) == CARD.parameters
+    assert sum(parameter.numel() for parameter in network.parameters()) == ndec_baselines.card("copynce").parameters
     assert len(network.state_dict()) == 12 * 12 + 4 + 6
-
-
-def test_preprocessing_is_pillow_alone() -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (90, 130, 3), dtype=np.uint8)
-    small = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC), dtype=np.float64)
-    expected = (small / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    values = preprocess(Image.fromarray(pixels))
-    assert values.shape == (3, 224, 224)
-    assert values.dtype == torch.float32
-    assert np.abs(values.numpy() - expected.transpose(2, 0, 1)).max() < 1e-6
 
 
 def test_a_grey_file_is_described(baseline: Baseline) -> None:
@@ -156,8 +137,3 @@ def test_other_weights_are_refused(
 
 def test_the_layers_are_where_the_names_say() -> None:
     assert isinstance(copynce.network().get_submodule("heads.linear_head.bn"), nn.BatchNorm1d)
-
-
-def test_weights_are_asked_for() -> None:
-    with pytest.raises(DataError, match="copynce needs its weights"):
-        BASELINE.loader(None, "cpu")

@@ -9,7 +9,6 @@ import dinov2_published
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import ndec_baselines
 from ndec_baselines.methods import dinov2
@@ -134,19 +133,6 @@ def test_timms_own_resizing_would_give_other_positions() -> None:
     assert torch.allclose(dinov2.positions_at(constant, 16), torch.ones(1, 257, 5), atol=1e-6)
 
 
-def test_bytes_do_not_depend_on_neighbours_or_threads(baseline: Baseline) -> None:
-    images = _noise(3)
-    whole = baseline.describe(images).vectors
-    assert np.array_equal(np.concatenate([baseline.describe(image[None]).vectors for image in images]), whole)
-    assert np.array_equal(baseline.describe(images.flip(0)).vectors[::-1], whole)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2 if before == 1 else 1)
-    try:
-        assert np.array_equal(baseline.describe(images).vectors, whole)
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("name", TOTALS)
 def test_parameters_and_names_are_the_official_ones(name: str) -> None:
     """12 blocks of 14 tensors, 6 others and the mask token; without it the numbers are those of the card."""
@@ -155,21 +141,6 @@ def test_parameters_and_names_are_the_official_ones(name: str) -> None:
     assert len(shapes) == 12 * 14 + 7
     assert sum(math.prod(shape) for shape in shapes.values()) == TOTALS[name]
     assert card.parameters == TOTALS[name] - card.dimension
-
-
-@pytest.mark.parametrize("size", [(640, 480), (31, 700), (224, 224)])
-def test_preprocessing_equals_torchvisions_transforms(size: tuple[int, int], baseline: Baseline) -> None:
-    transforms = import_torchvision().transforms
-    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    image = Image.fromarray(noise)
-    published = transforms.Compose(
-        [
-            transforms.Resize([224, 224], interpolation=transforms.InterpolationMode.BICUBIC),
-            transforms.ToTensor(),
-            transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
-        ]
-    )
-    assert torch.equal(torch.as_tensor(baseline.preprocess(image)), published(image))
 
 
 def _saved(tmp_path: Path, state: State) -> Path:

@@ -62,21 +62,6 @@ def test_descriptors_equal_the_plain_composition(tmp_path: Path) -> None:
     assert baseline.weights_sha256 == _digest(path)
 
 
-def test_bytes_do_not_depend_on_neighbours_or_threads(tmp_path: Path) -> None:
-    path = _saved(tmp_path, _network().state_dict())
-    baseline = _load(path)
-    images = torch.from_numpy(np.random.default_rng(0).random((5, 3, 224, 224), dtype=np.float32))
-    whole = baseline.describe(images).vectors
-    assert np.array_equal(np.concatenate([baseline.describe(image[None]).vectors for image in images]), whole)
-    assert np.array_equal(baseline.describe(images.flip(0)).vectors[::-1], whole)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2 if before == 1 else 1)
-    try:
-        assert np.array_equal(baseline.describe(images).vectors, whole)
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_parameters_are_those_of_the_trunk() -> None:
     assert sum(parameter.numel() for parameter in _network().get_submodule("features").parameters()) == CARD.parameters
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import rdcd_published
 import torch
-from PIL import Image
 
 import ndec_baselines
 from ndec_baselines.methods import rdcd
@@ -70,13 +69,6 @@ def test_descriptors_equal_a_composition_of_timms_network(name: str, folder: Pat
     assert np.abs(found - expected).max() < 2e-6
 
 
-def test_bytes_do_not_depend_on_neighbours(baseline: Baseline) -> None:
-    images = _noise(5)
-    whole = baseline.describe(images).vectors
-    assert np.array_equal(np.concatenate([baseline.describe(image[None]).vectors for image in images]), whole)
-    assert np.array_equal(baseline.describe(images.flip(0)).vectors[::-1], whole)
-
-
 @pytest.mark.parametrize("name", DIMENSIONS)
 def test_parameters_are_those_of_student_and_projector(name: str) -> None:
     """The trunk is torchvision's 5,288,548 without the 1,281,000 of its classifier; then two linear layers."""
@@ -84,21 +76,6 @@ def test_parameters_are_those_of_student_and_projector(name: str) -> None:
     by_hand = 5_288_548 - 1_281_000 + (1280 * 512 + 512) + (512 * card.dimension + card.dimension)
     assert card.parameters == by_hand
     assert sum(parameter.numel() for parameter in rdcd.student(card.dimension).parameters()) == by_hand
-
-
-@pytest.mark.parametrize("size", [(640, 480), (31, 700), (288, 288)])
-def test_preprocessing_equals_torchvisions_transforms(size: tuple[int, int], baseline: Baseline) -> None:
-    transforms = import_torchvision().transforms
-    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    image = Image.fromarray(noise)
-    published = transforms.Compose(
-        [
-            transforms.Resize([288, 288]),
-            transforms.ToTensor(),
-            transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
-        ]
-    )
-    assert torch.equal(torch.as_tensor(baseline.preprocess(image)), published(image))
 
 
 def _without_one(state: dict[str, torch.Tensor]) -> None:
@@ -159,15 +136,3 @@ def test_a_plain_state_dict_is_no_checkpoint(tmp_path: Path) -> None:
 def test_the_files_of_three_sizes_are_not_taken_for_each_other(folder: Path) -> None:
     with pytest.raises(DataError, match=r"projector\.weight \(256, 512\), expected \(128, 512\)"):
         ndec_baselines.load("rdcd-128", weights=folder / "rdcd_effb0_256.ckpt")
-
-
-def test_cards_name_the_published_numbers_and_steps() -> None:
-    found = {name: ndec_baselines.card(name) for name in DIMENSIONS}
-    assert {name: card.expected[0].value for name, card in found.items()} == {
-        "rdcd-64": 0.535,
-        "rdcd-128": 0.611,
-        "rdcd-256": 0.657,
-    }
-    for card in found.values():
-        assert card.family == "rdcd"
-        assert card.steps == (f"pca:dim={card.dimension},whiten=yes", "l2", "score-norm:first=1,last=3,factor=1")
