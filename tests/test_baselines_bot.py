@@ -28,7 +28,6 @@ from ndec_baselines.networks.isc_resnet import (
 )
 from ndec_baselines.networks.pooling import LearnedGeM
 from ndec_baselines.networks.torchvision_import import import_torchvision
-from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def state() -> State:
-    found: State = bot_published.state()
+    found: State = bot_published.content()
     return found
 
 
@@ -249,26 +248,6 @@ def test_learned_power_is_used_in_training_and_dropped_at_the_test() -> None:
 # Loading.
 
 
-def test_leftover_classifiers_are_dropped_and_nothing_else(tmp_path: Path, state: State) -> None:
-    path = tmp_path / "weights.pth.tar"
-
-    def load(changed: State) -> IscResNet:
-        torch.save({name: value for name, value in changed.items() if value.dim() < 2 or name in small}, path)
-        return read_network(path, "50", reduced=True)
-
-    # Large matrices are left out of these files, so that they are quick to write: all are "missing".
-    small = {"classifier_0_1.weight", "extra.weight"}
-    with pytest.raises(DataError, match=r"\d+ missing \(base\.0\.weight") as refused:
-        load(state)
-    assert "unexpected" not in str(refused.value)
-    with pytest.raises(DataError, match=r"1 unexpected \(extra\.weight\)"):
-        load(state | {"extra.weight": torch.zeros(2, 2)})
-    with pytest.raises(DataError, match=r"1 unexpected \(module\.base\.10\.p\)"):
-        load(state | {"module.base.10.p": torch.zeros(1)})
-    with pytest.raises(DataError, match=r"of another shape \(base\.10\.p \(2,\), expected \(1,\)\)"):
-        load(state | {"base.10.p": torch.zeros(2)})
-
-
 # The descriptor.
 
 
@@ -287,19 +266,6 @@ def test_descriptor_is_the_mean_of_four_unit_vectors(bot: Baseline, published: P
     assert found.shape == (1, 256)
     assert np.abs(found[0] - mean / np.linalg.norm(mean)).max() < 2e-6
     assert bot.weights_sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
-
-
-def test_single_sizes_are_the_parts_of_the_mean(published: Path, bot: Baseline) -> None:
-    image = _picture(seed=2)
-    alone = []
-    for side in (200, 256):
-        baseline = ndec_baselines.load(f"bot-{side}", weights=published)
-        values = baseline.preprocess(image)
-        assert values.shape == (3, side, side)
-        alone.append(baseline.describe([values]).vectors[0])
-        assert np.linalg.norm(alone[-1]) == pytest.approx(1, abs=1e-6)
-        assert baseline.card.steps == bot.card.steps == ("stretch:neighbours=5,factor=2.5",)
-    assert not np.allclose(*alone)
 
 
 def test_mean_of_equal_vectors_is_that_vector() -> None:

@@ -149,17 +149,6 @@ def test_only_the_last_size_of_the_training_is_taken(content: Content, tmp_path:
     _refused(without, tmp_path / NAME, "for images of side None, expected 512")
 
 
-def test_missing_and_unexpected_keys_are_refused(content: Content, tmp_path: Path) -> None:
-    state = dict(content["state_dict"])
-    weight = state.pop("module.fc.weight")
-    _refused({**content, "state_dict": state}, tmp_path / NAME, r"1 missing \(fc\.weight\)")
-    state |= {"module.fc.weight": weight, "module.fc.bias": torch.zeros(256)}
-    _refused({**content, "state_dict": state}, tmp_path / NAME, r"1 unexpected \(fc\.bias\)")
-    state = {**content["state_dict"], "module.fc.weight": weight[:, :511]}
-    _refused({**content, "state_dict": state}, tmp_path / NAME, r"fc\.weight \(256, 511\), expected \(256, 512\)")
-    _refused({"epoch": 1}, tmp_path / NAME, "no entry 'state_dict'")
-
-
 class _Payload:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (Path("was-run"),))

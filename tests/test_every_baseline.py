@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
-from written import loaded, system_of, weights_of
+from written import changed, loaded, system_of, weights_of
 
 import ndec_baselines
 from ndec_baselines.esvitp import network as esvitp
@@ -224,6 +224,49 @@ def test_preprocessing_equals_torchvisions_transforms(
         noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
         for image in (Image.fromarray(noise), Image.fromarray(noise[:, :, 0])):
             assert torch.equal(preprocess(image), published(image.convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("bot-200", {"extra.weight": (2, 2)}, r"1 unexpected \(extra\.weight\)"),
+        ("bot-200", {"base.10.p": (2,)}, r"of another shape \(base\.10\.p \(2,\), expected \(1,\)\)"),
+        ("bot-200", {"module.base.10.p": (1,)}, r"1 unexpected \(module\.base\.10\.p\)"),
+        ("cnncl-selfsup", {"module.fc.weight": None}, r"1 missing \(fc\.weight\)"),
+        ("cnncl-selfsup", {"module.fc.bias": (256,)}, r"1 unexpected \(fc\.bias\)"),
+        ("cnncl-selfsup", {"module.fc.weight": (256, 511)}, r"fc\.weight \(256, 511\), expected \(256, 512\)"),
+        ("copynce", {"encoder.norm.weight": (384,)}, r"1 unexpected \(encoder\.norm\.weight\)"),
+        ("copynce", {"encoder.cls_token": None}, r"1 missing \(encoder\.cls_token\)"),
+        ("copynce", {"heads.linear_head.fc1.weight": (128, 384)}, r"fc1\.weight \(128, 384\), expected \(512, 384\)"),
+        ("dinov2-s", {"blocks.11.ls2.gamma": None}, r"1 missing \(blocks\.11\.ls2\.gamma\)"),
+        ("dinov2-s", {"register_tokens": (1, 4, 384)}, r"1 unexpected \(register_tokens\)"),
+        ("dinov2-s", {"pos_embed": (1, 257, 384)}, r"pos_embed \(1, 257, 384\), expected \(1, 1370, 384\)"),
+        ("mobilenetv2", {"features.0.0.weight": None}, r"1 missing \(features\.0\.0\.weight\)"),
+        ("mobilenetv2", {"extra.weight": (1,)}, r"1 unexpected \(extra\.weight\)"),
+        ("multigrain", {"features.layer4.2.bn3.bias": None}, r"1 missing \(features\.layer4\.2\.bn3\.bias\)"),
+        ("multigrain", {"whitening.pca.pca_P": (2, 2)}, r"1 unexpected \(whitening\.pca\.pca_P\)"),
+        ("rdcd-64", {"model.encoder_q.projector.bias": None}, r"1 missing \(projector\.bias\)"),
+        ("rdcd-64", {"model.encoder_q.head.weight": (1,)}, r"1 unexpected \(head\.weight\)"),
+        ("rdcd-64", {"model.queue_of_features": (1,)}, r"1 unexpected \(model\.queue_of_features\)"),
+        ("rdcd-64", {"model.encoder_q.projector.weight": (128, 512)}, r"\(128, 512\), expected \(64, 512\)"),
+    ],
+)
+def test_other_names_and_shapes_are_refused(
+    tmp_path: Path, name: str, changes: dict[str, tuple[int, ...] | None], message: str
+) -> None:
+    path = tmp_path / "weights"
+    changed(name, path, changes)
+    with pytest.raises(DataError, match=message):
+        ndec_baselines.load(name, weights=path, weights_sha256=sha256_of_file(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("cnncl-selfsup", "state_dict"), ("multigrain", "model_state"), ("rdcd-64", "state_dict")]
+)
+def test_another_container_is_refused(tmp_path: Path, name: str, key: str) -> None:
+    torch.save({"epoch": 1, "fc.weight": torch.zeros(1)}, tmp_path / "weights")
+    with pytest.raises(DataError, match=f"no entry '{key}' in the checkpoint"):
+        ndec_baselines.load(name, weights=tmp_path / "weights")
 
 
 def test_nothing_is_opened_that_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def test_image_sets_and_pictures() -> None:
 
 def test_weights_are_named_by_the_baselines_that_need_them() -> None:
     assert [file.name for file in select("weights", ["cnncl"])] == ["isc_ft_v107.pth.tar"]
-    chosen = select("weights", ["sscd-disc-blur", "sscd-disc-blur-320", "sscd_disc_blur"])
+    chosen = select("weights", ["sscd:disc-blur", "sscd-disc-blur-320", "sscd_disc_blur"])
     assert [file.name for file in chosen] == ["sscd_disc_blur.torchscript.pt"]
 
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 import ndec_baselines
 from ndec_baselines import weights
+from ndec_baselines.asl.batches import Studio
 from ndec_baselines.asl.config import Config
 from ndec_baselines.asl.held_out import HeldOutPart
 from ndec_baselines.asl.network import Describer, read_export
-from ndec_baselines.asl.pictures import Studio
 from ndec_baselines.asl.run_files import read_log
 from ndec_baselines.asl.trainer import Trainer
 from ndec_baselines.asl.training_set import held_out_plan

@@ -12,13 +12,11 @@ import torch
 from torch import nn
 
 from ndec_baselines.asl import run_files
-from ndec_baselines.asl.batches import Sampler
+from ndec_baselines.asl.batches import Batches, Sampler, Studio
 from ndec_baselines.asl.distributed import gradients
 from ndec_baselines.asl.held_out import HeldOutPart, by_rule
+from ndec_baselines.asl.losses import Classifier, NormRatioLoss, distances, look_alike_loss, triplet_loss
 from ndec_baselines.asl.network import AslNetwork, Describer, export, load_initial
-from ndec_baselines.asl.norm_ratio import NormRatioLoss
-from ndec_baselines.asl.objectives import Classifier, distances, look_alike_loss, triplet_loss
-from ndec_baselines.asl.pictures import Batches, Studio
 from ndec_baselines.asl.sub_batches import collect, settle, with_sub_batches
 from ndec_baselines.asl.training_set import held_out_plan
 from ndec_bench.errors import DataError, InterruptedRun, UsageError
@@ -30,10 +28,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from ndec_baselines.asl.batches import Tensors
     from ndec_baselines.asl.config import Config, Schedule
     from ndec_baselines.asl.distributed import Processes
     from ndec_baselines.asl.held_out import HeldOut, Measure
-    from ndec_baselines.asl.pictures import Tensors
     from ndec_baselines.asl.training_set import TrainingSet
     from ndec_bench.progress import Progress
 
