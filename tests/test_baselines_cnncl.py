@@ -157,7 +157,7 @@ class _Payload:
 def test_arguments_cannot_run_code(content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     hostile = {**content, "args": Namespace(input_size=512, other=_Payload())}
-    _refused(hostile, tmp_path / NAME, "no checkpoint that can be read safely")
+    _refused(hostile, tmp_path / NAME, "not a checkpoint that can be read safely")
     assert not Path("was-run").exists()
 
 

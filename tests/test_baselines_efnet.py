@@ -291,9 +291,10 @@ def test_only_the_callbacks_of_the_trainer_are_passed_over(
     saved, path = content("efnet-7"), tmp_path / "member.ckpt"
     with efnet_published.importable("pytorch_lightning.callbacks.swa.Other") as other:
         torch.save({**saved, "callbacks": {other: 1}}, path)
-    with pytest.raises(DataError, match="no checkpoint that can be read safely"):
+    with pytest.raises(DataError, match="not a checkpoint that can be read safely"):
         load_member(path, "efnet-7")
-    _refused("efnet-3", {**content("efnet-3"), "extra": _Payload()}, tmp_path, "no checkpoint that can be read safely")
+    hostile = {**content("efnet-3"), "extra": _Payload()}
+    _refused("efnet-3", hostile, tmp_path, "not a checkpoint that can be read safely")
     assert not Path("was-run").exists()
 
 

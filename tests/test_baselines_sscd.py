@@ -217,8 +217,8 @@ def test_a_graph_that_gives_no_descriptors_is_refused(network: torch.nn.Module, 
 def test_a_state_dict_or_a_damaged_file_is_no_torchscript(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     torch.save({"fc.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(DataError, match="no TorchScript module"):
+    with pytest.raises(DataError, match="not a TorchScript module"):
         ndec_baselines.load("sscd-disc-mixup", weights=path, weights_sha256=_digest(path))
     path.write_bytes((folder / _file("sscd-disc-mixup")).read_bytes()[:1_000_000])
-    with pytest.raises(DataError, match="no TorchScript module"):
+    with pytest.raises(DataError, match="not a TorchScript module"):
         ndec_baselines.load("sscd-disc-mixup", weights=path, weights_sha256=_digest(path))

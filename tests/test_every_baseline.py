@@ -276,7 +276,7 @@ def test_nothing_is_opened_that_is_no_checkpoint(tmp_path: Path, monkeypatch: py
         path = tmp_path / "weights"
         for content in (pickle.dumps(_Payload()), b"", b"<html>", b"PK\x03\x04 broken"):
             path.write_bytes(content)
-            with pytest.raises(DataError, match="no checkpoint that can be read safely"):
+            with pytest.raises(DataError, match="not a checkpoint that can be read safely"):
                 ndec_baselines.load(name, weights=path)
     assert not (tmp_path / "was-run").exists()
 

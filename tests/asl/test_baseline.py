@@ -128,10 +128,10 @@ def test_a_network_of_the_other_kind_is_refused_with_its_name(
 def test_strangers_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     torch.save(import_torchvision().models.mobilenet_v2(weights=None).state_dict(), path)
-    with pytest.raises(DataError, match=r"model\.pt: no export of ndec-bench train asl"):
+    with pytest.raises(DataError, match=r"model\.pt: not an export of ndec-bench train asl"):
         ndec_baselines.load("asl-small", weights=path)
     path.write_bytes(b"<html>")
-    with pytest.raises(DataError, match=r"model\.pt: no checkpoint that can be read safely"):
+    with pytest.raises(DataError, match=r"model\.pt: not a checkpoint that can be read safely"):
         ndec_baselines.load("asl-small", weights=path)
 
 

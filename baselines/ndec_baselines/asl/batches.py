@@ -54,7 +54,7 @@ class StepBatch:
     classes
         (n,) int64: place of the original among all originals; also the group.
     partners
-        (n,) int64: the class that looks like an image's own and stands in this batch as its pair; −1 for none.
+        (n,) int64: the class that looks like an image's own and is in this batch as its pair; −1 for none.
     """
 
     slots: tuple[Slot, ...]

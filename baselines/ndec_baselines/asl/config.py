@@ -169,7 +169,7 @@ def read_config(path: Path, *, seed: int | None = None) -> Config:
     Raises
     ------
     UsageError
-        If the file cannot be read, is no TOML, or has an unknown, missing or impossible setting; all are named.
+        If the file cannot be read, is not TOML, or has an unknown, missing or impossible setting; all are named.
     """
     try:
         with os_errors(f"{path}: cannot be read", UsageError, hint="give a TOML file"):

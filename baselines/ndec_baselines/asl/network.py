@@ -145,7 +145,7 @@ def _is_head(name: str) -> bool:
 
 
 def _own(trunk: nn.Module) -> State:
-    # The power of the pooling is not learned and stands in no trunk's file.
+    # The power of the pooling is not learned and is in no trunk's file.
     return {name: value for name, value in trunk.state_dict().items() if name.endswith(".p")}
 
 
@@ -203,11 +203,11 @@ def read_export(path: Path) -> AslNetwork:
 
     content = read_checkpoint(path)
     if not isinstance(content, dict) or content.get("format") != EXPORT_FORMAT:
-        raise DataError(f"{path}: no export of ndec-bench train asl", hint="give the model.pt of its folder")
+        raise DataError(f"{path}: not an export of ndec-bench train asl", hint="give the model.pt of its folder")
     try:
         settings = Network.model_validate_json(content["network"])
         network = AslNetwork(settings)
     except (KeyError, TypeError, ValidationError, UsageError) as error:
-        raise DataError(f"{path}: the settings in it do not fit ({error})", hint="train anew") from error
+        raise DataError(f"{path}: the settings in it do not fit ({error})", hint="train again") from error
     load_strictly(path, network.body, state_dict_in(path, content, "state"))
     return network.eval()

@@ -161,7 +161,7 @@ class Trainer:
             measured = self.take_step(tensors)
             logs = self.step % schedule.log_every == 0 or self.step == schedule.steps
             validates = self.step % schedule.validate_every == 0 or self.step == schedule.steps
-            # Asked for before a state is kept too: it raises if the loss is no number any more.
+            # Asked for before a state is kept too: it raises if the loss is not a number any more.
             values = measured() if logs or validates else {}
             if logs:
                 self.log.add(self.step, values)
@@ -299,7 +299,7 @@ class Trainer:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"{self.out / run_files.STATE_FILE}: does not fit the run ({type(error).__name__})",
-                hint="remove it to begin anew, or train on the same images",
+                hint="remove it to begin again, or train on the same images",
             ) from error
 
     def _features(self, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -432,7 +432,7 @@ def train(
     UsageError
         If settings, images and processes do not fit each other, or ``out`` holds a run with other settings.
     DataError
-        If an image or the state cannot be read, or the loss is no number any more.
+        If an image or the state cannot be read, or the loss is not a number any more.
     InterruptedRun
         If it is stopped; the state of the last validation is kept.
     """

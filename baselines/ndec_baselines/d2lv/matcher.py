@@ -127,7 +127,7 @@ class D2LV:
         return Matches(query_ids[rows.queries], reference_ids[rows.references], rows.scores).sorted(cap)
 
     def path_of(self, variant: Variant, backbone: Backbone) -> Path:
-        """Return where the weights of one network lie."""
+        """Return the file with the weights of one network."""
         return self.weights.paths[variant.file(backbone)]
 
 

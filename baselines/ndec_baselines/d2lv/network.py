@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ndec_bench.postprocess.workspace import Workspace
 
 MICRO_BATCH = 2
-# Descriptors in float32 carry a variance of rounding below 1e-14 of the largest: what is smaller is no direction.
+# Descriptors in float32 carry a variance of rounding below 1e-14 of the largest: what is smaller is not a direction.
 _SMALLEST_VARIANCE = 1e-12
 
 

@@ -88,13 +88,13 @@ class EsViT(nn.Module):
 def load_network(path: Path) -> EsViT:
     """Return the network with the weights in ``path``: a dict with ``model``, or a bare state dict.
 
-    As in the published loader, ``module.`` is removed wherever it stands. Unlike there, loading is strict: only the
+    As in the published loader, ``module.`` is removed wherever it is. Unlike there, loading is strict: only the
     index buffers, which follow from the window size, may be left out.
 
     Raises
     ------
     DataError
-        If the file is no such checkpoint, or lacks or has extra keys.
+        If the file is not such a checkpoint, or lacks or has extra keys.
     """
     network = EsViT()
     load_strictly(path, network, renamed(read_state_dict(path, "model")), drop=lambda name: name.endswith(_INDEX))

@@ -49,7 +49,7 @@ class CnnclNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        import_torchvision()  # timm imports it too, and has no remedy beside a CPU-only torch
+        import_torchvision()  # timm imports it too, and has no remedy next to a CPU-only torch
         import timm
 
         self.backbone: nn.Module = timm.create_model(TRUNK, pretrained=False, features_only=True, out_indices=(4,))
@@ -68,7 +68,7 @@ def network(path: Path) -> nn.Module:
     Raises
     ------
     DataError
-        If the file is no such checkpoint, was made for another size of input, or lacks or has extra keys.
+        If the file is not such a checkpoint, was made for another size of input, or lacks or has extra keys.
     """
     content = read_checkpoint(path, inert=("argparse.Namespace",))
     state = without_prefix(state_dict_in(path, content, "state_dict"), "module.")

@@ -76,12 +76,12 @@ def load_network(path: Path) -> tuple[nn.Module, int]:
     """Return the network with the weights in ``path``, and its dimension: 512 or 256, as wide as the head in the file.
 
     The published container is a dict with ``model`` and ``epoch``; a bare state dict is taken too. ``module.`` is
-    removed wherever it stands. ``infonce_log_scale``, which the loss registers with the model in training, is left out.
+    removed wherever it is. ``infonce_log_scale``, which the loss registers with the model in training, is left out.
 
     Raises
     ------
     DataError
-        If the file is no such checkpoint, or lacks or has extra keys.
+        If the file is not such a checkpoint, or lacks or has extra keys.
     """
     state = {name.replace("module.", ""): value for name, value in read_state_dict(path, "model").items()}
     dimension = _dimension_in(state)

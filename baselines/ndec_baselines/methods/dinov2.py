@@ -70,7 +70,7 @@ def transformer(path: Path, name: str) -> nn.Module:
     Raises
     ------
     DataError
-        If the file is no plain state dict, or lacks or has extra keys.
+        If the file is not a plain state dict, or lacks or has extra keys.
     """
     import_torchvision()  # timm imports it too, and fails where it does
     import timm

@@ -37,7 +37,7 @@ MICRO_BATCH = 1
 MEAN = (123.675, 116.28, 103.53)
 DEVIATION = (58.395, 57.12, 57.375)
 JPEG_QUALITY, JPEG_SUBSAMPLING = 75, "4:2:0"
-"""What Pillow writes when told nothing, which is what the published code tells it."""
+"""What Pillow writes by default, as the published code lets it."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class MemberNet(nn.Module):
 
     def __init__(self, member: Member, dimension: int) -> None:
         super().__init__()
-        import_torchvision()  # timm imports it too, and has no remedy beside a CPU-only torch
+        import_torchvision()  # timm imports it too, and has no remedy next to a CPU-only torch
         import timm
 
         trunk: Any = timm.create_model(member.trunk, pretrained=False, num_classes=0)
@@ -144,7 +144,7 @@ def load_member(path: Path, name: str) -> MemberNet:
     Raises
     ------
     DataError
-        If the file is no such checkpoint, lacks or has extra keys beside `CLASSES`, or holds two networks that differ.
+        If the file is not such a checkpoint, lacks keys or has others than `CLASSES`, or its two networks differ.
     """
     member = MEMBERS[name]
     state = state_dict_in(path, read_checkpoint(path, inert=CALLBACKS), "state_dict")
@@ -156,7 +156,7 @@ def load_member(path: Path, name: str) -> MemberNet:
 
 
 def _one_of_two(path: Path, state: State) -> State:
-    """Return ``state`` with the network that stands in it twice once, under the names of `MemberNet`.
+    """Return ``state`` with the network that it holds twice once, under the names of `MemberNet`.
 
     The older class has one module under two names (Facebook_model_v20.py 1184-1220); the published descriptors are
     those of ``qry_``.
@@ -170,7 +170,7 @@ def _one_of_two(path: Path, state: State) -> State:
     )
     if different:
         raise DataError(
-            f"{path}: {len(different)} weights differ between ref_ and qry_, or stand in one of them only; the first "
+            f"{path}: {len(different)} weights differ between ref_ and qry_, or are in one of them only; the first "
             f"is {different[0]}",
             hint="give the published file",
         )

@@ -35,7 +35,7 @@ def trunk(path: Path) -> nn.Module:
     Raises
     ------
     DataError
-        If the file is no plain state dict, or lacks or has extra keys.
+        If the file is not a plain state dict, or lacks or has extra keys.
     """
     network = import_torchvision().models.mobilenet_v2(weights=None)
     load_strictly(path, network, read_state_dict(path))

@@ -61,7 +61,7 @@ def trunk(path: Path) -> nn.Module:
     Raises
     ------
     DataError
-        If the file is no such checkpoint, lacks a name or has another one.
+        If the file is not such a checkpoint, lacks a name or has another one.
     """
     # All but pooling and classifier, under the name that multigrain/backbones/backbone.py gives them.
     layers = OrderedDict(list(import_torchvision().models.resnet50(weights=None).named_children())[:-2])

@@ -41,7 +41,7 @@ MICRO_BATCH = 1
 
 STUDENT = "model.encoder_q."
 DROPPED = ("model.encoder_k.", "model.queue", "model.queue_ptr", "teacher.", "kld.")
-"""What a checkpoint holds beside the student: its slow copy, the queue of earlier descriptors with its pointer, the
+"""What a checkpoint holds next to the student: its slow copy, the queue of earlier descriptors with its pointer, the
 SSCD network it learned from, and the buffers of the distillation loss (class ``RDCD`` of ``rdcd/train.py``)."""
 
 INERT = ("argparse.Namespace",)
@@ -71,7 +71,7 @@ def trained_student(path: Path, dimension: int) -> nn.Sequential:
     Raises
     ------
     DataError
-        If the file is no such checkpoint, lacks a name or has another one.
+        If the file is not such a checkpoint, lacks a name or has another one.
     """
     network = student(dimension)
     state = state_dict_in(path, read_checkpoint(path, inert=INERT), "state_dict")

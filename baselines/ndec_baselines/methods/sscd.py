@@ -59,7 +59,7 @@ def descriptor_graph(path: Path, dimension: int) -> nn.Module:
     Raises
     ------
     DataError
-        If the file is no TorchScript, or what it holds does not map a picture to a finite unit vector of that length.
+        If the file is not TorchScript, or what it holds does not map a picture to a finite unit vector of that length.
     """
     module = read_torchscript(path)
     # A graph has no keys to compare, so it is asked; two sizes, because one traced for a single size would pass one.

@@ -161,7 +161,7 @@ def read_network(path: Path, backbone: Backbone, *, reduced: bool = False) -> Is
     Raises
     ------
     DataError
-        If the file is no plain state dict, or lacks or has other keys.
+        If the file is not a plain state dict, or lacks or has other keys.
     """
     network = IscResNet(backbone, reduced=reduced)
     load_strictly(path, network, read_state_dict(path), drop=lambda name: name.startswith("classifier_"))
