@@ -92,7 +92,7 @@ def built_set(source: ImageSource, folder: Path, *, every: int = 1) -> TrainingS
     DataError
         If the file is missing, has other columns, or names an image that is not there.
     """
-    from pandas import read_csv
+    from pandas import DataFrame, read_csv
     from pandas.errors import EmptyDataError, ParserError
 
     path = folder / PAIRS_FILE
@@ -100,10 +100,13 @@ def built_set(source: ImageSource, folder: Path, *, every: int = 1) -> TrainingS
     try:
         with os_errors(f"{path}: cannot be read", hint=again):
             table = read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-    except (UnicodeDecodeError, ParserError, EmptyDataError) as error:
+    except EmptyDataError:
+        table = DataFrame()
+    except (UnicodeDecodeError, ParserError) as error:
         raise DataError(f"{path}: cannot be read ({error})", hint=again) from error
     if not {*_COLUMNS}.issubset(table.columns):
-        raise DataError(f"{path}: columns {', '.join(map(str, table))}; expected {' and '.join(_COLUMNS)}", hint=again)
+        found = ", ".join(map(str, table)) or "none"
+        raise DataError(f"{path}: columns {found}; expected {' and '.join(_COLUMNS)}", hint=again)
     known = set(source.ids)
     pairs = list(zip(table["look_alike_of"], table["image_id"], strict=True))
     for line, pair in enumerate(pairs, start=2):
