@@ -15,10 +15,10 @@ from PIL import Image
 
 import ndec_baselines
 from ndec_baselines import weights
+from ndec_baselines.asl.batches import Studio
 from ndec_baselines.asl.config import Config
 from ndec_baselines.asl.held_out import HeldOutPart
 from ndec_baselines.asl.network import Describer, read_export
-from ndec_baselines.asl.pictures import Studio
 from ndec_baselines.asl.run_files import read_log
 from ndec_baselines.asl.trainer import Trainer
 from ndec_baselines.asl.training_set import held_out_plan
@@ -166,7 +166,7 @@ def test_other_settings_and_damaged_state_have_exit_codes_of_their_own(ask: Ask,
     path.write_bytes(content[:5000])
     code, _, err = ask(config)
     assert code == 4
-    assert "state.pt: no checkpoint that can be read safely" in err
+    assert "state.pt: not a checkpoint that can be read safely" in err
 
 
 def test_an_interrupted_run_says_so_and_goes_on(ask: Ask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from ndec_baselines.asl.batches import Picture, Studio
 from ndec_baselines.asl.config import Edits
 from ndec_baselines.asl.held_out import RULES, HeldOutPart, by_rule, direction_auc, measured
-from ndec_baselines.asl.pictures import Made, Studio
 from ndec_baselines.asl.training_set import HeldOutPlan, held_out_plan
 from ndec_baselines.networks.pixels import normalised
 
@@ -194,7 +194,7 @@ def test_no_normalised_pixel_is_cut_off_by_eight_bits(tiny_set: TrainingSet, mon
     """Black and white are the smallest and largest values, −2.118 to 2.640."""
     studio = Studio(tiny_set.source, tiny_set.originals, Edits(), side=32, seed=1)
     flat = {name: normalised(Image.new("RGB", (32, 32), name)) for name in ("black", "white")}
-    monkeypatch.setattr(studio, "original", lambda image_id: Made(flat[image_id], 1.0))
+    monkeypatch.setattr(studio, "original", lambda image_id: Picture(flat[image_id], 1.0))
     part = HeldOutPart(HeldOutPlan(("black", "white"), (), ()), studio, lambda *_: None)
     vectors, _ = part.described(MeanColour(), torch.device("cpu"))
     for row, name in zip(vectors, ("black", "white"), strict=True):

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from ndec_baselines.asl import trainer as trainer_module
+from ndec_baselines.asl.batches import Batches, Tensors
 from ndec_baselines.asl.config import Config, Schedule
 from ndec_baselines.asl.distributed import Processes
 from ndec_baselines.asl.network import AslNetwork
-from ndec_baselines.asl.pictures import Batches, Tensors
 from ndec_baselines.asl.run_files import COLUMNS, Log, norms_by_scale, read_log
 from ndec_baselines.asl.trainer import Trained, Trainer, channels_last, rate_factor, train
 from ndec_baselines.networks import isc_resnet
@@ -366,7 +366,7 @@ def test_damaged_and_foreign_state_is_refused(runs: Runs, settings: Settings, tm
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
 
     put(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"state\.pt: no checkpoint that can be read safely"):
+    with pytest.raises(DataError, match=r"state\.pt: not a checkpoint that can be read safely"):
         runs("run", config)
     for content in ({"state": {}}, [1, 2], state | {"format": "other"}):
         put(content)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,12 +13,10 @@ import torch
 from ndec_bench.search.rules import parse_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
+    from ndec_baselines.asl.batches import Studio
     from ndec_baselines.asl.network import Describer
-    from ndec_baselines.asl.pictures import Made, Studio
     from ndec_baselines.asl.training_set import HeldOutPlan
     from ndec_bench.progress import Progress
 
@@ -35,13 +35,9 @@ RULES = (
 PART = 32
 
 
-class Measure(Protocol):
-    """Returns µAP and the recall at 90 % precision (None if not reached) of scored pairs:
-    `ndec_bench.metrics.average_precision`.
-    """
-
-    def __call__(self, scores: Floats, correct: NDArray[np.bool_], positives: int) -> tuple[float, float | None]:
-        """Take (n,) float64 scores, (n,) bool truth and the number of true pairs, found or not."""
+Measure = Callable[["Floats", "NDArray[np.bool_]", int], tuple[float, float | None]]
+"""Returns µAP and the recall at 90 % precision (None if not reached) of (n,) float64 scores, (n,) bool truth and the
+number of true pairs, found or not, as `ndec_bench.metrics.average_precision` has them."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,16 @@ class HeldOutPart:
     def __init__(self, plan: HeldOutPlan, studio: Studio, progress: Progress) -> None:
         self.plan = plan
         total = len(plan.references) + len(plan.copies) + len(plan.hard)
-        made: list[torch.Tensor] = []
-        for one in _made(plan, studio):
-            made.append((one.pixels * _STEP).round().to(torch.int8))
-            progress("pictures held out", len(made), total)
-        self._pixels = torch.stack(made)
+        pictures = chain(
+            map(studio.original, plan.references),
+            (studio.copy(image_id, "held out", number) for image_id, number in plan.copies),
+            (studio.mild(i, "held out", number) if number else studio.original(i) for i, number in plan.hard),
+        )
+        pixels: list[torch.Tensor] = []
+        for picture in pictures:
+            pixels.append((picture.pixels * _STEP).round().to(torch.int8))
+            progress("pictures held out", len(pixels), total)
+        self._pixels = torch.stack(pixels)
 
     def measured(self, describer: Describer, device: torch.device, measure: Measure) -> HeldOut:
         """Return what ``describer``, in evaluation, reaches."""
@@ -175,12 +176,3 @@ def _listed(
     rows, columns = np.nonzero(kept)
     chosen = nearest[rows, columns]
     return scores[rows, chosen], chosen == truth[rows]
-
-
-def _made(plan: HeldOutPlan, studio: Studio) -> Iterator[Made]:
-    for image_id in plan.references:
-        yield studio.original(image_id)
-    for image_id, number in plan.copies:
-        yield studio.copy(image_id, "held out", number)
-    for image_id, number in plan.hard:
-        yield studio.mild(image_id, "held out", number) if number else studio.original(image_id)

@@ -12,13 +12,11 @@ import torch
 from torch import nn
 
 from ndec_baselines.asl import run_files
-from ndec_baselines.asl.batches import Sampler
+from ndec_baselines.asl.batches import Batches, Sampler, Studio
 from ndec_baselines.asl.distributed import gradients
 from ndec_baselines.asl.held_out import HeldOutPart, by_rule
+from ndec_baselines.asl.losses import Classifier, NormRatioLoss, distances, look_alike_loss, triplet_loss
 from ndec_baselines.asl.network import AslNetwork, Describer, export, load_initial
-from ndec_baselines.asl.norm_ratio import NormRatioLoss
-from ndec_baselines.asl.objectives import Classifier, distances, look_alike_loss, triplet_loss
-from ndec_baselines.asl.pictures import Batches, Studio
 from ndec_baselines.asl.sub_batches import collect, settle, with_sub_batches
 from ndec_baselines.asl.training_set import held_out_plan
 from ndec_bench.errors import DataError, InterruptedRun, UsageError
@@ -30,10 +28,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from ndec_baselines.asl.batches import Tensors
     from ndec_baselines.asl.config import Config, Schedule
     from ndec_baselines.asl.distributed import Processes
     from ndec_baselines.asl.held_out import HeldOut, Measure
-    from ndec_baselines.asl.pictures import Tensors
     from ndec_baselines.asl.training_set import TrainingSet
     from ndec_bench.progress import Progress
 
@@ -163,7 +161,7 @@ class Trainer:
             measured = self.take_step(tensors)
             logs = self.step % schedule.log_every == 0 or self.step == schedule.steps
             validates = self.step % schedule.validate_every == 0 or self.step == schedule.steps
-            # Asked for before a state is kept too: it raises if the loss is no number any more.
+            # Asked for before a state is kept too: it raises if the loss is not a number any more.
             values = measured() if logs or validates else {}
             if logs:
                 self.log.add(self.step, values)
@@ -301,7 +299,7 @@ class Trainer:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"{self.out / run_files.STATE_FILE}: does not fit the run ({type(error).__name__})",
-                hint="remove it to begin anew, or train on the same images",
+                hint="remove it to begin again, or train on the same images",
             ) from error
 
     def _features(self, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -434,7 +432,7 @@ def train(
     UsageError
         If settings, images and processes do not fit each other, or ``out`` holds a run with other settings.
     DataError
-        If an image or the state cannot be read, or the loss is no number any more.
+        If an image or the state cannot be read, or the loss is not a number any more.
     InterruptedRun
         If it is stopped; the state of the last validation is kept.
     """

@@ -69,6 +69,7 @@ def run(
     from ndec_bench.scoring.score import Options
 
     card = ndec_baselines.card(baseline)
+    baseline = card.name  # what is recorded, whichever way it was asked for
     target = find_split(split, data_root(root))
     steps = _steps(card, step, no_steps)
     expected = published_for(card, target.name, steps, detections=detections is not None) if check else []

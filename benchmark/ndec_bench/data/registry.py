@@ -179,6 +179,7 @@ def select(dataset: str, parts: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
         If the data set or a part is not known; the message lists what is.
     """
     if dataset == "weights":
+        parts = [part.replace(":", "-", 1) for part in parts]  # SYSTEM:VARIANT, as baselines are called
         known: Mapping[str, tuple[tuple[str, str], ...]] = {
             name: (("weights", file.part),)
             for file in remote_files()
