@@ -138,10 +138,7 @@ def _show_status(found: Status) -> None:
         left=2,
     )
     console.table(
-        "Images",
-        ("set", "state", "where", "images"),
-        [_set_row(images) for images in found.image_sets],
-        left=3,
+        "Images", ("set", "state", "where", "images"), [_set_row(images) for images in found.image_sets], left=3
     )
     # Outside the table, where paths are broken in the middle.
     for images in found.image_sets:

@@ -225,8 +225,5 @@ def _truth_records(file: str, described: set[str]) -> dict[str, object]:
         "name": "ground_truth",
         "description": "Each query with the reference it was copied from; 44,243 are copies of nothing.",
         "key": {"@id": "ground_truth/query_id"},
-        "field": [
-            column("query_id", "Query", "queries"),
-            column("reference_id", "Reference, or empty", "references"),
-        ],
+        "field": [column("query_id", "Query", "queries"), column("reference_id", "Reference, or empty", "references")],
     }

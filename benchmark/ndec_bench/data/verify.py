@@ -80,12 +80,7 @@ class Cost:
 
 
 def verify(
-    root: Path,
-    *,
-    parts: Sequence[str] = (),
-    images: bool = True,
-    jobs: int | None = None,
-    progress: Progress = silent,
+    root: Path, *, parts: Sequence[str] = (), images: bool = True, jobs: int | None = None, progress: Progress = silent
 ) -> Verification:
     """Return what was checked of the data under ``root``. What is not there is told as skipped.
 

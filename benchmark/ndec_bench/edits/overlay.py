@@ -158,10 +158,7 @@ def _inset(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     wide = max(2, picture.width * step.number("size") // 1000)
     tall = max(2, min(picture.height * step.number("size") // 1000, wide * donor.shape[0] // donor.shape[1]))
     alpha = _disc(wide, tall) if step.word("shape") == "disc" else np.full((tall, wide), 256, np.int32)
-    x, y = (
-        (picture.width - wide) * step.number("x") // 1000,
-        (picture.height - tall) * step.number("y") // 1000,
-    )
+    x, y = ((picture.width - wide) * step.number("x") // 1000, (picture.height - tall) * step.number("y") // 1000)
     return _laid(picture, alpha, resized(donor, wide, tall), x, y)
 
 
@@ -202,22 +199,8 @@ KINDS = (
     ),
     EditKind("faces", "overlay", 6, _seeded, _faces, "1 to 5 drawn faces, each up to 66 % of the short side"),
     EditKind(
-        "inset",
-        "overlay",
-        6,
-        _draw_inset,
-        _inset,
-        "another picture on top, 18 % to 70 % of the width",
-        donors=True,
+        "inset", "overlay", 6, _draw_inset, _inset, "another picture on top, 18 % to 70 % of the width", donors=True
     ),
-    EditKind(
-        "blend",
-        "overlay",
-        4,
-        _draw_blend,
-        _blend,
-        "another picture shines through, 12 % to 50 %",
-        donors=True,
-    ),
+    EditKind("blend", "overlay", 4, _draw_blend, _blend, "another picture shines through, 12 % to 50 %", donors=True),
     EditKind("stripes", "overlay", 3, _seeded, _stripes, "2 to 8 bars over 6 % to 45 % of the picture", in_mini=False),
 )

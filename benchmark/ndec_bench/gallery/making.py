@@ -59,8 +59,7 @@ def check_private(out: Path) -> None:
     for folder in (parent := out.parent.resolve(), *parent.parents):
         if (folder / MARKER).exists():
             raise UsageError(
-                f"{out}: lies in the site {folder}, and a gallery is never published",
-                hint="write it to another folder",
+                f"{out}: lies in the site {folder}, and a gallery is never published", hint="write it to another folder"
             )
 
 
@@ -102,12 +101,7 @@ def about_size(gallery: Gallery, size: int = SIZE) -> int:
 
 
 def write_gallery(
-    gallery: Gallery,
-    sources: Mapping[Side, ImageSource],
-    out: Path,
-    *,
-    size: int = SIZE,
-    progress: Progress = silent,
+    gallery: Gallery, sources: Mapping[Side, ImageSource], out: Path, *, size: int = SIZE, progress: Progress = silent
 ) -> GalleryReport:
     """Return a report of the page written to ``out``, whole or not at all.
 

@@ -43,11 +43,7 @@ def thumbnail(image: Image.Image, size: int) -> Thumbnail:
 
 
 def read_thumbnails(
-    sources: Mapping[Side, ImageSource],
-    images: Sequence[tuple[Side, str]],
-    size: int,
-    *,
-    progress: Progress = silent,
+    sources: Mapping[Side, ImageSource], images: Sequence[tuple[Side, str]], size: int, *, progress: Progress = silent
 ) -> dict[tuple[Side, str], Thumbnail | None]:
     """Return the thumbnail of each image, read from the source of its side; None for an image that cannot be read.
 

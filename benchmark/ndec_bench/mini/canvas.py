@@ -23,19 +23,7 @@ OPAQUE = 128
 
 
 # Kinds of surface in `material`.
-SURFACES = (
-    "cloud",
-    "cloud",
-    "rough",
-    "along",
-    "across",
-    "veins",
-    "blotch",
-    "grain",
-    "weave",
-    "pits",
-    "bands",
-)
+SURFACES = ("cloud", "cloud", "rough", "along", "across", "veins", "blotch", "grain", "weave", "pits", "bands")
 
 
 def random_field(stream: Stream, height: int, width: int, amplitude: int) -> Field:

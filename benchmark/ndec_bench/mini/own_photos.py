@@ -93,8 +93,7 @@ def own_plan(folder: Path, out: Path, seed: int, progress: Progress) -> tuple[Pl
         raise DataError(f"{folder}: no folder", hint="--photos takes a folder of pictures")
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
-            f"{out} lies within {folder}",
-            hint="choose an --out elsewhere: the result would be read as photographs",
+            f"{out} lies within {folder}", hint="choose an --out elsewhere: the result would be read as photographs"
         )
     photos, skipped = _read_all(folder, progress)
     photos, repeated = _distinct(photos)
@@ -133,8 +132,7 @@ def write_private_names(out: Path, register: Register) -> Path:
     rows += [(name, "left out", reason) for name, reason in register.skipped]
     target = out.with_name(out.name + ".private_names.csv")
     write_text(
-        target,
-        table(("file", "state", "ids_or_reason"), sorted((_printable(a), b, _printable(c)) for a, b, c in rows)),
+        target, table(("file", "state", "ids_or_reason"), sorted((_printable(a), b, _printable(c)) for a, b, c in rows))
     )
     return target
 
@@ -221,11 +219,7 @@ def _alike(photos: Sequence[OwnPhoto]) -> dict[tuple[int, int], str]:
 
 
 def _note(
-    found: dict[tuple[int, int], str],
-    first: NDArray[np.int16],
-    second: NDArray[np.int16],
-    limit: int,
-    reason: str,
+    found: dict[tuple[int, int], str], first: NDArray[np.int16], second: NDArray[np.int16], limit: int, reason: str
 ) -> None:
     right = second.astype(np.float32).T
     for start in range(0, len(first), 1024):
@@ -272,14 +266,7 @@ def _train_unit(unit: Sequence[OwnPhoto], number: dict[str, int]) -> list[Item]:
     items = [Item(first, "train", _whole(unit[0], number))]
     for photo in unit[1:]:
         items.append(
-            Item(
-                f"train {number[photo.sha256]}",
-                "train look-alike",
-                _whole(photo, number),
-                (),
-                first,
-                "same group",
-            )
+            Item(f"train {number[photo.sha256]}", "train look-alike", _whole(photo, number), (), first, "same group")
         )
     return items
 

@@ -300,10 +300,7 @@ def _provenance(size: Size) -> dict[str, object]:
     used = [photo for photo in catalogue() if size == "full" or photo.small]
     return {
         "photographs": [f"{photo.package}:{photo.file}" for photo in used],
-        "licences": {
-            "mvtb": "MIT (mvtb-data 1.6.1)",
-            "skimage": "BSD-3-Clause and per-file notes (scikit-image)",
-        },
+        "licences": {"mvtb": "MIT (mvtb-data 1.6.1)", "skimage": "BSD-3-Clause and per-file notes (scikit-image)"},
         "scenes": "drawn by ndec_bench.mini.scenes, Apache-2.0",
     }
 

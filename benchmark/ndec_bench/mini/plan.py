@@ -18,16 +18,7 @@ if TYPE_CHECKING:
 
 Folder = Literal["queries", "references", "train", "background"]
 Role = Literal[
-    "copy",
-    "plain",
-    "hard",
-    "matched",
-    "target",
-    "look-alike",
-    "distractor",
-    "train",
-    "train look-alike",
-    "background",
+    "copy", "plain", "hard", "matched", "target", "look-alike", "distractor", "train", "train look-alike", "background"
 ]
 
 LETTERS: dict[Folder, tuple[str, int]] = {

@@ -115,10 +115,7 @@ class Studio:
         if isinstance(source, Scene):
             return drawn(source)
         if self._photo is None or self._path != source.path:
-            self._photo, self._path = (
-                read_photo(source.path, small=source.key.startswith("photo ")),
-                source.path,
-            )
+            self._photo, self._path = (read_photo(source.path, small=source.key.startswith("photo ")), source.path)
         left, top, right, bottom = source.box(self._photo.shape[1], self._photo.shape[0])
         return fitted(self._photo[top:bottom, left:right])
 

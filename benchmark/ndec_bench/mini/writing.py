@@ -8,13 +8,7 @@ import io
 import json
 from typing import TYPE_CHECKING
 
-from ndec_bench.data.split import (
-    EDITS_FILE,
-    GROUND_TRUTH_FILE,
-    HARD_NEGATIVES_FILE,
-    REFERENCES_FILE,
-    SPLIT_FILE,
-)
+from ndec_bench.data.split import EDITS_FILE, GROUND_TRUTH_FILE, HARD_NEGATIVES_FILE, REFERENCES_FILE, SPLIT_FILE
 from ndec_bench.mini.scenes import Scene
 
 if TYPE_CHECKING:
