@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ndec_bench.data.images import ImageSource
     from ndec_bench.data.split import Split
     from ndec_bench.gallery import Gallery, GalleryReport
-    from ndec_bench.gallery.sections import Side
+    from ndec_bench.gallery.rows import Side
     from ndec_bench.progress import Progress
     from ndec_bench.results.record import Result
 
