@@ -12,7 +12,7 @@ from small_archives import disc21_images, jpeg, zip_of
 
 from ndec_bench.cli import run
 from ndec_bench.data.layouts import SOURCES_FILE, adopt, recognise
-from ndec_bench.data.trust import TRUST_FILE, Trusted, record
+from ndec_bench.data.trust import TRUST_FILE, FileRecord, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def shard(root: Path, number: int = 3) -> Path:
     first = 50_000 * number
     content = zip_of(disc21_images("R", (first, first + 1)))
     path = put(root, f"disc21/references_{number}.zip", content)
-    trusted = Trusted(
+    trusted = FileRecord(
         bytes=len(content), sha256=sha256(content).hexdigest(), source="meta", mtime_ns=path.stat().st_mtime_ns
     )
     record(root, f"disc21/{path.name}", trusted)

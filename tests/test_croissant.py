@@ -15,7 +15,7 @@ from ndec_bench.data.croissant import croissant
 from ndec_bench.data.images import open_images
 from ndec_bench.data.layouts import adopt, recognise
 from ndec_bench.data.registry import image_sets, licences, remote_files
-from ndec_bench.data.trust import TRUST_FILE, Trusted, record
+from ndec_bench.data.trust import TRUST_FILE, FileRecord, record
 from ndec_bench.data.verify import verify
 from ndec_bench.errors import DataError
 
@@ -44,7 +44,7 @@ def trust(root: Path, *names: str) -> None:
     """Record these files as verified."""
     for name in names:
         content = (root / name).read_bytes()
-        trusted = Trusted(bytes=len(content), sha256=sha256(content).hexdigest(), source="meta", mtime_ns=1)
+        trusted = FileRecord(bytes=len(content), sha256=sha256(content).hexdigest(), source="meta", mtime_ns=1)
         record(root, name, trusted)
 
 

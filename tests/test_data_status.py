@@ -15,7 +15,7 @@ from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.layouts import adopt, recognise
 from ndec_bench.data.registry import remote_files
 from ndec_bench.data.status import FileStatus, SetStatus, Status, TruthStatus, status
-from ndec_bench.data.trust import TRUST_FILE, Trusted, record
+from ndec_bench.data.trust import TRUST_FILE, FileRecord, record
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_the_states_of_a_file(tmp_path: Path) -> None:
     ]
     assert file_of(status(tmp_path), "references_4.zip").bytes == 2
     stat = path.stat()
-    trusted = Trusted(bytes=5, sha256="0" * 64, source="meta", mtime_ns=stat.st_mtime_ns)
+    trusted = FileRecord(bytes=5, sha256="0" * 64, source="meta", mtime_ns=stat.st_mtime_ns)
     record(tmp_path, "disc21/references_3.zip", trusted)
     found = file_of(status(tmp_path), "references_3.zip")
     assert (found.state, found.sha256, found.source) == ("verified", "0" * 64, "meta")

@@ -110,7 +110,7 @@ def test_an_id_in_two_folders_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         _picture().save(tmp_path / name / "Q1.png")
-    with pytest.raises(DataError, match="Q1 stands in two sources"):
+    with pytest.raises(DataError, match="Q1 is in two sources"):
         open_images(tmp_path / "one", tmp_path / "two")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_archives import disc21_images, jpeg, ndec_queries, negative_pairs, split, tar_of, write_pieces, zip_of
 
-from ndec_bench.data.layouts import SOURCES_FILE, Recognised, adopt, find, open_set, recognise
+from ndec_bench.data.layouts import SOURCES_FILE, FolderContent, adopt, find, open_set, recognise
 from ndec_bench.data.recognition import is_ndec
 from ndec_bench.errors import DataError, MissingDataError
 
@@ -29,7 +29,7 @@ def put(folder: Path, *names: str) -> None:
         path.write_bytes(jpeg(len(name)))
 
 
-def sets(found: Recognised) -> dict[tuple[str, str], int]:
+def sets(found: FolderContent) -> dict[tuple[str, str], int]:
     return found.counts
 
 

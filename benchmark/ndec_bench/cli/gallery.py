@@ -164,7 +164,7 @@ def _image_root(images: list[Path]) -> Path | None:
 
 def _sources(split: Split, own: targets.Target, images: list[Path], progress: Progress) -> Mapping[Side, ImageSource]:
     from ndec_bench.data.images import open_images
-    from ndec_bench.data.split_images import images_of
+    from ndec_bench.data.layouts import images_of
 
     if images and (own.root is not None or own.ground_truth is not None):
         both = open_images(*images, progress=progress)

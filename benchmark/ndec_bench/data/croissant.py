@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ndec_bench.data.registry import ImageSet, RemoteFile
-    from ndec_bench.data.trust import Trusted
+    from ndec_bench.data.trust import FileRecord
 
 _CONTEXT: dict[str, object] = {
     "@language": "en",
@@ -96,7 +96,7 @@ def croissant(root: Path) -> dict[str, object]:
     """
     trust = read_trust(root).files
     every = [file for file in remote_files() if file.dataset != "weights"]
-    files = [file for file in every if f"{file.dataset}/{file.name}" in trust and file.path(root).is_file()]
+    files = [file for file in every if file.key in trust and file.path(root).is_file()]
     absent = [file.name for file in every if file not in files and file.dataset == "ndec"]
     holders = {name: _holders(root, name, files) for name in _NAMES}
     sets = {name: found for name, found in holders.items() if found is not None}
@@ -118,7 +118,7 @@ def croissant(root: Path) -> dict[str, object]:
         "isLiveDataset": False,
         "keywords": ["image copy detection", "hard negatives", "DISC21", "ISC2021"],
         "distribution": [
-            *(_file(file, trust[f"{file.dataset}/{file.name}"]) for file in files),
+            *(_file(file, trust[file.key]) for file in files),
             *(_images(name, found) for name, found in sets.items()),
         ],
         "recordSet": [
@@ -130,7 +130,7 @@ def croissant(root: Path) -> dict[str, object]:
     }
 
 
-def _file(file: RemoteFile, trusted: Trusted) -> dict[str, object]:
+def _file(file: RemoteFile, trusted: FileRecord) -> dict[str, object]:
     entry: dict[str, object] = {
         "@type": "cr:FileObject",
         "@id": file.name,

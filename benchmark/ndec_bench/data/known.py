@@ -43,7 +43,7 @@ FINAL_PAIRS = "3e0bf48a8d4d8ab80ed761418768a78511fd3ba018e522be8a46e6edbc4eaaf5"
 
 @dataclass(frozen=True)
 class KnownSplit:
-    """What is known of a split before any file is at hand.
+    """What is known of a split before any file is read.
 
     Attributes
     ----------
@@ -273,6 +273,12 @@ def _in_folders(ids: frozenset[str], references: tuple[str, ...], root: Path) ->
                 continue
             if ids == frozenset(split.query_ids) and set(references) <= set(split.reference_ids or ()):
                 yield split.name
+
+
+def published_file(name: str, root: Path) -> Path | None:
+    """Return the ground truth of the known split ``name`` under ``root``, not one that was derived; None if none is."""
+    places = (path for path in _places(KNOWN[name], KNOWN[name], root) if path.name != DERIVED_FILE)
+    return next((path for path in places if path.is_file()), None)
 
 
 def _find(known: KnownSplit, root: Path, without: str | None = None) -> tuple[GroundTruth, str] | None:
