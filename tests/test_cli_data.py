@@ -112,16 +112,7 @@ def test_status_as_json(tmp_path: Path, ask: Ask) -> None:
     code, text = ask("status", "--json")
     found = json.loads(text)
     assert code == 0
-    assert set(found) == {
-        "root",
-        "disk_free",
-        "files",
-        "image_sets",
-        "ground_truths",
-        "splits",
-        "ready",
-        "next",
-    }
+    assert set(found) == {"root", "disk_free", "files", "image_sets", "ground_truths", "splits", "ready", "next"}
     file = next(each for each in found["files"] if each["name"] == "references_3.zip")
     assert (file["state"], file["source"], file["bytes_exact"]) == ("verified", "meta", True)
 

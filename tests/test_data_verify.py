@@ -233,10 +233,7 @@ def test_all_of_ndecs_queries(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ids", "told"),
-    [
-        (ISC + HARD[:-1], "49,251 = 25,000 + 24,251"),
-        ((*ISC[1:], *HARD, "Q74252"), "49,252 = 24,999 + 24,253"),
-    ],
+    [(ISC + HARD[:-1], "49,251 = 25,000 + 24,251"), ((*ISC[1:], *HARD, "Q74252"), "49,252 = 24,999 + 24,253")],
 )
 def test_wrong_counts_fail(tmp_path: Path, ids: tuple[str, ...], told: str) -> None:
     put(tmp_path, "ndec/query_images_h5.tar", queries_of(ids))

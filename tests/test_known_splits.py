@@ -148,8 +148,7 @@ def test_halves_and_wholes_make_up_each_other(tmp_path: Path, pairs: dict[str, P
 @pytest.mark.parametrize("name", KNOWN)
 def test_what_is_missing_says_where_it_goes(tmp_path: Path, name: str) -> None:
     with pytest.raises(
-        DataError,
-        match=r'get it with "ndec-bench download .* ground-truth", or .*; score .* take .* --ground-truth',
+        DataError, match=r'get it with "ndec-bench download .* ground-truth", or .*; score .* take .* --ground-truth'
     ):
         load(name, tmp_path)
 

@@ -17,13 +17,12 @@ from ndec_bench.data.split import Split
 from ndec_bench.edits import EditStep, apply_chain
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.mini import build, own_photos
-from ndec_bench.mini.blocks import shared_parts, small_grey
 from ndec_bench.mini.dedup import compared
+from ndec_bench.mini.items import described
+from ndec_bench.mini.likeness import mirrored, shared_parts, signature, small_grey, turned
 from ndec_bench.mini.making import JOURNAL, pixels_sha256
 from ndec_bench.mini.packaged import NAMES, WAYS, WAYS_OF_PAGES, catalogue, packaged_plan, photo_path
-from ndec_bench.mini.plan import described
 from ndec_bench.mini.scenes import FAMILIES, Scene, drawn
-from ndec_bench.mini.signature import mirrored, signature, turned
 from ndec_bench.mini.sources import Region, fitted, read_photo
 from ndec_bench.randomness import Stream
 
@@ -416,12 +415,12 @@ def test_what_is_not_ours_is_never_overwritten(photos: Path, tmp_path: Path) -> 
     out = tmp_path / "thesis"
     out.mkdir()
     (out / "chapter1.txt").write_text("years of work")
-    with pytest.raises(DataError, match="holds something that is no built split; nothing was changed"):
+    with pytest.raises(DataError, match="holds something that is not a built split; nothing was changed"):
         build(out, photos=photos)
     assert (out / "chapter1.txt").read_text() == "years of work"
     (tmp_path / "new.partial").mkdir()
     (tmp_path / "new.partial" / "mine").write_text("x")
-    with pytest.raises(DataError, match="exists and is no unfinished build"):
+    with pytest.raises(DataError, match="exists and is not an unfinished build"):
         build(tmp_path / "new", photos=photos)
     with pytest.raises(UsageError, match="lies within"):
         build(photos / "out", photos=photos)

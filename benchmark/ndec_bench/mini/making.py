@@ -16,8 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ndec_bench.edits import apply_chain
 from ndec_bench.errors import DataError, InterruptedRun
-from ndec_bench.mini.blocks import small_grey
-from ndec_bench.mini.signature import signature
+from ndec_bench.mini.likeness import signature, small_grey
 from ndec_bench.mini.sources import Donors, Region, Studio
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndec_bench.edits.raster import Pixels
-    from ndec_bench.mini.plan import Item, Plan
+    from ndec_bench.mini.items import Item, Plan
     from ndec_bench.mini.sources import Source
     from ndec_bench.progress import Progress
 
