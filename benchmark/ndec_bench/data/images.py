@@ -281,7 +281,12 @@ def decode_image(content: bytes, name: str) -> Image.Image:
 def _decoded(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with Image.open(file, formats=FORMATS) as image:
-            _check_size(name, image.size)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(
+                    f"{name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are accepted",
+                    hint="scale the image down",
+                )
             return image.convert("RGB")
     except DataError:
         raise
@@ -297,7 +302,9 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Image.Image:
 
 def _named(where: str, names: Sequence[str], id_rule: IdRule) -> tuple[tuple[str, ...], list[int]]:
     """Return the ids of the image files ``names``, sorted, and for each the place of its name."""
-    starts = _starts(names, id_rule)
+    starts = [name.rfind("/") + 1 for name in names]
+    if id_rule == "folder/stem":
+        starts = [name.rfind("/", 0, max(0, start - 1)) + 1 for name, start in zip(names, starts, strict=True)]
     ids = [name[start : name.rfind(".")] for name, start in zip(names, starts, strict=True)]
     order = sorted(range(len(ids)), key=ids.__getitem__)
     for first, second in pairwise(order):
@@ -311,13 +318,6 @@ def _named(where: str, names: Sequence[str], id_rule: IdRule) -> tuple[tuple[str
             f"{where}: no images found", hint=f"expected files ending in {', '.join(sorted(SUFFIXES))}, at any depth"
         )
     return tuple(ids[place] for place in order), order
-
-
-def _starts(names: Sequence[str], id_rule: IdRule) -> list[int]:
-    """Return where the id begins in each of ``names``."""
-    if id_rule == "stem":
-        return [name.rfind("/") + 1 for name in names]
-    return [name.rfind("/", 0, max(0, name.rfind("/"))) + 1 for name in names]
 
 
 def _position(ids: Sequence[str], image_id: str) -> int:
@@ -350,11 +350,3 @@ def _image_files(folder: Path) -> Iterator[str]:
 
 def _gone(name: Path | str) -> DataError:
     return DataError(f"{name}: missing", hint="the folder changed while it was read; start again")
-
-
-def _check_size(name: str, size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            f"{name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are accepted", hint="scale the image down"
-        )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ndec_bench.edits.glyphs import HEIGHT, lettering
 from ndec_bench.edits.picture import EditKind, Picture, between
-from ndec_bench.edits.raster import blended, resized
+from ndec_bench.edits.raster import blended, clipped, resized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,18 +38,15 @@ def _seeded(strength: int, stream: Stream) -> dict[str, Value]:
 
 def _laid(picture: Picture, alpha: NDArray[np.int32], colour: Pixels | Colour, x: int, y: int) -> Picture:
     """Return ``picture`` with ``colour`` laid on to ``alpha`` (0..256), its corner at (x, y); clips."""
-    height, width = alpha.shape
-    left, top = max(x, 0), max(y, 0)
-    right, bottom = min(x + width, picture.width), min(y + height, picture.height)
-    if left >= right or top >= bottom:
+    found = clipped(picture.mask.shape, x, y, alpha.shape[1], alpha.shape[0])
+    if found is None:
         return picture
-    cut = (slice(top - y, bottom - y), slice(left - x, right - x))
+    place, cut = found
     over = np.asarray(colour, np.uint8)
-    over = over[cut] if over.ndim > 1 else over
     pixels = picture.pixels.copy()
-    pixels[top:bottom, left:right] = blended(pixels[top:bottom, left:right], over, alpha[cut])
+    pixels[place] = blended(pixels[place], over[cut] if over.ndim > 1 else over, alpha[cut])
     cover = np.zeros(picture.mask.shape, np.uint8)
-    cover[top:bottom, left:right] = np.where(alpha[cut] > 128, 255, 0)
+    cover[place] = np.where(alpha[cut] > 128, 255, 0)
     return picture.covered(pixels, cover)
 
 
