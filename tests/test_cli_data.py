@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from made_truth import put
 from small_archives import disc21_images, jpeg, zip_of
 
 from ndec_bench.cli import run
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
 class Ask(Protocol):
     def __call__(self, *arguments: str) -> tuple[int, str]: ...
-
-
-def put(root: Path, name: str, content: bytes = b"x") -> Path:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
 
 
 def shard(root: Path, number: int = 3) -> Path:

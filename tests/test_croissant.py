@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from made_truth import put
 from small_archives import disc21_images, jpeg, ndec_queries, negative_pairs, split, tar_of, write_pieces, zip_of
 
 from ndec_bench.cli import run
@@ -31,13 +32,6 @@ NDEC_FILES = {
 }
 
 Card = dict[str, Any]
-
-
-def put(root: Path, name: str, content: bytes) -> Path:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
 
 
 def trust(root: Path, *names: str) -> None:

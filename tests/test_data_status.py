@@ -7,11 +7,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from made_truth import DEV, NDEC, records
+from made_truth import DEV, NDEC, put, records
 from small_archives import jpeg
 
 from ndec_bench.data import known
-from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.layouts import adopt, recognise
 from ndec_bench.data.registry import remote_files
 from ndec_bench.data.status import FileStatus, SetStatus, Status, TruthStatus, status
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "KNOWN", records())
-
-
-def put(root: Path, name: str, content: bytes | GroundTruth = b"x") -> Path:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else write_ground_truth(content).encode())
-    return path
 
 
 def file_of(found: Status, name: str) -> FileStatus:

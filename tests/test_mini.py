@@ -175,10 +175,6 @@ def test_another_seed_is_another_benchmark_with_another_name(plans: dict) -> Non
     assert not scenes & {i.source for i in plans["small"].items}
 
 
-def test_consecutive_video_frames_are_not_used() -> None:
-    assert not [photo.file for photo in catalogue() if "seq/" in photo.file or "calibration/" in photo.file]
-
-
 def test_missing_packages_are_told_with_the_command_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = ("no_such", "images")
     monkeypatch.setattr("ndec_bench.mini.packaged.PACKAGES", {"mvtb": nowhere, "skimage": nowhere})
@@ -210,7 +206,7 @@ WAYS_OF = {family: sorted(set(WAYS_OF_PAGES if family == "page" else WAYS)) for 
 
 @pytest.mark.parametrize(("family", "change"), [(family, way) for family in FAMILIES for way in WAYS_OF[family]])
 def test_look_alikes_are_other_pictures(family: str, change: str) -> None:
-    for number in range(6):
+    for number in range(4):
         scene = Scene(family, "golden", number)
         first, second = drawn(scene), drawn(replace(scene, change=change, turn=1))
         assert first.shape == second.shape
@@ -223,7 +219,7 @@ def test_look_alikes_are_other_pictures(family: str, change: str) -> None:
 def test_scenes_have_the_spectrum_of_photographs() -> None:
     """The amplitude of natural pictures falls like 1/f^a with a near 1 (Field 1987); flat or white pictures do not."""
     slopes = []
-    for number in range(12):
+    for number in range(8):
         for family in ("landscape", "still", "leaves", "facade", "meadow"):
             grey = drawn(Scene(family, "spectrum", number)).mean(axis=2)[:120, :120]
             window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1]))
