@@ -440,7 +440,7 @@ def test_disc21_finals_queries_in_the_place_of_hard_negatives(tmp_path: Path) ->
     check = named(found, APART)
     assert check.state == "failed"
     assert check.found.startswith("20 of 20 with the same id are the same file: Q50000, Q50002, ")
-    assert "DISC21 final queries stand in the place of NDEC's hard negatives" in (check.hint or "")
+    assert "DISC21 final queries are in the place of NDEC's hard negatives" in (check.hint or "")
     assert not found.ok
 
 

@@ -121,7 +121,7 @@ def test_nothing_is_an_error_that_says_what_is_expected(tmp_path: Path) -> None:
     put(tmp_path, "cats/tom.jpg")
     with pytest.raises(DataError, match=r"nothing of NDEC or DISC21 was recognised; expected archives"):
         recognise(tmp_path)
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         recognise(tmp_path / "nowhere")
 
 

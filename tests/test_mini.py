@@ -431,7 +431,7 @@ def test_too_few_photographs_are_told_with_both_numbers(tmp_path: Path) -> None:
         photo(n).save(folder / f"{n}.png")
     with pytest.raises(DataError, match="3 distinct readable photographs found, 20 expected at least"):
         build(tmp_path / "out", photos=folder)
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         build(tmp_path / "out", photos=tmp_path / "nowhere")
 
 

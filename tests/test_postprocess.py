@@ -223,11 +223,11 @@ def test_which_steps_need_a_background(steps: list[str], needed: bool) -> None:
     ("name", "steps", "options", "message"),
     [
         ("sub.h5", [], {}, "no step"),
-        ("sub.h5", ["score-norm:first=1,last=1,factor=1", "l2"], {}, "step score-norm stands before others"),
+        ("sub.h5", ["score-norm:first=1,last=1,factor=1", "l2"], {}, "step score-norm must be last"),
         ("sub.h5", ["mean"], {}, "step mean has nothing to fuse"),
         ("q.h5", ["l2"], {"others": "q.h5"}, "further files, and no step that fuses them"),
         ("q.h5", ["mean", "concat"], {"others": "q.h5"}, "step concat after mean"),
-        ("q.h5", ["centre", "mean"], {"others": "q.h5"}, "step centre stands before mean and would be fitted on each"),
+        ("q.h5", ["centre", "mean"], {"others": "q.h5"}, "step centre comes before mean and would be fitted on each"),
         ("sub.h5", ["pca:dim=2,whiten=no,on=queries"], {}, "depend on other queries.*give --unranked"),
         ("q.h5", ["l2", "centre"], {}, "step centre is fitted on background images, and there are none"),
         ("q.h5", ["stretch"], {"background": "b.h5"}, "step stretch treats the sides differently; say what they are"),

@@ -112,7 +112,7 @@ def _say_cost(root: Path, parts: tuple[str, ...]) -> None:
 
     try:
         found = cost(root, parts=parts)
-    except DataError:  # told by the check itself
+    except DataError:  # the check itself reports it
         return
     if found.images:
         time = f", at most about {duration(found.seconds)} to decode on one core" if found.seconds else ""

@@ -50,7 +50,7 @@ def gallery(
     images: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Data root with the split and its images; beside --root or --ground-truth, folders or archives of "
+            help="Data root with the split and its images; with --root or --ground-truth, folders or archives of "
             "images.",
             metavar="DIR",
             show_default=False,
@@ -157,7 +157,7 @@ def _image_root(images: list[Path]) -> Path | None:
     if len(images) > 1 or (images and images[0].is_file()):
         raise UsageError(
             "--images names images, but nothing says where the split is",
-            hint="give --root DIR or --ground-truth GT.csv beside it, or the data root alone as --images DIR",
+            hint="give --root DIR or --ground-truth GT.csv with it, or the data root alone as --images DIR",
         )
     return images[0] if images else None
 

@@ -41,8 +41,8 @@ def build(
     """Build ndec-mini, or a benchmark from your own pictures.
 
     Pictures, ground truth, hard negatives and recorded edits go into one folder. A stopped build goes on when the
-    same command is given again. With --photos, no file name enters that folder; OUT.private_names.csv beside it
-    tells which file became which picture: do not share it.
+    same command is given again. With --photos, no file name enters that folder; OUT.private_names.csv next to it
+    says which file became which picture: do not share it.
     """
     from ndec_bench import mini
 

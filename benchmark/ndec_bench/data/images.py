@@ -193,7 +193,7 @@ class SelectedSource:
     def matching(cls, source: ImageSource, pattern: re.Pattern[str], numbers: range | None = None) -> SelectedSource:
         """Return the images whose whole id matches ``pattern`` and, if given, whose number is in ``numbers``.
 
-        The number of an id are the digits at its end: 25000 in Q25000. Two sets in one folder are told apart by it.
+        The number of an id are the digits at its end: 25000 in Q25000. It tells two sets in one folder apart.
 
         Raises
         ------
@@ -226,8 +226,8 @@ def open_images(
 ) -> ImageSource:
     """Return the images under ``first`` and ``more`` as one source.
 
-    Each is a folder, a zip, a tar, or the first piece of a split one (``.aa``), whose other pieces lie beside it; they
-    may be named too. What a file is, is told by its content.
+    Each is a folder, a zip, a tar, or the first piece of a split one (``.aa``), whose other pieces lie next to it;
+    they may be named too. The content of a file says what it is.
 
     Parameters
     ----------

@@ -192,7 +192,7 @@ def load(name: str, root: Path, *, without: str | None = None) -> Split:
 
 
 def recognise(query_ids: Iterable[str], reference_sample: Iterable[str] = (), root: Path | None = None) -> str | None:
-    """Return the name of the split that a submission is for, told by the ids of its queries; None when in doubt.
+    """Return the name of the split that a submission is for, by the ids of its queries; None when in doubt.
 
     All queries of a known split and no other, or, with ``root``, all queries of a split folder there, make it that
     split. NDEC is known by its ISC queries with 24,252 others from Q50000 on. Of lists that miss queries, as lists of
@@ -269,7 +269,7 @@ def _in_folders(ids: frozenset[str], references: tuple[str, ...], root: Path) ->
         if path.is_file():
             try:
                 split = Split.from_folder(path.parent)
-            except DataError:  # another folder's trouble, told when that split is asked for
+            except DataError:  # reported when that split is asked for
                 continue
             if ids == frozenset(split.query_ids) and set(references) <= set(split.reference_ids or ()):
                 yield split.name

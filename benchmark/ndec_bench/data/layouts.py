@@ -42,7 +42,7 @@ SOURCES_FILE = "ndec-bench.sources.json"
 """Next to the data: the folders elsewhere that were taken in place, by image set."""
 
 _PAIR_ID = re.compile(r"[0-9]{1,9}/[^/]+")
-_QUERY_ID = re.compile(r"Q[0-9]{5,18}")  # more digits are no number of 64 bits
+_QUERY_ID = re.compile(r"Q[0-9]{5,18}")  # more digits do not fit into 64 bits
 _FINAL = ("disc21", "final-queries")
 _BUILT_PARTS = ("queries", "references", "background", "train")
 

@@ -92,10 +92,10 @@ def recognise(folder: Path) -> FolderContent:
     Raises
     ------
     DataError
-        If it is no folder, or holds nothing of NDEC or DISC21.
+        If it is not a folder, or holds nothing of NDEC or DISC21.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no folder", hint="give the folder that holds the archives or images")
+        raise DataError(f"{folder}: is not a folder", hint="give the folder that holds the archives or images")
     look = _Look(folder)
     look.walk()
     found = look.result()

@@ -1,6 +1,6 @@
 """The files of NDEC, DISC21 and the baselines as data: names, sources, sizes, digests, licences, content.
 
-``registry.toml`` beside this module is the one place for these facts; here they become checked records.
+``registry.toml`` next to this module is the one place for these facts; here they become checked records.
 """
 
 from __future__ import annotations

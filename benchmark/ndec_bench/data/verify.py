@@ -157,7 +157,7 @@ def cost(root: Path, *, parts: Sequence[str] = ()) -> Cost:
             continue
         try:
             source = layouts.open_set(root, *name)
-        except DataError:  # told by the check itself
+        except DataError:  # the check itself reports it
             continue
         total += len(source.ids)
         size += sum(path.stat().st_size for path in holding.paths if path.is_file())
@@ -386,7 +386,7 @@ def _collision(opened: Mapping[tuple[str, str], ImageSource]) -> Iterator[Check]
     found = f"{len(sample)} with the same id are other files"
     if same:
         found = f"{len(same)} of {len(sample)} with the same id are the same file: {', '.join(same[:5])}"
-    hint = "DISC21 final queries stand in the place of NDEC's hard negatives: fetch NDEC's archive again"
+    hint = "DISC21 final queries are in the place of NDEC's hard negatives: fetch NDEC's archive again"
     yield Check.of(title, not same, found, expected, hint)
 
 

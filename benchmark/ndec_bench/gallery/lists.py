@@ -130,7 +130,7 @@ def read_list(
     split, truth
         What it was scored against; ``truth`` spares building the table of ``split``.
     progress
-        Told of reading and, for descriptors, of the search.
+        Called while reading and, for descriptors, of the search.
 
     Raises
     ------

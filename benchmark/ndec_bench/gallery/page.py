@@ -74,7 +74,7 @@ class GalleryReport:
     images
         Number of different images on it.
     unreadable
-        Side and id of those that could not be read, sorted; a box with the id stands in their place.
+        Side and id of those that could not be read, sorted; a box with the id is in their place.
     """
 
     page: Path
@@ -142,7 +142,7 @@ def write_gallery(
     size
         Longer side of a picture in pixels, from `LEAST_SIZE` to `MOST_SIZE`; smaller images are not enlarged.
     progress
-        Told of images read.
+        Called as images are read.
 
     Raises
     ------

@@ -253,7 +253,7 @@ def _missed(rows: Rows, count: int) -> Section:
     return Section(
         "missed",
         "Missed copies",
-        f"{what} First those whose query has the wrong pair with the highest score, which stands beside; those "
+        f"{what} First those whose query has the wrong pair with the highest score, which is shown too; those "
         "without any come last.",
         len(missed),
         tuple(row(pair) for pair in sorted(missed, key=order)[:count]),

@@ -30,7 +30,7 @@ LETTERS: dict[Folder, tuple[str, int]] = {
 # One mild edit, as a shared picture has met one: for every second hard negative and every twelfth copy and distractor.
 MILD_KINDS = ("crop", "aspect", "tone", "saturation", "gamma", "jpeg", "shrink")
 MILD_STRENGTH = (0.0, 0.3)
-# Numbers of edits in a chain, each as likely as it stands here; a strength is the lower of two uniform draws.
+# Numbers of edits in a chain, each as likely as it is frequent here; a strength is the lower of two uniform draws.
 LENGTHS = (1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4)
 
 

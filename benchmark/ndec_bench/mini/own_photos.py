@@ -86,7 +86,7 @@ def own_plan(folder: Path, out: Path, seed: int, progress: Progress) -> tuple[Pl
         If ``out`` lies within ``folder``.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no folder", hint="--photos takes a folder of pictures")
+        raise DataError(f"{folder}: is not a folder", hint="--photos takes a folder of pictures")
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
             f"{out} lies within {folder}", hint="choose an --out elsewhere: the result would be read as photographs"
@@ -120,7 +120,7 @@ def own_plan(folder: Path, out: Path, seed: int, progress: Progress) -> tuple[Pl
 
 
 def write_private_names(out: Path, register: Register) -> Path:
-    """Write which file became which pictures to ``<out>.private_names.csv``, beside the split; return its path.
+    """Write which file became which pictures to ``<out>.private_names.csv``, next to the split; return its path.
 
     It names private files: it must not be shared, and lies outside the split's folder for that reason.
     """

@@ -66,7 +66,7 @@ def read_photo(path: Path, *, small: bool = False) -> Pixels:
     Raises
     ------
     DataError
-        If the file is no picture, is truncated, or has more than 89 million pixels.
+        If the file is not a picture, is truncated, or has more than 89 million pixels.
     """
     try:
         with _quietly(), Image.open(path, formats=FORMATS) as image:
@@ -104,7 +104,7 @@ def fitted(pixels: Pixels) -> Pixels:
 
 
 class Studio:
-    """Draws or reads sources, keeping the last photograph at hand for its other regions."""
+    """Draws or reads sources, keeping the last photograph for its other regions."""
 
     def __init__(self) -> None:
         self._path: Path | None = None

@@ -123,7 +123,7 @@ def postprocess_file(
     Raises
     ------
     UsageError
-        If steps cannot stand in this order or lack what they need.
+        If steps do not fit together in this order, or what they need is missing.
     SubmissionError
         If a file cannot be read, files do not belong together, or a formula has no value for the vectors.
     DataError

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ndec_bench.postprocess.workspace import Workspace
 
 _TILE = 256
-# Vectors in float32 carry a variance of rounding below 1e-14 of the largest: what is smaller than this is no direction.
+# Vectors in float32 carry a variance of rounding below 1e-14 of the largest: what is smaller is not a direction.
 _SMALLEST_VARIANCE = 1e-12
 
 _SIDE_OF: Mapping[str, Side] = {"background": "background", "references": "reference", "queries": "query"}
@@ -273,13 +273,13 @@ def _of_products(
         centred @ centred.T / n, subset_by_index=(n - dim, n - 1), driver="evr", overwrite_a=True, check_finite=False
     )
     values, vectors = values[::-1], vectors[:, ::-1]
-    # Where there is no variance there is no direction; whoever asks is told by the value, and nothing is divided by 0.
+    # Where there is no variance there is no direction; the value says so, and nothing is divided by 0.
     lengths = np.sqrt(np.maximum(values, max(_SMALLEST_VARIANCE * values[0], np.finfo(np.float64).tiny)) * n)
     return values, centred.T @ (vectors / lengths)
 
 
 def _covariance(source: VectorSource, mean: NDArray[np.float64], work: Workspace) -> NDArray[np.float64]:
-    """Return the upper triangle of the (d, d) covariance; below it stands what the tiles of the diagonal hold."""
+    """Return the upper triangle of the (d, d) covariance; below it is what the tiles of the diagonal hold."""
     d = source.dimension
     total = np.zeros((d, d))
     tiles = [(i, j) for i in range(0, d, _TILE) for j in range(i, d, _TILE)]

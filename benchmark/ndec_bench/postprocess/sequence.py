@@ -139,7 +139,7 @@ def in_sequence(steps: Sequence[Step], *, fusing: bool, unranked: bool) -> StepS
     for step in steps[:-1]:
         if step.final:
             raise UsageError(
-                f"step {step.name} stands before others", hint="put it last: what follows would change what it has set"
+                f"step {step.name} must be last", hint="put it last: what follows would change what it has set"
             )
     if looks_at_queries(steps) and not unranked:
         names = ", ".join(str(step) for step in steps if looks_at_queries([step]))
@@ -163,7 +163,7 @@ def in_sequence(steps: Sequence[Step], *, fusing: bool, unranked: bool) -> StepS
     for step in steps[:place]:
         if step.fitted_on or step.per_side:
             raise UsageError(
-                f"step {step.name} stands before {fusion.name} and would be fitted on each file",
+                f"step {step.name} comes before {fusion.name} and would be fitted on each file",
                 hint="apply it to each file in a command of its own, then fuse",
             )
     before = tuple(step for step in steps[:place] if isinstance(step, Change))
@@ -225,7 +225,7 @@ def joint(files: Sequence[InputFile]) -> dict[str, str]:
 
 
 def with_steps(attributes: Mapping[str, str], steps: Sequence[Step]) -> dict[str, str]:
-    """Return ``attributes`` with ``steps`` added to those that stand in it."""
+    """Return ``attributes`` with ``steps`` added to those that it has."""
     before = attributes.get(STEPS_ATTRIBUTE)
     texts = SEPARATOR.join([*([before] if before else []), *map(str, steps)])
     return {**attributes, STEPS_ATTRIBUTE: texts} if texts else dict(attributes)

@@ -1,7 +1,7 @@
 """Where steps work: fixed blocks in float64 on a pool of threads, results in float32.
 
 Blocks are cut by the dimension alone and BLAS runs with one thread in each, so that the number of threads changes the
-time and not one bit. A result of more than `Workspace.kept` bytes lies in a temporary file beside the output.
+time and not one bit. A result of more than `Workspace.kept` bytes lies in a temporary file next to the output.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class Workspace:
 
 
 def id_order(ids: Sequence[str]) -> NDArray[np.int64] | None:
-    """Return the rows in the order of their ids, by code point; None where they stand in it."""
+    """Return the rows in the order of their ids, by code point; None where they are in it."""
     if all(first < second for first, second in pairwise(ids)):
         return None
     return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
@@ -251,7 +251,7 @@ def blocks(source: VectorSource) -> Iterator[NDArray[np.float64]]:
 
 
 def _reserve(handle: int, size: int) -> None:
-    # A full disk is told of here, not by a signal in the middle of the work; not every system can.
+    # A full disk is reported here, not by a signal in the middle of the work; not every system can.
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
     else:
