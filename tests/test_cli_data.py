@@ -83,17 +83,13 @@ def test_shards_are_one_row_that_names_the_missing(tmp_path: Path, ask: Ask) -> 
     assert row(text, "disc21 references") == "disc21 references partial 18 of 20 archives 1,000,000"
 
 
-def test_folders_and_what_is_gone_are_shown(tmp_path: Path, ask: Ask) -> None:
+def test_a_folder_that_is_gone_is_shown(tmp_path: Path, ask: Ask) -> None:
     put(tmp_path, "theirs/a/R000001.jpg", jpeg(1))
     put(tmp_path, "theirs/b/R000002.jpg", jpeg(2))
     adopt(recognise(tmp_path / "theirs"), tmp_path)
-    shown = json.loads(ask("status", "--json")[1])["image_sets"]
-    places = [str(tmp_path / "theirs" / name) for name in "ab"]
-    assert next(each for each in shown if each["part"] == "references")["places"] == places
     (tmp_path / "theirs" / "b").rename(tmp_path / "gone")
-    shown = json.loads(ask("status", "--json")[1])["image_sets"]
-    assert next(each for each in shown if each["part"] == "references")["gone"] == places[1:]
-    assert f"GONE: {places[1]}, which was taken in place for disc21 references\n" in ask("status")[1]
+    gone = f"GONE: {tmp_path / 'theirs' / 'b'}, which was taken in place for disc21 references\n"
+    assert gone in ask("status")[1]
 
 
 def test_status_as_json(tmp_path: Path, ask: Ask) -> None:
@@ -122,20 +118,6 @@ def test_the_root_of_the_environment(
     assert json.loads(capsys.readouterr().out)["root"] == str(tmp_path / "there")
 
 
-def test_verify_prints_what_is_wrong_and_ends_with_4(tmp_path: Path, ask: Ask) -> None:
-    shard(tmp_path).write_bytes(zip_of(disc21_images("R", (150_002,))))
-    code, text = ask("verify", "--no-images", "--part", "references")
-    assert code == 4
-    assert row(text, "FAILED").startswith("FAILED disc21/references_3.zip SHA-256 ")
-    assert "WARNING disc21 references: images" in text  # two of a million: partial, not wrong
-    assert "decoded" not in text
-    assert text.endswith("Some of it is WRONG, see above.\n")
-    code, text = ask("verify", "--no-images", "--json")
-    found = json.loads(text)
-    assert (code, found["ok"]) == (4, False)
-    assert {"name", "state", "found", "expected", "hint"} == set(found["checks"][0])
-
-
 def test_verify_of_nothing_is_an_error(ask: Ask) -> None:
     code, text = ask("verify", "--json")
     assert code == 4
@@ -145,17 +127,6 @@ def test_verify_of_nothing_is_an_error(ask: Ask) -> None:
 def test_verify_of_an_unknown_part_is_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "verify", "--root", str(tmp_path), "--part", "nonsense"]) == 2
     assert "no part is called 'nonsense'; known: " in capsys.readouterr().err
-
-
-def test_the_card_is_printed_or_written(tmp_path: Path, ask: Ask) -> None:
-    shard(tmp_path)
-    code, text = ask("card")
-    assert code == 0
-    assert json.loads(text)["conformsTo"] == "http://mlcommons.org/croissant/1.0"
-    out = tmp_path / "croissant.json"
-    code, told = ask("card", "--out", str(out))
-    assert (code, told) == (0, f"{out}\n")
-    assert out.read_text(encoding="utf-8") == text
 
 
 def test_the_card_of_a_damaged_root(tmp_path: Path, ask: Ask) -> None:

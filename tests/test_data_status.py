@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,7 @@ from ndec_bench.data import known
 from ndec_bench.data.layouts import adopt, recognise
 from ndec_bench.data.registry import remote_files
 from ndec_bench.data.status import FileStatus, SetStatus, Status, TruthStatus, status
-from ndec_bench.data.trust import TRUST_FILE, FileRecord, record
-from ndec_bench.errors import DataError
+from ndec_bench.data.trust import FileRecord, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,15 +158,3 @@ def test_split_folders_and_finished_subsets_are_listed(tmp_path: Path) -> None:
     put(tmp_path, "ndec-subset-matched+10-seed0/subset.json")
     put(tmp_path, "ndec-subset-matched+20-seed0/images/references/R000001.jpg")
     assert status(tmp_path).splits == ("ndec-mini-1", "ndec-subset-matched+10-seed0", "ndec-val-1")
-
-
-def test_as_json_and_back(tmp_path: Path) -> None:
-    put(tmp_path, "disc21/references_0.zip")
-    found = status(tmp_path)
-    assert Status.model_validate_json(json.dumps(found.model_dump(mode="json"))) == found
-
-
-def test_a_damaged_record_is_told(tmp_path: Path) -> None:
-    put(tmp_path, TRUST_FILE, b"{")
-    with pytest.raises(DataError, match="damaged"):
-        status(tmp_path)

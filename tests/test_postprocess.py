@@ -150,7 +150,7 @@ def test_every_number_survives_its_writing(neighbours: int, factor: float) -> No
         ("stretch:", "'' is not key=value; it is written stretch"),
         ("stretch:k=5", "'k' is unknown; known: neighbours, factor; it is written stretch"),
         ("stretch:neighbours", "'neighbours' is not key=value"),
-        ("stretch:neighbours=5,neighbours=6", "neighbours appears twice"),
+        ("stretch:neighbours=5,neighbours=6", "'neighbours' appears twice"),
         ("stretch:neighbours=0", "neighbours is 0, expected a whole number of at least 1"),
         ("stretch:neighbours=2.5", "neighbours is 2.5, expected a whole number of at least 1"),
         ("stretch:neighbours=-1", "neighbours is '-1', expected a whole number"),

@@ -17,14 +17,19 @@ from ndec_bench.postprocess.sequence import (
     INDEPENDENT_ATTRIBUTE,
     after,
     check_going_on,
-    check_same_recipe,
     in_sequence,
-    joint,
     needs_background,
     parse_steps,
     with_steps,
 )
-from ndec_bench.postprocess.sides import Line, open_background, open_input, open_vectors
+from ndec_bench.postprocess.sides import (
+    Line,
+    check_same_recipe,
+    joint,
+    open_background,
+    open_input,
+    open_vectors,
+)
 from ndec_bench.postprocess.workspace import Workspace
 from ndec_bench.progress import silent
 

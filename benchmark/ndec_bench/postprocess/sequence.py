@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ndec_bench.postprocess.sides import InputFile
     from ndec_bench.postprocess.step import Step
     from ndec_bench.protocol import Metric
 
@@ -29,10 +28,6 @@ _STEP: TypeAdapter[AnyStep] = TypeAdapter(Annotated[AnyStep, Field(discriminator
 STEPS_ATTRIBUTE = "steps"
 BACKGROUND_ATTRIBUTE = "background_sha256"
 INDEPENDENT_ATTRIBUTE = "query_independent"
-# What tells of the images rather than of the recipe may differ between files that belong together.
-_OF_THE_IMAGES = frozenset({"images_sha256", "split"})
-_JOINT = " + "
-
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"(?=\.?[0-9])[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?")
 
@@ -55,7 +50,7 @@ def parse_step(text: str) -> Step:
         if not equals or key == "name":
             raise UsageError(f"step {name}: {part[:80]!r} is not key=value", hint=f"it is written {usage(STEPS[name])}")
         if key in values:
-            raise UsageError(f"step {name}: {key[:80]} appears twice", hint="give each parameter once")
+            raise UsageError(f"step {name}: {key[:80]!r} appears twice", hint="give each parameter once")
         values[key] = _value(value)
     return _STEP.validate_python({"name": name, **values})
 
@@ -177,51 +172,6 @@ def check_going_on(path: Path, attributes: Mapping[str, str]) -> None:
         raise SubmissionError(
             f"{path}: its steps end in {name}, after which no step may follow", hint="go on from the file before it"
         )
-
-
-def check_same_recipe(path: Path, attributes: Mapping[str, str], other: InputFile) -> None:
-    """Raise SubmissionError if ``other`` was made by another model, or has gone through other steps, than ``path``.
-
-    What only one of the files says is passed over, ``steps`` excepted.
-    """
-    found = other.attributes
-    keys = (attributes.keys() & found.keys()) - _OF_THE_IMAGES - {"metric"}
-    for key in sorted({*keys, STEPS_ATTRIBUTE}):
-        if attributes.get(key, "") != found.get(key, ""):
-            hint = "describe all images with the same baseline, weights and settings"
-            if key == STEPS_ATTRIBUTE:
-                hint = "take its images through the same steps first; those of a background with --side background"
-            raise SubmissionError(
-                f"{other.path}: {key} is {found.get(key, '')!r}, expected {attributes.get(key, '')!r} as for {path}",
-                hint=hint,
-            )
-
-
-def joint(files: Sequence[InputFile]) -> dict[str, str]:
-    """Return the attributes of files of the same images: where they differ, one after the other, joined by ``" + "``.
-
-    Raises
-    ------
-    SubmissionError
-        If the files say that they hold other images, have gone through other steps or have another metric.
-    """
-    attributes: dict[str, str] = {}
-    for key in sorted({key for file in files for key in file.attributes}):
-        said = [(file.path, file.attributes.get(key, "")) for file in files]
-        if key not in _OF_THE_IMAGES | {"metric", STEPS_ATTRIBUTE}:
-            texts = [value or "none" for _, value in said]
-            attributes[key] = texts[0] if len(set(texts)) == 1 else _JOINT.join(texts)
-            continue
-        # A file that says nothing of its images may hold the same ones; of steps it says that there were none.
-        telling = said if key == STEPS_ATTRIBUTE else [one for one in said if one[1]] or said
-        for path, value in telling:
-            if value != telling[0][1]:
-                raise SubmissionError(
-                    f"{path}: {key} is {value!r}, but {telling[0][1]!r} in {telling[0][0]}",
-                    hint="fuse files of the same images that have gone through the same steps",
-                )
-        attributes[key] = telling[0][1]
-    return attributes
 
 
 def with_steps(attributes: Mapping[str, str], steps: Sequence[Step]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from ndec_bench.descriptors.hdf5 import metric_attribute, number_attribute, open
 from ndec_bench.descriptors.stored import close_all
 from ndec_bench.descriptors.submission import without_suffix
 from ndec_bench.errors import SubmissionError, UsageError
-from ndec_bench.postprocess.sequence import needs_background
+from ndec_bench.postprocess.sequence import STEPS_ATTRIBUTE, needs_background
 from ndec_bench.postprocess.step import PLURAL, Side
 from ndec_bench.postprocess.workspace import id_order
 
@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 Stream = Side | Literal["fit"]
 """``fit`` is a background that lies in a file of its own: steps are fitted on it, and it is not written."""
+
+
+# What tells of the images rather than of the recipe may differ between files that belong together.
+_OF_THE_IMAGES = frozenset({"images_sha256", "split"})
+_JOINT = " + "
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,51 @@ def _described(
     except BaseException:
         close_all(list(sides.values()))
         raise
+
+
+def check_same_recipe(path: Path, attributes: Mapping[str, str], other: InputFile) -> None:
+    """Raise SubmissionError if ``other`` was made by another model, or has gone through other steps, than ``path``.
+
+    What only one of the files says is passed over, ``steps`` excepted.
+    """
+    found = other.attributes
+    keys = (attributes.keys() & found.keys()) - _OF_THE_IMAGES - {"metric"}
+    for key in sorted({*keys, STEPS_ATTRIBUTE}):
+        if attributes.get(key, "") != found.get(key, ""):
+            hint = "describe all images with the same baseline, weights and settings"
+            if key == STEPS_ATTRIBUTE:
+                hint = "take its images through the same steps first; those of a background with --side background"
+            raise SubmissionError(
+                f"{other.path}: {key} is {found.get(key, '')!r}, expected {attributes.get(key, '')!r} as for {path}",
+                hint=hint,
+            )
+
+
+def joint(files: Sequence[InputFile]) -> dict[str, str]:
+    """Return the attributes of files of the same images: where they differ, one after the other, joined by ``" + "``.
+
+    Raises
+    ------
+    SubmissionError
+        If the files say that they hold other images, have gone through other steps or have another metric.
+    """
+    attributes: dict[str, str] = {}
+    for key in sorted({key for file in files for key in file.attributes}):
+        said = [(file.path, file.attributes.get(key, "")) for file in files]
+        if key not in _OF_THE_IMAGES | {"metric", STEPS_ATTRIBUTE}:
+            texts = [value or "none" for _, value in said]
+            attributes[key] = texts[0] if len(set(texts)) == 1 else _JOINT.join(texts)
+            continue
+        # A file that says nothing of its images may hold the same ones; of steps it says that there were none.
+        telling = said if key == STEPS_ATTRIBUTE else [one for one in said if one[1]] or said
+        for path, value in telling:
+            if value != telling[0][1]:
+                raise SubmissionError(
+                    f"{path}: {key} is {value!r}, but {telling[0][1]!r} in {telling[0][0]}",
+                    hint="fuse files of the same images that have gone through the same steps",
+                )
+        attributes[key] = telling[0][1]
+    return attributes
 
 
 class Line:
