@@ -90,7 +90,7 @@ def settle(root: Path, query_ids: Collection[str] | None) -> NdecTruth:
     """
     published, dev2 = known.published_file(_NDEC.name, root), _dev2(root)
     if published is not None:
-        return _settled_published(published, dev2, query_ids, root)
+        return _published(published, dev2, query_ids, root)
     if dev2 is None:
         return NdecTruth(None, None, "ground truth of NDEC: none, and that of DISC21 dev is missing too")
     if query_ids is None:
@@ -105,9 +105,7 @@ def settle(root: Path, query_ids: Collection[str] | None) -> NdecTruth:
     return NdecTruth("derived", path, "ground truth of NDEC: derived from DISC21 dev; the published file is not here")
 
 
-def _settled_published(
-    published: Path, dev2: GroundTruth | None, query_ids: Collection[str] | None, root: Path
-) -> NdecTruth:
+def _published(published: Path, dev2: GroundTruth | None, query_ids: Collection[str] | None, root: Path) -> NdecTruth:
     truth = known.read(_NDEC.name, published)
     if dev2 is not None and dev2.pairs != truth.pairs:
         raise DataError(
