@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ndec_bench.data.layouts import images_of
 from ndec_bench.data.roots import data_root, find_split
 from ndec_bench.data.split import Split
-from ndec_bench.data.split_images import images_of
 from ndec_bench.errors import DataError
 
 

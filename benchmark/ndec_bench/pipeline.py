@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ndec_bench import atomic, mini
+from ndec_bench.data.layouts import images_of
 from ndec_bench.data.split import Split
-from ndec_bench.data.split_images import images_of
 from ndec_bench.descriptors import Submission, open_descriptors, read_attributes, write_submission
 from ndec_bench.descriptors.stored import IN_MEMORY, KEPT_BYTES, in_memory, told
 from ndec_bench.errors import DataError, SubmissionError

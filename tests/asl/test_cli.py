@@ -26,7 +26,7 @@ from ndec_baselines.networks.checkpoints import read_checkpoint
 from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.cli import run
 from ndec_bench.cli.train import _training_set
-from ndec_bench.data import layouts, split_images
+from ndec_bench.data import layouts
 from ndec_bench.data.images import FolderSource, open_images
 from ndec_bench.progress import silent
 
@@ -249,7 +249,7 @@ def test_of_ndec_what_the_validation_split_uses_is_left_out(
     training = FolderSource(tmp_path / "training")
     pairs = open_images(tmp_path / "pairs", id_rule="folder/stem")
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(split_images, "images_of", lambda split, part, **_: asked.append((split, part)) or training)
+    monkeypatch.setattr(layouts, "images_of", lambda split, part, **_: asked.append((split, part)) or training)
     monkeypatch.setattr(layouts, "open_set", lambda root, *place, **_: asked.append((root, *place)) or pairs)
     (tmp_path / "ndec-val-1").mkdir()
     (tmp_path / "ndec-val-1" / "references.txt").write_text("R000007\nT000000\nT000003\n")

@@ -14,9 +14,9 @@ from static_host import Fault, StaticHost
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.images import open_images
+from ndec_bench.data.layouts import images_of
 from ndec_bench.data.registry import image_sets
 from ndec_bench.data.roots import find_split
-from ndec_bench.data.split_images import images_of
 from ndec_bench.data.verify import Check, verify
 from ndec_bench.download.derived.subset import SubsetRule, fetch_subset, parse_subset, plan_subset, subset_ids
 from ndec_bench.download.exchange import Policy

@@ -14,9 +14,9 @@ from static_host import Fault, StaticHost
 
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
+from ndec_bench.data.layouts import images_of
 from ndec_bench.data.roots import find_split
 from ndec_bench.data.split import Split
-from ndec_bench.data.split_images import images_of
 from ndec_bench.download.derived import val
 from ndec_bench.download.derived.val import ValRule, build_val, excluded_folders, excluded_images, plan_val
 from ndec_bench.download.exchange import Policy

@@ -148,8 +148,8 @@ def _images(
             "which images to describe is not said" if not images else "--images and --split do not go together",
             hint="give --images SOURCE, or --split NAME --part queries",
         )
+    from ndec_bench.data.layouts import images_of
     from ndec_bench.data.roots import data_root, find_split
-    from ndec_bench.data.split_images import images_of
     from ndec_bench.pipeline import image_attributes
 
     target, side = find_split(split, data_root(root)), part

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ndec_bench.data.images import ImageSource
     from ndec_bench.data.split import Split
     from ndec_bench.gallery import Gallery, GalleryReport
-    from ndec_bench.gallery.sections import Side
+    from ndec_bench.gallery.rows import Side
     from ndec_bench.progress import Progress
     from ndec_bench.results.record import Result
 
@@ -50,7 +50,7 @@ def gallery(
     images: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Data root with the split and its images; beside --root or --ground-truth, folders or archives of "
+            help="Data root with the split and its images; with --root or --ground-truth, folders or archives of "
             "images.",
             metavar="DIR",
             show_default=False,
@@ -157,14 +157,14 @@ def _image_root(images: list[Path]) -> Path | None:
     if len(images) > 1 or (images and images[0].is_file()):
         raise UsageError(
             "--images names images, but nothing says where the split is",
-            hint="give --root DIR or --ground-truth GT.csv beside it, or the data root alone as --images DIR",
+            hint="give --root DIR or --ground-truth GT.csv with it, or the data root alone as --images DIR",
         )
     return images[0] if images else None
 
 
 def _sources(split: Split, own: options.Target, images: list[Path], progress: Progress) -> Mapping[Side, ImageSource]:
     from ndec_bench.data.images import open_images
-    from ndec_bench.data.split_images import images_of
+    from ndec_bench.data.layouts import images_of
 
     if images and (own.root is not None or own.ground_truth is not None):
         both = open_images(*images, progress=progress)

@@ -30,7 +30,7 @@ def pack(
 ) -> None:
     """Pack descriptor files of both sides into one submission.
 
-    What describing took (FILE.h5.json beside each) goes along, as OUT.json.
+    What describing took (FILE.h5.json next to each) goes along, as OUT.json.
     """
     from ndec_bench import pipeline
     from ndec_bench.cli.took import describing_of, report_of
@@ -62,7 +62,7 @@ def pack(
 
 
 def _record(out: Path, paths: list[Path], took: list[Describing | None]) -> None:
-    """Write what describing both sides took beside the submission; where a part of it is unknown, nothing."""
+    """Write what describing both sides took next to the submission; where a part of it is unknown, nothing."""
     from ndec_baselines.describing.extract import sidecar
     from ndec_bench import pipeline
     from ndec_bench.results.record import read_describing, write_describing
@@ -72,6 +72,6 @@ def _record(out: Path, paths: list[Path], took: list[Describing | None]) -> None
         write_describing(out, pipeline.joined(known))
         return
     unknown = ", ".join(str(path) for path, one in zip(paths, took, strict=True) if one is None)
-    console.note(f"what describing took is not recorded: there is no record of it beside {unknown}")
+    console.note(f"what describing took is not recorded: there is no record of it next to {unknown}")
     if read_describing(out) is not None:  # of an earlier submission under this name
         sidecar(out).unlink(missing_ok=True)

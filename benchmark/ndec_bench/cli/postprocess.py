@@ -22,8 +22,7 @@ def postprocess(
     source: Annotated[Path, typer.Argument(metavar="IN.h5", help="Submission or descriptor file.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT.h5", help="File to write, in the same form.", show_default=False)],
     step: Annotated[
-        list[str],
-        typer.Option(help="Step NAME or NAME:key=value,...; once for each, in order.", metavar="STEP"),
+        list[str], typer.Option(help="Step NAME or NAME:key=value,...; once for each, in order.", metavar="STEP")
     ],
     background: Annotated[
         Path | None,

@@ -202,7 +202,7 @@ def described_again(
 
     from ndec_bench.cli.run_baseline import describer
     from ndec_bench.data.images import SelectedSource
-    from ndec_bench.data.split_images import images_of
+    from ndec_bench.data.layouts import images_of
     from ndec_bench.descriptors import read_attributes, read_submission
     from ndec_bench.errors import DataError, UsageError
     from ndec_bench.pipeline import image_attributes

@@ -112,8 +112,7 @@ def _measure(scores: NDArray[np.float64], correct: NDArray[np.bool_], positives:
 
 def _training_set(split: Split, settings: Config, root: Path, progress: Progress) -> TrainingSet:
     from ndec_baselines.asl.training_set import built_set, ndec_set
-    from ndec_bench.data.layouts import open_set
-    from ndec_bench.data.split_images import images_of
+    from ndec_bench.data.layouts import images_of, open_set
     from ndec_bench.download.derived.val import excluded_folders, excluded_images
 
     images = images_of(split, "train", progress=progress)

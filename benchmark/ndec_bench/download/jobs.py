@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
-from ndec_bench.data.trust import Trusted, read_trust, record, sha256_of
+from ndec_bench.data.trust import FileRecord, read_trust, record, sha256_of
 from ndec_bench.download.content import check_content
 from ndec_bench.download.cost import Plan, Planned, disk_free, measured, part_of
 from ndec_bench.download.exchange import DEFAULT_POLICY, Policy
@@ -247,7 +247,7 @@ def _fetched(planned: Planned, run: Run) -> Outcome:
     return Outcome(file, planned.path, "fetched", source, fetched.sha256, fetched.bytes, notes)
 
 
-def _check(planned: Planned, path: Path, size: int, digest: str, known: Trusted | None) -> None:
+def _check(planned: Planned, path: Path, size: int, digest: str, known: FileRecord | None) -> None:
     """Raise _UnfitError if the file ``path`` is not what the registry or the record says, and leave no doubt which."""
     file = planned.file
     hint = "see docs/data.md; to take the new file as the right one, remove its entry from ndec-bench.lock.json"
@@ -288,7 +288,7 @@ def move_to_place(part: Path, path: Path) -> None:
 
 def _record(planned: Planned, root: Path, size: int, digest: str, source: str, etag: str | None) -> None:
     changed = planned.path.stat().st_mtime_ns
-    entry = Trusted(bytes=size, sha256=digest, source=source, etag=etag, mtime_ns=changed)
+    entry = FileRecord(bytes=size, sha256=digest, source=source, etag=etag, mtime_ns=changed)
     record(root, _key(planned.file), entry)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ndec_bench.data import layouts
 from ndec_bench.data.registry import RemoteFile, select
-from ndec_bench.data.truth import Settled, settle
+from ndec_bench.data.truth import NdecTruth, settle
 from ndec_bench.download import cost
 from ndec_bench.download.derived import subset as subsets
 from ndec_bench.download.derived import val
@@ -74,7 +74,7 @@ class Report:
     """
 
     outcomes: tuple[Outcome, ...]
-    truth: Settled | None = None
+    truth: NdecTruth | None = None
     subset: subsets.SubsetReport | None = None
     val: val.ValReport | None = None
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.mini.blocks import shared_parts, small_grey
-from ndec_bench.mini.signature import Signature, mirrored, turned
+from ndec_bench.mini.likeness import Signature, mirrored, shared_parts, small_grey, turned
 from ndec_bench.mini.sources import Studio
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndec_bench.edits.raster import Pixels
+    from ndec_bench.mini.items import Item
     from ndec_bench.mini.making import PictureRecord
-    from ndec_bench.mini.plan import Item
 
     Rows = NDArray[np.int16]
 

@@ -12,8 +12,7 @@ from pydantic import TypeAdapter
 
 from ndec_bench.edits import apply_chain
 from ndec_bench.errors import InterruptedRun, os_errors
-from ndec_bench.mini.blocks import small_grey
-from ndec_bench.mini.signature import signature
+from ndec_bench.mini.likeness import signature, small_grey
 from ndec_bench.mini.sources import Donors, Region, Studio
 from ndec_bench.resume import parts_in, spread
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndec_bench.edits.raster import Pixels
-    from ndec_bench.mini.plan import Item, Plan
+    from ndec_bench.mini.items import Item, Plan
     from ndec_bench.mini.sources import Source
     from ndec_bench.progress import Progress
 

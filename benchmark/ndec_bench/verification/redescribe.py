@@ -13,7 +13,7 @@ import numpy as np
 from ndec_bench.descriptors import open_descriptors, sha256_of_file
 from ndec_bench.errors import DataError, SubmissionError, UsageError
 from ndec_bench.postprocess import needs_background, parse_steps, postprocess_sides
-from ndec_bench.postprocess.recipe import BACKGROUND_ATTRIBUTE, STEPS_ATTRIBUTE
+from ndec_bench.postprocess.sequence import BACKGROUND_ATTRIBUTE, STEPS_ATTRIBUTE
 from ndec_bench.postprocess.step import SEPARATOR, Fusion
 from ndec_bench.progress import silent
 from ndec_bench.randomness import Stream

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 from ndec_bench import atomic
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import sha256_of_lines
-from ndec_bench.data.made import picture_lines
+from ndec_bench.data.own_splits import SUBSET_FILE, SUBSET_PREFIX, chosen, picture_lines
 from ndec_bench.data.registry import META_HOST, RemoteFile, Source
-from ndec_bench.data.roots import SUBSET_FILE, SUBSET_PREFIX
-from ndec_bench.data.selection import chosen
 from ndec_bench.download.cost import Planned
 from ndec_bench.download.derived.pieces import DIRECTORY_BYTES, MEAN_BYTES, all_here, take
 from ndec_bench.errors import DataError, UsageError

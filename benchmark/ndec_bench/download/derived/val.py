@@ -34,9 +34,8 @@ from ndec_bench.archives.joined import JoinedFile
 from ndec_bench.archives.tar_index import index_tar
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, read_ids, sha256_of_lines, write_ground_truth
-from ndec_bench.data.made import VAL_NAME, picture_lines
+from ndec_bench.data.own_splits import VAL_NAME, chosen, picture_lines
 from ndec_bench.data.registry import META_HOST, RemoteFile, Source, remote_files
-from ndec_bench.data.selection import chosen
 from ndec_bench.data.split import (
     GROUND_TRUTH_FILE,
     HARD_NEGATIVES_FILE,

@@ -1,8 +1,10 @@
-"""What a benchmark will hold, before any pixel is drawn: items with source, edits, role and partner; jobs; ids."""
+"""The items of a benchmark before any pixel is drawn: source, edits, role, partner and id of each picture."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -12,22 +14,13 @@ from ndec_bench.mini.scenes import Scene
 from ndec_bench.randomness import Stream, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ndec_bench.mini.sources import Source
 
 Folder = Literal["queries", "references", "train", "background"]
 Role = Literal[
-    "copy",
-    "plain",
-    "hard",
-    "matched",
-    "target",
-    "look-alike",
-    "distractor",
-    "train",
-    "train look-alike",
-    "background",
+    "copy", "plain", "hard", "matched", "target", "look-alike", "distractor", "train", "train look-alike", "background"
 ]
 
 LETTERS: dict[Folder, tuple[str, int]] = {
@@ -37,7 +30,7 @@ LETTERS: dict[Folder, tuple[str, int]] = {
 # One mild edit, as a shared picture has met one: for every second hard negative and every twelfth copy and distractor.
 MILD_KINDS = ("crop", "aspect", "tone", "saturation", "gamma", "jpeg", "shrink")
 MILD_STRENGTH = (0.0, 0.3)
-# Numbers of edits in a chain, each as likely as it stands here; a strength is the lower of two uniform draws.
+# Numbers of edits in a chain, each as likely as it is frequent here; a strength is the lower of two uniform draws.
 LENGTHS = (1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4)
 
 
@@ -154,3 +147,18 @@ def hard_chain(seed: int, key: str) -> tuple[EditStep, ...]:
 
 def _mild(stream: Stream) -> tuple[EditStep, ...]:
     return sample_chain(stream, 1, kinds=MILD_KINDS, strength=MILD_STRENGTH)
+
+
+def copies_of(reference: Item, count: int, seed: int, salt: str = "") -> list[Item]:
+    """Return ``count`` edited copies of ``reference``; ``salt`` keeps their edits apart from those of other plans."""
+    keys = [f"copy {n} of {reference.key}" for n in range(count)]
+    return [Item(key, "copy", reference.source, query_chain(seed, salt + key), reference.key) for key in keys]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a CSV text with LF line ends."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return file.getvalue()
