@@ -20,13 +20,14 @@ from markupsafe import escape
 
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.metrics.bootstrap import interval
+from ndec_bench.printable import without_overrides
 from ndec_bench.results.record import Result
 from ndec_bench.site import build, charts, text
 from ndec_bench.site.boards import neighbours, tables
-from ndec_bench.site.entries import Entry, read_entries, slug_of
 from ndec_bench.site.output import MANIFEST
 from ndec_bench.site.records import fields
-from ndec_bench.site.runs import mean_of
+from ndec_bench.submissions.entries import Entry, read_entries, slug_of
+from ndec_bench.submissions.runs import mean_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -460,7 +461,7 @@ def test_a_page_shows_every_recorded_field(full_site: Folders, name: str) -> Non
     recorded = json.loads((full_site.results / f"ndec-1/{name}.json").read_text(encoding="utf-8"))
     lines = set(unescape(page.split('aria-label="All recorded fields">')[1].split("</pre>")[0]).splitlines())
     for field, value in fields(recorded):
-        assert text.without_overrides(f"{field}: {value}") in lines
+        assert without_overrides(f"{field}: {value}") in lines
     assert len(lines) == len(list(fields(recorded)))
     for part in recorded["parts"].values():
         assert f'<data value="{part["micro_ap"]}">{part["micro_ap"]:.4f}</data>' in page
@@ -931,7 +932,7 @@ def test_numbers_as_text(function: Callable[[float], str], value: float, shown: 
 
 
 def test_marks_do_not_pile_up() -> None:
-    assert text.without_overrides("Vie\u0302\u0323t " + "e" + "\u0301" * 200 + "x\u202e") == (
+    assert without_overrides("Vie\u0302\u0323t " + "e" + "\u0301" * 200 + "x\u202e") == (
         "Vie\u0302\u0323t e\u0301\u0301\u0301\u0301x"
     )
 

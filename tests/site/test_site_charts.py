@@ -14,15 +14,15 @@ import pytest
 from ndec_bench.progress import silent
 from ndec_bench.site import scatter
 from ndec_bench.site.boards import tables
-from ndec_bench.site.entries import Entry, read_entries
 from ndec_bench.site.pages import _environment
 from ndec_bench.site.scatter import scatter_charts
+from ndec_bench.submissions.entries import Entry, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ndec_bench.site.boards import Board
     from ndec_bench.site.scatter import Label, Point, ScatterChart
+    from ndec_bench.submissions.ranking import Board
 
 ROOT = Path(__file__).parents[2]
 

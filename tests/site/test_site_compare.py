@@ -14,7 +14,7 @@ from ndec_bench.results.record import read_result
 from ndec_bench.site import text
 from ndec_bench.site.boards import tables
 from ndec_bench.site.comparing import BEST, board_title, compare_rows, matrices, replicates_js
-from ndec_bench.site.entries import read_entries
+from ndec_bench.submissions.entries import read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from ndec_bench.metrics.compare import Measure
     from ndec_bench.results.record import Result
-    from ndec_bench.site.boards import Row, SplitTables
+    from ndec_bench.site.boards import SplitTables
     from ndec_bench.submissions.card import SubmissionCard
+    from ndec_bench.submissions.ranking import Row
 
 ADDRESS = "compare/index.html"
 

@@ -15,8 +15,8 @@ import pytest
 
 from ndec_bench.progress import silent
 from ndec_bench.site.boards import tables
-from ndec_bench.site.entries import Entry, read_entries, slug_of
 from ndec_bench.site.exports import FEED_ENTRIES, card_schema_json, feed_atom, results_bib, results_tex
+from ndec_bench.submissions.entries import Entry, read_entries, slug_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from ndec_bench.gallery.sections import Gallery
 from ndec_bench.gallery.selection import Rows, sections_of
 from ndec_bench.gallery.thumbnails import about_bytes, read_thumbnails
 from ndec_bench.progress import silent
-from ndec_bench.site.output import MARKER
+from ndec_bench.submissions.entries import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

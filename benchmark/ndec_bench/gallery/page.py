@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from ndec_bench import __version__
+from ndec_bench.printable import without_overrides
 from ndec_bench.search import NO_RULE
 from ndec_bench.site import text
 
@@ -55,7 +56,5 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
-        count=text.count, score=text.score, threshold=text.threshold, plain=text.without_overrides
-    )
+    environment.filters.update(count=text.count, score=text.score, threshold=text.threshold, plain=without_overrides)
     return environment

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 from ndec_bench.errors import DataError
 from ndec_bench.progress import silent
 from ndec_bench.site.comparing import replicates_js
-from ndec_bench.site.entries import read_entries
 from ndec_bench.site.exports import card_schema_json, feed_atom, results_bib, results_tex
 from ndec_bench.site.output import MANIFEST, Output, check_replaceable, replacing_folder, resolved
 from ndec_bench.site.pages import Site, pages
 from ndec_bench.site.records import results_csv, results_json, schema_json
+from ndec_bench.submissions.entries import read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ndec_bench.progress import Progress
-    from ndec_bench.site.entries import Entry
+    from ndec_bench.submissions.entries import Entry
 
 _LIBRARIES = ("jinja2", "markupsafe", "numpy", "pydantic", "pydantic-core")
 _STATIC = Path(__file__).parent / "static"

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ndec_bench.metrics.compare import paired
+from ndec_bench.printable import without_overrides
 from ndec_bench.site.boards import KINDS
 from ndec_bench.site.charts import curve_chart, curve_rows
-from ndec_bench.site.text import letters, without_overrides
+from ndec_bench.site.text import letters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ndec_bench.metrics.compare import Paired
     from ndec_bench.results.record import PartScore
-    from ndec_bench.site.boards import Board, Row, SplitTables
+    from ndec_bench.site.boards import SplitTables
+    from ndec_bench.submissions.ranking import Board, Row
 
 PARTS = ("all", "isc")
 BEST = 8

@@ -12,15 +12,16 @@ from ndec_bench import __version__
 from ndec_bench.results import citation
 from ndec_bench.site import text
 from ndec_bench.site.boards import kind_of
-from ndec_bench.site.entries import slug_of
 from ndec_bench.submissions.card import SubmissionCard
+from ndec_bench.submissions.entries import slug_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ndec_bench.results.record import PartScore
-    from ndec_bench.site.boards import Board, Row, SplitTables
-    from ndec_bench.site.entries import Entry
+    from ndec_bench.site.boards import SplitTables
+    from ndec_bench.submissions.entries import Entry
+    from ndec_bench.submissions.ranking import Board, Row
 
 FEED = "feed.atom"
 FEED_ENTRIES = 50

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ndec_bench.errors import DataError
+from ndec_bench.submissions.entries import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MARKER = ".ndec-bench-site"
 MANIFEST = ".ndec-bench-pages.json"
 
 _SWAPS = 10

@@ -23,9 +23,9 @@ from ndec_bench.submissions.policy import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ndec_bench.site.boards import Board, Row
-    from ndec_bench.site.entries import Entry
     from ndec_bench.site.scatter import ScatterChart
+    from ndec_bench.submissions.entries import Entry
+    from ndec_bench.submissions.ranking import Board, Row
 
 NAVIGATION = (
     ("index.html", "Leaderboard"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.results.record import Result, Share
     from ndec_bench.site.boards import SplitTables
-    from ndec_bench.site.entries import Entry
+    from ndec_bench.submissions.entries import Entry
 
 DATA_VERSION = 1
 LONG_LIST = 8

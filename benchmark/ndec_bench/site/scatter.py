@@ -19,7 +19,7 @@ from ndec_bench.site.charts import Tick
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ndec_bench.site.boards import Board, Row
+    from ndec_bench.submissions.ranking import Board, Row
 
 # On a screen of 360 px the box is 328 px wide: the text of 12 units is then 11 px high.
 WIDTH, HEIGHT = 352, 300

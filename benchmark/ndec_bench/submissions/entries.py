@@ -9,9 +9,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from ndec_bench.errors import DataError, SubmissionError
+from ndec_bench.printable import readable
 from ndec_bench.results.record import read_result
-from ndec_bench.site.output import MARKER
-from ndec_bench.site.text import readable
 from ndec_bench.submissions import policy
 from ndec_bench.submissions.card import CARD_FILE, NAME_PATTERN, read_card
 
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import SubmissionCard
     from ndec_bench.submissions.policy import Level
+
+MARKER = ".ndec-bench-site"
+"""Name of the file by which the folder of a site is known."""
 
 
 @dataclass(frozen=True)
