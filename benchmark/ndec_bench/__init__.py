@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ndec_bench.descriptors import Descriptors
     from ndec_bench.matches import Matches
     from ndec_bench.protocol import Protocol
+    from ndec_bench.results.frames import leaderboard
     from ndec_bench.results.record import Result
     from ndec_bench.scoring.evaluator import Evaluator
     from ndec_bench.scoring.score import score_descriptors, score_matches
@@ -26,6 +27,7 @@ _PUBLIC = {
     "Protocol": "ndec_bench.protocol",
     "Result": "ndec_bench.results.record",
     "Split": "ndec_bench.data.split",
+    "leaderboard": "ndec_bench.results.frames",
     "score_descriptors": "ndec_bench.scoring.score",
     "score_matches": "ndec_bench.scoring.score",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "Result",
     "Split",
     "__version__",
+    "leaderboard",
     "score_descriptors",
     "score_matches",
 ]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from ndec_bench.errors import DataError
 from ndec_bench.metrics.compare import Paired, paired
 from ndec_bench.submissions.entries import slug_of
-from ndec_bench.submissions.ranking import FINAL, NDEC, board_of, table_of
+from ndec_bench.submissions.ranking import FINAL, NDEC, boards, check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,19 +89,9 @@ def tables(entries: Sequence[Entry]) -> list[SplitTables]:
         If a result lacks the part ``all``, runs of one method differ in more than their seed, or a submission has the
         address of such a row.
     """
-    for entry in entries:
-        if "all" not in entry.result.parts:
-            raise DataError(f"{entry.source}: no scores of part all", hint='score again with "ndec-bench score"')
-    ordered = sorted(entries, key=table_of)
-    boards = [board_of(list(group)) for _, group in groupby(ordered, key=table_of)]
-    slugs = {entry.slug: entry for entry in entries}
-    for row in (row for board in boards for row in board.rows if len(row.entries) > 1):
-        if row.slug in slugs:
-            raise DataError(
-                f"{slugs[row.slug].source}: its name is the address of the row of {row.title!r}",
-                hint="give the submission another name",
-            )
-    return [SplitTables(split, tuple(group)) for split, group in groupby(boards, key=lambda board: board.split)]
+    found = boards(entries)
+    check_rows(found)
+    return [SplitTables(split, tuple(group)) for split, group in groupby(found, key=lambda board: board.split)]
 
 
 def neighbours(board: Board, row: Row) -> list[Neighbour]:

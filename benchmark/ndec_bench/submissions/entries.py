@@ -152,6 +152,12 @@ def read_cards(submissions: Path) -> dict[str, SubmissionCard]:
     return cards
 
 
+def cards_next_to(results: Path) -> Path | None:
+    """Return the folder ``submissions`` next to the folder ``results``; None if there is none."""
+    folder = results.parent / "submissions"
+    return folder if folder.is_dir() else None
+
+
 def slug_of(name: str, *, beside: Sequence[str] = ()) -> str:
     """Return ``name`` where it can stand in an address, otherwise what is left of it with a short digest.
 
@@ -188,7 +194,7 @@ def _check_numbers(path: Path, result: Result) -> None:
             raise DataError(f"{path}: lists of parts.{name}.pr_curve differ in length", hint="score again")
     odd = _not_finite(result.model_dump())
     if odd is not None:
-        raise DataError(f"{path}: {odd} is no finite number", hint="score again")
+        raise DataError(f"{path}: {odd} is not a finite number", hint="score again")
 
 
 def _not_finite(value: object, name: str = "") -> str | None:

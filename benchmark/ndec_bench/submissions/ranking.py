@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from ndec_bench.errors import DataError
@@ -161,53 +161,73 @@ class Board:
         return groups
 
 
-def table_of(entry: Entry) -> tuple[str, str, str, str]:
-    """Return what the results of one table share: split, track, protocol and edition of the split."""
+def boards(entries: Sequence[Entry]) -> list[Board]:
+    """Return the tables of ``entries``, by split, track, protocol and edition of the split.
+
+    Runs of one method, which share ``runs_of`` in their cards, are ranked as one row: their mean.
+
+    Raises
+    ------
+    DataError
+        If a result lacks the part ``all``.
+    """
+    for entry in entries:
+        if "all" not in entry.result.parts:
+            raise DataError(f"{entry.source}: no scores of part all", hint='score again with "ndec-bench score"')
+    ordered = sorted(entries, key=_table_of)
+    return [_board(key, list(group)) for key, group in groupby(ordered, key=_table_of)]
+
+
+def _table_of(entry: Entry) -> tuple[str, str, str, str]:
     result = entry.result
     return result.split, result.track, result.protocol, result.digests.split
 
 
-def board_of(entries: Sequence[Entry]) -> Board:
-    """Return the table of ``entries``, which all belong to one."""
-    split, track, protocol, edition = table_of(entries[0])
-    lines = _lines([entry for entry in entries if entry.ranks])
-    standings = rank_intervals([result for _, result in lines])
-    by_result = {id(result): runs for runs, result in lines}
-    first = [True, *(a.group != b.group or a.group is None for a, b in pairwise(standings))]
-    rows = [
-        Row(by_result[id(standing.result)], standing.result, standing, starts)
-        for standing, starts in zip(standings, first, strict=False)
-    ]
-    apart = [entry for entry in entries if not entry.ranks]
-    return Board(split, edition, protocol, track, tuple(rows), tuple(apart))
-
-
-def _lines(entries: Sequence[Entry]) -> list[tuple[tuple[Entry, ...], Result]]:
-    """Return what stands in one line together: runs of one method with their mean, every other result alone."""
+def _board(key: tuple[str, str, str, str], entries: Sequence[Entry]) -> Board:
     families: dict[str, list[Entry]] = {}
     for entry in entries:
-        families.setdefault(entry.family or f"\n{entry.slug}", []).append(entry)
-    lines = []
-    for family, found in families.items():
-        runs = tuple(sorted(found, key=lambda entry: (entry.seed, entry.slug)))
-        several = len(runs) > 1
-        if several:
-            _check_seeds_alone(runs)
-        # Another table may have runs of the same name.
-        name = slug_of(f"Runs of {family}", beside=table_of(runs[0]))
-        lines.append((runs, mean_of([run.result for run in runs], name) if several else runs[0].result))
-    return lines
+        if entry.ranks:
+            families.setdefault(entry.family or f"\n{entry.slug}", []).append(entry)
+    rows = [_unranked_row(runs) for runs in families.values()]
+    by_result = {id(row.result): row for row in rows}
+    standings = rank_intervals([row.result for row in rows])
+    first = [True, *(a.group != b.group or a.group is None for a, b in pairwise(standings))]
+    ranked = tuple(
+        replace(by_result[id(standing.result)], standing=standing, starts_group=starts)
+        for standing, starts in zip(standings, first, strict=False)
+    )
+    split, track, protocol, edition = key
+    return Board(split, edition, protocol, track, ranked, tuple(entry for entry in entries if not entry.ranks))
 
 
-def _check_seeds_alone(runs: Sequence[Entry]) -> None:
-    """Return if ``runs`` may be one row: it shows authors, declarations and sizes of the first for all of them."""
-    first = runs[0]
-    for run in runs[1:]:
-        shared, others = _shared_by_runs(first), _shared_by_runs(run)
-        if different := [name for name, value in others.items() if value != shared[name]]:
+def _unranked_row(found: Sequence[Entry]) -> Row:
+    runs = tuple(sorted(found, key=lambda entry: (entry.seed, entry.slug)))
+    if len(runs) == 1:
+        return Row(runs, runs[0].result)
+    # Another table may have runs of the same name.
+    name = slug_of(f"Runs of {runs[0].family}", beside=_table_of(runs[0]))
+    return Row(runs, mean_of([run.result for run in runs], name))
+
+
+def check_rows(found: Sequence[Board]) -> None:
+    """Raise DataError if runs of a row differ in more than their seed, or a result has the name of such a row.
+
+    A row shows authors, declarations and sizes of its first run for all of them.
+    """
+    slugs = {entry.slug: entry for board in found for entry in board.entries}
+    for row in (row for board in found for row in board.rows if len(row.entries) > 1):
+        shared = _shared_by_runs(row.entry)
+        for run in row.entries[1:]:
+            if different := [name for name, value in _shared_by_runs(run).items() if value != shared[name]]:
+                raise DataError(
+                    f"{run.source}: a run of {run.family!r} but unlike {row.entry.result.name} in "
+                    f"{', '.join(different)}",
+                    hint="runs that share runs_of differ by their seed alone; give the others another runs_of",
+                )
+        if row.slug in slugs:
             raise DataError(
-                f"{run.source}: a run of {run.family!r} but unlike {first.result.name} in {', '.join(different)}",
-                hint="runs that share runs_of differ by their seed alone; give the others another runs_of",
+                f"{slugs[row.slug].source}: its name is the address of the row of {row.title!r}",
+                hint="give the submission another name",
             )
 
 
