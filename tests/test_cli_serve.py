@@ -218,7 +218,7 @@ def test_the_log_is_harmless_and_goes_to_stderr(folder: Path) -> None:
     served.raw(b"GET /\x1b[31mred HTTP/1.0\r\nHost: localhost:%d\r\n\r\n" % served.port)
     code, out, err = served.end()
     assert (code, out) == (0, "")
-    assert err.splitlines()[1:] == ["200 GET /results.json", "404 GET /?[31mred"]
+    assert err.splitlines()[1:] == ["200 GET /results.json", "404 GET / [31mred"]
 
 
 def test_open_gives_a_browser_the_address(folder: Path, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_open_gives_a_browser_the_address(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("missing", "missing"), ("file.txt", "is no folder"), ("empty", "has no index.html")]
+    ("name", "said"), [("missing", "missing"), ("file.txt", "is not a folder"), ("empty", "has no index.html")]
 )
 def test_what_cannot_be_served_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str

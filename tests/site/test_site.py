@@ -20,11 +20,15 @@ from markupsafe import escape
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.metrics.bootstrap import interval
 from ndec_bench.printable import without_overrides
+from ndec_bench.progress import silent
 from ndec_bench.results.record import Result
 from ndec_bench.site import build, charts, text
 from ndec_bench.site.boards import neighbours, tables
 from ndec_bench.site.pages import fields
 from ndec_bench.submissions.check import check
+from ndec_bench.submissions.check.changes import rows
+from ndec_bench.submissions.check.reading import read_repository
+from ndec_bench.submissions.check.standing import stand
 from ndec_bench.submissions.entries import Entry, read_entries, slug_of
 from ndec_bench.submissions.runs import mean_of
 
@@ -546,9 +550,12 @@ def test_runs_that_wait_for_a_check_are_shown_the_rank_of_their_row(folders: Fol
         top: dict[str, object] = {"runs_of": "Family", "seed": seed}
         top |= {"verified": None} if seed <= waiting else {}
         folders.put(f"run-{seed}", quality, replicates=1000, top=top)
-    for change in check(folders.results, folders.submissions, base=base).changes:
-        assert (change.place.rank, change.place.among) == (2, 3)
-        assert [near.name for near in change.neighbours] == ["better", "worse"]
+    head, before = (read_repository(root / "results", root / "submissions", silent) for root in (base.parent, base))
+    for change in stand(rows(head, before), head, before, frozenset()):
+        assert change.waits == (change.row.card.card.seed <= waiting)
+        if change.waits:
+            assert (change.place.rank, change.place.among) == (2, 3)
+            assert [near.name for near in change.neighbours] == ["better", "worse"]
 
 
 def test_neighbours_are_compared_in_pairs(full_site: Folders) -> None:

@@ -21,7 +21,7 @@ NEIGHBOURS = 3
 
 Kind = Literal["ndec", "final", "mini", "other"]
 KINDS: tuple[Kind, ...] = ("ndec", "final", "other", "mini")
-"""In this order splits stand on a page of several kinds."""
+"""The order of splits on a page of several kinds."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class SplitTables:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another ranked row and how far the one at hand lies above it."""
+    """Another ranked row, and how far this one lies above it."""
 
     row: Row
     paired: Paired

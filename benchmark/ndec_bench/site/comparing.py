@@ -1,6 +1,6 @@
 """What the page "compare" is given: the figures of every row, its replicates as a script, and tables of the best rows.
 
-Any two rows of a table can be compared in a browser, from disk as well, because the replicates of each row stand in a
+Any two rows of a table can be compared in a browser, from disk as well, because the replicates of each row are a
 classic script of their own; static/compare.js loads those it needs and computes what `ndec_bench.metrics.compare` does.
 """
 
@@ -49,7 +49,7 @@ class Matrix:
 
 
 def board_title(table: SplitTables, board: Board) -> str:
-    """Return the name of a table, told apart from the other tables of its split."""
+    """Return the name of a table, which none of the other tables of its split has."""
     name = f"{without_overrides(board.title)}, {board.track} track"
     if len({other.protocol for other in table.boards}) > 1:
         name += f", protocol {without_overrides(board.protocol)}"

@@ -103,8 +103,8 @@ def read_entries(results: Path, submissions: Path | None, progress: Progress, *,
     Raises
     ------
     DataError
-        If the folder is missing, a file is no result or has numbers that are not finite, or two results share a name;
-        the message names the files.
+        If the folder is missing, a file is not a result or has numbers that are not finite, or two results share a
+        name; the message names the files.
     SubmissionError
         If a card breaks its schema or has another name than its folder.
     """
@@ -158,15 +158,15 @@ def cards_next_to(results: Path) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def slug_of(name: str, *, beside: Sequence[str] = ()) -> str:
-    """Return ``name`` where it can stand in an address, otherwise what is left of it with a short digest.
+def slug_of(name: str, *, table: Sequence[str] = ()) -> str:
+    """Return ``name`` where an address takes it, otherwise what is left of it with a short digest.
 
     An address takes what a submission's name may be (`ndec_bench.submissions.card.NAME_PATTERN`). The digest is over
-    the name and what stands ``beside`` it, which tells equal names apart; with that it is always there.
+    the name and the words of ``table``, so that equal names of two tables differ; with these it is always there.
     """
-    if not beside and re.fullmatch(NAME_PATTERN, name):
+    if not table and re.fullmatch(NAME_PATTERN, name):
         return name
-    whole = "\n".join((name, *beside))
+    whole = "\n".join((name, *table))
     kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     return f"{kept or 'unnamed'}-{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:8]}"
 

@@ -50,7 +50,7 @@ class Row:
 
     @property
     def entry(self) -> Entry:
-        """Return the first run, whose card stands for all."""
+        """Return the first run, whose card is shown for all."""
         return self.entries[0]
 
     @property
@@ -152,7 +152,7 @@ class Board:
 
     @property
     def tie_groups(self) -> list[list[Row]]:
-        """Return the ranked rows by tie group, in rank order; a row without a group stands alone."""
+        """Return the ranked rows by tie group, in rank order; a row without a group is one by itself."""
         groups: list[list[Row]] = []
         for row in self.rows:
             if row.starts_group or not groups:
@@ -205,7 +205,7 @@ def _unranked_row(found: Sequence[Entry]) -> Row:
     if len(runs) == 1:
         return Row(runs, runs[0].result)
     # Another table may have runs of the same name.
-    name = slug_of(f"Runs of {runs[0].family}", beside=_table_of(runs[0]))
+    name = slug_of(f"Runs of {runs[0].family}", table=_table_of(runs[0]))
     return Row(runs, mean_of([run.result for run in runs], name))
 
 
