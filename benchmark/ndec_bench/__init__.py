@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ndec_bench.results.record import Result
     from ndec_bench.scoring.evaluator import Evaluator
     from ndec_bench.scoring.score import score, score_descriptors, score_matches
+    from ndec_bench.submissions.leaderboard import leaderboard
 
 _PUBLIC = {
     "Descriptors": "ndec_bench.descriptors",
@@ -31,6 +32,7 @@ _PUBLIC = {
     "Protocol": "ndec_bench.protocol",
     "Result": "ndec_bench.results.record",
     "Split": "ndec_bench.data.split",
+    "leaderboard": "ndec_bench.submissions.leaderboard",
     "score": "ndec_bench.scoring.score",
     "score_descriptors": "ndec_bench.scoring.score",
     "score_matches": "ndec_bench.scoring.score",
@@ -44,6 +46,7 @@ __all__ = [
     "Result",
     "Split",
     "__version__",
+    "leaderboard",
     "score",
     "score_descriptors",
     "score_matches",

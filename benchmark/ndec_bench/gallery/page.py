@@ -17,10 +17,11 @@ from ndec_bench import __version__
 from ndec_bench.atomic import write_bytes
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.gallery.rows import Gallery, Rows, sections_of
+from ndec_bench.printable import without_overrides
 from ndec_bench.progress import silent
 from ndec_bench.search import NO_RULE
 from ndec_bench.site import text
-from ndec_bench.site.output import MARKER
+from ndec_bench.submissions.entries import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -185,9 +186,7 @@ def _html(gallery: Gallery, thumbnails: Mapping[tuple[Side, str], Thumbnail | No
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(
-        count=text.count, score=text.score, threshold=text.threshold, plain=text.without_overrides
-    )
+    environment.filters.update(count=text.count, score=text.score, threshold=text.threshold, plain=without_overrides)
     return environment.get_template("gallery.html.j2").render(
         gallery=gallery,
         first=gallery.results[0],

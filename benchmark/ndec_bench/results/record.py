@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,9 @@ from pydantic import (
 
 from ndec_bench import atomic
 from ndec_bench.errors import DataError, os_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Interval = tuple[float, float]
@@ -369,6 +372,12 @@ class Result(_Record):
     notes: list[str] = Field(default_factory=list)
     digests: Digests
     provenance: Provenance
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the scores as a table, one row per part; see `ndec_bench.results.frames.parts`."""
+        from ndec_bench.results.frames import parts
+
+        return parts(self)
 
     @model_serializer(mode="wrap")
     def _without_absent_direction(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from ndec_bench.errors import DataError, SubmissionError
+from ndec_bench.printable import readable
 from ndec_bench.results.record import read_result
-from ndec_bench.site.output import MARKER
-from ndec_bench.site.text import readable
 from ndec_bench.submissions import policy
 from ndec_bench.submissions.card import CARD_FILE, NAME_PATTERN, read_card
 
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import SubmissionCard
     from ndec_bench.submissions.policy import Level
+
+MARKER = ".ndec-bench-site"
+"""Name of the file by which the folder of a site is known."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ def read_entries(results: Path, submissions: Path | None, progress: Progress, *,
     Raises
     ------
     DataError
-        If the folder is missing, a file is no result or has numbers that are not finite, or two results share a name;
-        the message names the files.
+        If the folder is missing, a file is not a result or has numbers that are not finite, or two results share a
+        name; the message names the files.
     SubmissionError
         If a card breaks its schema or has another name than its folder.
     """
@@ -150,15 +152,21 @@ def read_cards(submissions: Path) -> dict[str, SubmissionCard]:
     return cards
 
 
-def slug_of(name: str, *, beside: Sequence[str] = ()) -> str:
-    """Return ``name`` where it can stand in an address, otherwise what is left of it with a short digest.
+def cards_next_to(results: Path) -> Path | None:
+    """Return the folder ``submissions`` next to the folder ``results``; None if there is none."""
+    folder = results.parent / "submissions"
+    return folder if folder.is_dir() else None
+
+
+def slug_of(name: str, *, table: Sequence[str] = ()) -> str:
+    """Return ``name`` where an address takes it, otherwise what is left of it with a short digest.
 
     An address takes what a submission's name may be (`ndec_bench.submissions.card.NAME_PATTERN`). The digest is over
-    the name and what stands ``beside`` it, which tells equal names apart; with that it is always there.
+    the name and the words of ``table``, so that equal names of two tables differ; with these it is always there.
     """
-    if not beside and re.fullmatch(NAME_PATTERN, name):
+    if not table and re.fullmatch(NAME_PATTERN, name):
         return name
-    whole = "\n".join((name, *beside))
+    whole = "\n".join((name, *table))
     kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
     return f"{kept or 'unnamed'}-{hashlib.sha256(whole.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
@@ -186,7 +194,7 @@ def _check_numbers(path: Path, result: Result) -> None:
             raise DataError(f"{path}: lists of parts.{name}.pr_curve differ in length", hint="score again")
     odd = _not_finite(result.model_dump())
     if odd is not None:
-        raise DataError(f"{path}: {odd} is no finite number", hint="score again")
+        raise DataError(f"{path}: {odd} is not a finite number", hint="score again")
 
 
 def _not_finite(value: object, name: str = "") -> str | None:
