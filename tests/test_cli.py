@@ -62,17 +62,6 @@ def test_scored_pairs_score(files: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (content["track"], content["parts"]["all"]["micro_ap"]) == ("matching", 1 / 20)
 
 
-def test_the_saved_list_scores_to_the_same_numbers(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--ground-truth", "gt.csv", "--no-bootstrap", "--json"]
-    assert run(["score", "theirs.h5", *arguments, "--save-matches", "list.csv"]) == 0
-    first = json.loads(capsys.readouterr().out)
-    assert run(["score", "list.csv", *arguments]) == 0
-    second = json.loads(capsys.readouterr().out)
-    assert second["predictions_sha256"] == first["predictions_sha256"]
-    assert second["parts"] == first["parts"]
-    assert len(Path("list.csv").read_text().splitlines()) == 601
-
-
 def damaged(kind: str) -> None:  # noqa: PLR0912 -- one branch per kind of damage
     """Damage ``theirs.h5`` in one of the ways that files are damaged."""
     path = Path("theirs.h5")

@@ -213,19 +213,6 @@ def test_equals_both_definitions(case: tuple[list[Pair], list[tuple[str, str]]])
     assert score.recall_at_p90 == float(competition.recall_at_p90 or 0)
 
 
-@settings(max_examples=100)
-@given(case=TIE_FREE)
-def test_equals_scikit_learn_without_ties(case: tuple[list[Pair], list[tuple[str, str]]]) -> None:
-    pairs, rows = case
-    true = {row for row in rows if row[1]}
-    correct = [(query, reference) in true for query, reference, _ in pairs]
-    if not any(correct):
-        assert ours(pairs, rows).micro_ap == 0.0
-        return
-    expected = average_precision_score(correct, [score for _, _, score in pairs]) * sum(correct) / len(true)
-    assert ours(pairs, rows).micro_ap == pytest.approx(expected, abs=1e-12)
-
-
 # ---- what rounding and missing predictions do, on 2,000 queries with 10 predictions each
 
 
