@@ -12,14 +12,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ndec_baselines.describing.extract import read_report
 from ndec_bench import pipeline
 from ndec_bench.cli import run
 from ndec_bench.cli.run_baseline import method_of
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, read_attributes, read_submission, write_descriptors
 from ndec_bench.errors import SubmissionError
-from ndec_bench.results.record import Describing, read_describing, read_result
+from ndec_bench.results.describing import Describing, joined, read_describing, read_report
+from ndec_bench.results.record import read_result
 from ndec_bench.submissions.card import read_card
 from ndec_bench.submissions.policy import level_of, undeclared, why_unranked
 
@@ -333,10 +333,10 @@ def test_packing_holds_a_block_of_references_at_a_time(tmp_path: Path) -> None:
 
 def test_costs_of_sides_add_up() -> None:
     sides = [Describing(baseline="x 1", device="cpu", images=10, seconds=1.0), Describing(images=30, seconds=1.0)]
-    joined = pipeline.joined(sides)
-    assert (joined.images, joined.seconds, joined.milliseconds_per_image, joined.images_per_second) == (40, 2.0, 50, 20)
-    assert (joined.baseline, joined.device) == ("x 1", "cpu")
-    apart = pipeline.joined([Describing(device="cpu"), Describing(device="cuda"), Describing(device="cpu")])
+    both = joined(sides)
+    assert (both.images, both.seconds, both.milliseconds_per_image, both.images_per_second) == (40, 2.0, 50, 20)
+    assert (both.baseline, both.device) == ("x 1", "cpu")
+    apart = joined([Describing(device="cpu"), Describing(device="cuda"), Describing(device="cpu")])
     assert (apart.baseline, apart.device) == (None, "cpu and cuda")
 
 

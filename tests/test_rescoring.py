@@ -19,8 +19,9 @@ from static_host import Fault, StaticHost
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, read_submission, write_descriptors, write_submission
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError, SubmissionError, UsageError
+from ndec_bench.results.describing import Describing
 from ndec_bench.results.differences import compared
-from ndec_bench.results.record import Describing, PointAtPrecision, write_result
+from ndec_bench.results.record import PointAtPrecision, write_result
 from ndec_bench.scoring.score import Options, score_file
 from ndec_bench.submissions.card import Files
 from ndec_bench.verification import redescribe as redescribing

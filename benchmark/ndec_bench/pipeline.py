@@ -29,13 +29,14 @@ from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.matches.files import write_pairs
 from ndec_bench.postprocess import needs_background, postprocess_sides
 from ndec_bench.progress import silent
-from ndec_bench.results.record import Describing, Result, write_describing, write_result
+from ndec_bench.results.describing import Describing, joined, write_describing
+from ndec_bench.results.record import Result, write_result
 from ndec_bench.scoring.score import DEFAULTS, Options, score_file
 from ndec_bench.site import build as build_site
 from ndec_bench.submissions.card import CARD_FILE, Files, SubmissionCard, Verified, write_card
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ndec_bench.data.images import ImageSource
@@ -302,25 +303,6 @@ def pack(
         write_submission(out, submission, recipe, progress=told(progress, len(submission.references)))
         stack.pop_all()  # all is well: the files stay open for the submission
     return submission
-
-
-def joined(parts: Sequence[Describing]) -> Describing:
-    """Return what describing several sets of images took together; names what they were described with and on."""
-    images = sum(part.images or 0 for part in parts)
-    seconds = sum(part.seconds or 0.0 for part in parts)
-    timed = images > 0 and seconds > 0
-    return Describing(
-        baseline=_and(part.baseline for part in parts),
-        device=_and(part.device for part in parts),
-        images=images,
-        seconds=round(seconds, 3),
-        milliseconds_per_image=round(1000 * seconds / images, 3) if timed else None,
-        images_per_second=round(images / seconds, 1) if timed else None,
-    )
-
-
-def _and(names: Iterable[str | None]) -> str | None:
-    return " and ".join(dict.fromkeys(name for name in names if name is not None)) or None
 
 
 def _recipe(attributes: Mapping[str, str]) -> dict[str, str]:

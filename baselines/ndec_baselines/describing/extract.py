@@ -16,17 +16,17 @@ import zlib
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import TYPE_CHECKING
 
 from ndec_baselines.base import recipe
 from ndec_baselines.describing.finished_rows import FINISHED, discard, finished_rows
-from ndec_baselines.describing.report import DescribeReport, libraries, read_report, sidecar
 from ndec_baselines.describing.row_blocks import BATCH_SIZE, is_broken, row_blocks
-from ndec_bench import atomic
 from ndec_bench.descriptors import sha256_of_file, write_descriptors
 from ndec_bench.descriptors.stored import told
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.progress import Progress, silent
+from ndec_bench.results.describing import DescribeReport, read_report, sidecar, speed, write_describing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -179,6 +179,21 @@ def _versions(baseline: Baseline) -> dict[str, str]:
     return {f"version_of_{name}": text for name, text in libraries(baseline).items() if name in deciding}
 
 
+def libraries(baseline: Baseline) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a descriptor of ``baseline`` goes through, by name."""
+    names = ("h5py", "ndec-bench", "numpy", "pillow", *baseline.card.requires)
+    return dict(sorted({"python": platform.python_version(), **{name: _version(name) for name in names}}.items()))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        # Cards name what is imported, such as cv2; what is installed may have another name. Looking it up is slow.
+        installed = packages_distributions().get(name)
+        return version(installed[0]) if installed else "unknown"
+
+
 def _crc_of_file(source: ImageSource) -> Callable[[str], int | None]:
     def crc(image_id: str) -> int | None:
         try:
@@ -269,7 +284,7 @@ def _written(rows: FinishedRows, texts: Mapping[str, str], progress: Progress) -
 
 
 def _give_name(finished: Path, report: DescribeReport, out: Path) -> None:
-    atomic.write_text(sidecar(finished), report.model_dump_json(indent=2) + "\n")
+    write_describing(finished, report)
     try:
         finished.replace(out)
         sidecar(finished).replace(sidecar(out))
@@ -295,9 +310,7 @@ def _report(
         invalid_images=len(rows.broken),
         dimension=rows.dimension,
         bytes_per_descriptor=_FLOAT_BYTES * rows.dimension,
-        seconds=round(seconds, 6),
-        milliseconds_per_image=round(1000 * seconds / count, 6),
-        images_per_second=round(count / seconds, 3),
+        **speed(count, seconds, (6, 6, 3)),
         runs=rows.runs,
         workers=workers,
         batch_size=batch_size,

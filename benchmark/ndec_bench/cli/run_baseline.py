@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from ndec_bench.matches import Matches
     from ndec_bench.pipeline import Describe, Match, Method
     from ndec_bench.progress import Progress
-    from ndec_bench.results.record import Describing, Result
+    from ndec_bench.results.describing import Describing
+    from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import Declarations, SubmissionCard
 
 
@@ -208,7 +209,6 @@ def describer(baseline: str, name: str, how: How) -> Describe:
     import ndec_baselines
     from ndec_baselines.base import recipe
     from ndec_baselines.describing import extract
-    from ndec_bench.cli.took import describing_of
     from ndec_bench.descriptors import read_attributes
 
     loaded = ndec_baselines.load(
@@ -237,7 +237,7 @@ def describer(baseline: str, name: str, how: How) -> Describe:
                 progress=progress,
                 tell=console.note,
             )
-        return describing_of(report)
+        return report
 
     return describe
 
@@ -272,7 +272,7 @@ def _match(baseline: str, how: How) -> Match:
     import ndec_baselines
     from ndec_baselines import SplitImages
     from ndec_baselines.describing.boxes import read_boxes
-    from ndec_bench.results.record import Describing, read_describing, write_describing
+    from ndec_bench.results.describing import Describing, read_describing, speed, write_describing
 
     detections = {} if how.detections is None else read_boxes(how.detections)
     loaded = ndec_baselines.load_matcher(
@@ -297,12 +297,7 @@ def _match(baseline: str, how: How) -> Match:
         record = work / f"took-{(loaded.weights_sha256 or 'none')[:16]}"
         if not fresh:  # what an earlier run left was used again: only a run of all the work tells what it takes
             return matches, read_describing(record) or took
-        timed = {
-            "seconds": round(seconds, 3),
-            "milliseconds_per_image": round(1000 * seconds / count, 3),
-            "images_per_second": round(count / seconds, 1),
-        }
-        took = took.model_copy(update=timed)
+        took = took.model_copy(update=speed(count, seconds))
         write_describing(record, took)
         return matches, took
 

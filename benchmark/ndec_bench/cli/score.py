@@ -230,7 +230,7 @@ def _score_file(file: Path, background: list[Path], splits: list[Split], options
     from dataclasses import replace
 
     from ndec_bench.descriptors import read_background
-    from ndec_bench.results.record import read_describing
+    from ndec_bench.results.describing import read_describing
     from ndec_bench.scoring.score import score_file_on
 
     options = replace(options, describing=read_describing(file))

@@ -20,6 +20,7 @@ from pydantic import (
 
 from ndec_bench import atomic
 from ndec_bench.errors import DataError
+from ndec_bench.results.describing import Describing
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Interval = tuple[float, float]
@@ -294,17 +295,6 @@ class Provenance(_Record):
     command: str | None = Field(default=None, description="The command that made this result")
 
 
-class Describing(_Record):
-    """What making the descriptors took, as the method recorded it."""
-
-    baseline: str | None = None
-    device: str | None = None
-    images: int | None = None
-    seconds: float | None = None
-    milliseconds_per_image: float | None = None
-    images_per_second: float | None = None
-
-
 class CardPart(_Record):
     """One part of a split under one entry of the protocol card."""
 
@@ -453,29 +443,9 @@ def read_result(path: Path) -> Result:
         raise DataError(f"{path}: no result of this version ({problems})", hint="score again") from error
 
 
-def write_describing(submission: Path, took: Describing) -> None:
-    """Write what making ``submission`` took into a JSON file beside it; the submission's own bytes stay the same."""
-    atomic.write_text(_beside(submission), took.model_dump_json(indent=2) + "\n")
-
-
-def read_describing(submission: Path) -> Describing | None:
-    """Return what making ``submission`` took, from the file `write_describing` left; None where there is none.
-
-    A file of that name may be somebody's own; anything but our record is passed over.
-    """
-    try:
-        return Describing.model_validate_json(_beside(submission).read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
 def result_schema() -> dict[str, Any]:
     """Return the JSON Schema of a result."""
     return Result.model_json_schema()
-
-
-def _beside(submission: Path) -> Path:
-    return submission.with_name(submission.name + ".json")
 
 
 def _dump(value: object, depth: int) -> str:

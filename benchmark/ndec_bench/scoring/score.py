@@ -23,7 +23,7 @@ from ndec_bench.metrics import bootstrap
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NDEC_1, NORMALISATIONS, Protocol
 from ndec_bench.results import provenance
-from ndec_bench.results.record import Describing, Digests, Result, Signature
+from ndec_bench.results.record import Digests, Result, Signature
 from ndec_bench.scoring import hard_negatives as account
 from ndec_bench.scoring import lists as candidates
 from ndec_bench.scoring.direction import ScoredLists, TrueNorms, compare_lists
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ndec_bench.descriptors import Descriptors, Submission, VectorSource
     from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
+    from ndec_bench.results.describing import Describing
     from ndec_bench.scoring.fit import Fit
     from ndec_bench.scoring.lists import Lists
     from ndec_bench.search import PairRule
