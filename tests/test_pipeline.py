@@ -16,7 +16,7 @@ from ndec_bench import pipeline
 from ndec_bench.cli import run
 from ndec_bench.cli.run_baseline import method_of
 from ndec_bench.data.split import Split
-from ndec_bench.descriptors import Descriptors, read_attributes, read_submission, write_descriptors
+from ndec_bench.descriptors import Descriptors, packing, read_attributes, read_submission, write_descriptors
 from ndec_bench.errors import SubmissionError
 from ndec_bench.results.describing import Describing, joined, read_describing, read_report
 from ndec_bench.results.record import read_result
@@ -170,7 +170,7 @@ def test_pack_refuses_sides_that_do_not_belong_together(
     query = descriptor_file(tmp_path / "q.h5", "Q", baseline="x")
     reference = descriptor_file(tmp_path / "r.h5", "R", dimension, **attributes)
     with pytest.raises(SubmissionError, match=message):
-        pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+        packing.pack(query, reference, tmp_path / "s.h5", split="toy-1")
     assert not (tmp_path / "s.h5").exists()
 
 
@@ -214,7 +214,7 @@ def test_pack_refuses_norms_of_one_side(tmp_path: Path, lacking: str) -> None:
     query = described(tmp_path / "q.h5", "Q", norms=None if lacking == "q" else norms)
     reference = described(tmp_path / "r.h5", "R", norms=None if lacking == "r" else norms)
     with pytest.raises(SubmissionError, match=rf"{lacking}\.h5: no dataset 'norms', but .*\.h5 has one"):
-        pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+        packing.pack(query, reference, tmp_path / "s.h5", split="toy-1")
     assert not (tmp_path / "s.h5").exists()
 
 
@@ -277,15 +277,15 @@ def test_detections_concern_one_side_and_steps_all(tmp_path: Path) -> None:
     common = {"baseline": "x", "steps": "l2", "background_sha256": "c"}
     query = described(tmp_path / "q.h5", "Q", attributes={**common, "detections_sha256": "a"})
     reference = described(tmp_path / "r.h5", "R", attributes=common)
-    pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
+    packing.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
     assert read_attributes(tmp_path / "s.h5") == {**common, "detections_sha256": "a", "metric": "l2", "split": "toy-1"}
     reference = described(tmp_path / "r.h5", "R", attributes={**common, "detections_sha256": "b"})
-    pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
+    packing.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
     assert read_attributes(tmp_path / "s.h5")["reference_detections_sha256"] == "b"
     for change in ({"steps": "l2 | centre"}, {"background_sha256": "d"}):
         described(tmp_path / "r.h5", "R", attributes={**common, **change})
         with pytest.raises(SubmissionError, match=r"give all sides the same steps and background"):
-            pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+            packing.pack(query, reference, tmp_path / "s.h5", split="toy-1")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -293,20 +293,20 @@ def test_detections_concern_one_side_and_steps_all(tmp_path: Path) -> None:
 def test_references_of_any_order_and_storage_are_packed_to_the_same_bytes(
     tmp_path: Path, compressed: bool, in_order: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "KEPT_BYTES", 0)  # as if they were too many for memory
+    monkeypatch.setattr(packing, "KEPT_BYTES", 0)  # as if they were too many for memory
     count = 10_000
     vectors = np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32)
     ids = np.array([f"R{number:06}" for number in range(count)])
     expected = tmp_path / "expected.h5"
     queries = described(tmp_path / "q.h5", "Q", dimension=8)
     write_descriptors(tmp_path / "sorted.h5", Descriptors(tuple(ids.tolist()), vectors), {})
-    pipeline.pack(queries, tmp_path / "sorted.h5", expected, split="toy-1").close()
+    packing.pack(queries, tmp_path / "sorted.h5", expected, split="toy-1").close()
     order = np.arange(count) if in_order else np.random.default_rng(1).permutation(count)
     with h5py.File(tmp_path / "r.h5", "w") as file:
         options = {"chunks": (1000, 3), "compression": "gzip"} if compressed else {}
         file.create_dataset("vectors", data=vectors[order], **options)
         file["image_names"] = ids[order].astype("S")
-    pipeline.pack(queries, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
+    packing.pack(queries, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
     assert (tmp_path / "s.h5").read_bytes() == expected.read_bytes()
     with read_submission(expected) as packed:
         assert packed.references.ids == tuple(ids.tolist())
@@ -323,7 +323,7 @@ def test_packing_holds_a_block_of_references_at_a_time(tmp_path: Path) -> None:
     del vectors
     tracemalloc.start()
     try:
-        pipeline.pack(query, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
+        packing.pack(query, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -15,17 +15,14 @@ Methods come in as values (`Method`), so that this module knows no baseline.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ndec_bench import atomic, mini
 from ndec_bench.data.split import Split
 from ndec_bench.data.split_images import images_of
-from ndec_bench.descriptors import Submission, open_descriptors, read_attributes, write_submission
-from ndec_bench.descriptors.stored import KEPT_BYTES, told
-from ndec_bench.descriptors.submission import IN_MEMORY, in_memory
-from ndec_bench.errors import DataError, SubmissionError
+from ndec_bench.descriptors.packing import pack
+from ndec_bench.errors import DataError
 from ndec_bench.matches.files import write_pairs
 from ndec_bench.postprocess import needs_background, postprocess_sides
 from ndec_bench.progress import silent
@@ -42,12 +39,8 @@ if TYPE_CHECKING:
     from ndec_bench.data.images import ImageSource
     from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
-    from ndec_bench.protocol import Metric
 
 SIDES = ("queries", "references")
-DETECTIONS = "detections_sha256"
-OF_THE_IMAGES = frozenset({"images_sha256", DETECTIONS})
-"""Attributes of a descriptor file that name the images, not the recipe: those may differ between the sides."""
 
 
 class Describe(Protocol):
@@ -244,102 +237,3 @@ def demo(
 def image_attributes(split: Split) -> dict[str, str]:
     """Return what a descriptor file says about the images of ``split``: the digest of their pixels, where known."""
     return {} if split.images_sha256 is None else {"images_sha256": split.images_sha256}
-
-
-def pack(
-    query: Path,
-    reference: Path,
-    out: Path,
-    *,
-    split: str,
-    background: Path | None = None,
-    progress: Progress = silent,
-) -> Submission:
-    """Return the submission made of descriptor files, written to ``out`` with the recipe in its attributes.
-
-    References and background are read block by block, and stay in their files, which the submission keeps open. Images
-    that any of the files lists in ``invalid_ids`` are listed in the submission's, norms become ``query_norms`` and
-    ``reference_norms``. Of what names the images, only the digest of detections goes over (``detections_sha256``, for
-    the references ``reference_detections_sha256``), for they decide about the descriptors.
-
-    Raises
-    ------
-    SubmissionError
-        If a file cannot be read, or the files were made by different recipes or have different dimensions, or only one
-        of query and reference has norms.
-    """
-    paths = {"query": query, "reference": reference, **({"background": background} if background else {})}
-    attributes = {side: read_attributes(path) for side, path in paths.items()}
-    recipes = {side: _recipe(texts) for side, texts in attributes.items()}
-    for side, recipe in recipes.items():
-        _check_same_recipe(paths["query"], recipes["query"], paths[side], recipe)
-    metric = _metric(query, recipes["query"])
-    recipe = {key: value for key, value in recipes["query"].items() if key != "metric"}
-    for side, texts in attributes.items():
-        if DETECTIONS in texts:
-            recipe[DETECTIONS if side == "query" else f"{side}_{DETECTIONS}"] = texts[DETECTIONS]
-    with ExitStack() as stack:
-        files = {
-            side: stack.enter_context(
-                open_descriptors(
-                    path, keep=IN_MEMORY if side == "query" else KEPT_BYTES, progress=progress, stage=f"checking {side}"
-                )
-            )
-            for side, path in paths.items()
-        }
-        for side, file in files.items():
-            _check_same_dimension(query, files["query"].vectors.dimension, paths[side], file.vectors.dimension)
-        _check_norms(query, files["query"].norms, reference, files["reference"].norms)
-        submission = Submission(
-            queries=in_memory(files["query"].vectors),
-            references=files["reference"].vectors,
-            background=files["background"].vectors if background else None,
-            metric=metric,
-            split=split,
-            invalid_ids=tuple(sorted(frozenset().union(*(file.invalid_ids for file in files.values())))),
-            query_norms=files["query"].norms,
-            reference_norms=files["reference"].norms,
-        )
-        write_submission(out, submission, recipe, progress=told(progress, len(submission.references)))
-        stack.pop_all()  # all is well: the files stay open for the submission
-    return submission
-
-
-def _recipe(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return those attributes of a descriptor file that tell how, not from which images, it was made."""
-    return {key: value for key, value in attributes.items() if key not in OF_THE_IMAGES}
-
-
-def _check_same_recipe(first: Path, expected: Mapping[str, str], other: Path, found: Mapping[str, str]) -> None:
-    for key in sorted(expected.keys() | found.keys()):
-        if expected.get(key) != found.get(key):
-            hint = "describe all sides with the same baseline, weights and settings"
-            if key in ("background_sha256", "steps"):
-                hint = 'give all sides the same steps and background, see "ndec-bench postprocess"'
-            raise SubmissionError(
-                f"{other}: {key} is {found.get(key)!r}, but {expected.get(key)!r} in {first}", hint=hint
-            )
-
-
-def _check_same_dimension(query: Path, expected: int, other: Path, found: int) -> None:
-    if found != expected:
-        raise SubmissionError(
-            f"{other}: {found} dimensions, but {expected} in {query}", hint="describe all sides with the same model"
-        )
-
-
-def _check_norms(query: Path, of_queries: object, reference: Path, of_references: object) -> None:
-    if (of_queries is None) != (of_references is None):
-        has, lacks = (reference, query) if of_queries is None else (query, reference)
-        raise SubmissionError(
-            f"{lacks}: no dataset 'norms', but {has} has one", hint="describe both sides with the same baseline"
-        )
-
-
-def _metric(path: Path, recipe: Mapping[str, str]) -> Metric:
-    metric = recipe.get("metric", "l2")
-    if metric == "l2":
-        return "l2"
-    if metric == "ip":
-        return "ip"
-    raise SubmissionError(f"{path}: attribute metric is {metric[:40]!r}", hint='expected "l2" or "ip"')

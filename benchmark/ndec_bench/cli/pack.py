@@ -29,14 +29,13 @@ def pack(
 
     What describing took (FILE.h5.json beside each) goes along, as OUT.json.
     """
-    from ndec_bench import pipeline
-    from ndec_bench.descriptors import sha256_of_file
+    from ndec_bench.descriptors import packing, sha256_of_file
     from ndec_bench.results.describing import forget, joined, read_report, write_describing
 
     took = [read_report(path) for path in (query, reference)]
     with (
         console.progress() as progress,
-        pipeline.pack(query, reference, out, split=split, background=background, progress=progress) as submission,
+        packing.pack(query, reference, out, split=split, background=background, progress=progress) as submission,
     ):
         content = {
             "file": str(out),
