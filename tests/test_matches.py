@@ -237,7 +237,7 @@ for module in pkgutil.walk_packages(ndec_bench.__path__, "ndec_bench."):
 
 def test_everything_else_is_imported_without_pyarrow() -> None:
     subprocess.run([sys.executable, "-c", ALONE], check=True)
-    quiet = "import sys, ndec_bench.scoring.score, ndec_bench.pipeline; assert 'pyarrow' not in sys.modules"
+    quiet = "import sys, ndec_bench.scoring.score; assert 'pyarrow' not in sys.modules"
     subprocess.run([sys.executable, "-c", quiet], check=True)
 
 

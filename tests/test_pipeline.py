@@ -12,10 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ndec_bench import pipeline
+from ndec_baselines import running
+from ndec_bench import mini
 from ndec_bench.cli import run
-from ndec_bench.cli.run_baseline import method_of
-from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, packing, read_attributes, read_submission, write_descriptors
 from ndec_bench.errors import SubmissionError
 from ndec_bench.results.describing import Describing, joined, read_describing, read_report
@@ -71,8 +70,9 @@ def test_the_demo_vouches_for_what_it_ran_itself(root: Path, tmp_path: Path, mon
         description = json.loads((out / "split.json").read_text())
         (out / "split.json").write_text(json.dumps({**description, "name": out.name}))
 
-    monkeypatch.setattr(pipeline.mini, "build", build)
-    report = pipeline.demo([method_of("thumbnail", "ndec-mini-1-small")], tmp_path / "demo")
+    monkeypatch.setattr(mini, "build", build)
+    monkeypatch.setattr(running, "DEMO_BASELINES", ["thumbnail"])
+    report = running.demo(tmp_path / "demo")
     card = read_card(tmp_path / "demo" / "submissions" / "thumbnail" / "submission.toml")
     assert card.verified is not None
     assert (card.verified.level, card.verified.date) == ("re-described", None)
@@ -94,7 +94,7 @@ def test_names_that_cannot_be_a_folder_are_refused(
 
 def test_the_packed_file_scores_to_the_same_result(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = pipeline.run(method_of("thumbnail", "toy-1"), Split.from_folder(root / "toy-1"), out)
+    first = running.run("thumbnail", "toy-1", out, root=root)
     packed = out / "submissions" / "thumbnail" / "thumbnail.h5"
     assert run(["score", str(packed), "--root", str(root), "--out", str(tmp_path / "again.json")]) == 0
     again = read_result(tmp_path / "again.json")
@@ -108,20 +108,19 @@ def test_the_packed_file_scores_to_the_same_result(root: Path, tmp_path: Path) -
 
 def test_a_second_run_uses_the_descriptors_again_and_changed_pictures_do_not(root: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "out", root / "toy-1"
-    method = method_of("thumbnail", "toy-1")
-    pipeline.run(method, Split.from_folder(folder), out)
+    running.run("thumbnail", "toy-1", out, root=root)
     file = out / "descriptors" / "thumbnail" / "queries.h5"
     before = (file.stat().st_mtime_ns, file.stat().st_ino)
-    pipeline.run(method, Split.from_folder(folder), out)
+    running.run("thumbnail", "toy-1", out, root=root)
     assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
     (folder / "split.json").write_text(json.dumps({"name": "toy-1", "digest": "b" * 64}))
-    pipeline.run(method, Split.from_folder(folder), out)
+    running.run("thumbnail", "toy-1", out, root=root)
     assert (file.stat().st_mtime_ns, file.stat().st_ino) != before
     assert read_attributes(file)["images_sha256"] == "b" * 64
 
 
 def test_describing_a_part_of_a_split_gives_the_file_that_run_takes(root: Path, tmp_path: Path) -> None:
-    pipeline.run(method_of("thumbnail", "toy-1"), Split.from_folder(root / "toy-1"), tmp_path / "run")
+    running.run("thumbnail", "toy-1", tmp_path / "run", root=root)
     made = tmp_path / "run" / "descriptors" / "thumbnail" / "references.h5"
     out = tmp_path / "references.h5"
     where = ["--split", "toy-1", "--part", "references", "--root", str(root)]
@@ -130,10 +129,9 @@ def test_describing_a_part_of_a_split_gives_the_file_that_run_takes(root: Path, 
 
 
 def test_two_runs_give_the_same_submission_bytes(root: Path, tmp_path: Path) -> None:
-    split, method = Split.from_folder(root / "toy-1"), method_of("thumbnail", "toy-1")
     files = []
     for out in (tmp_path / "a", tmp_path / "b"):
-        pipeline.run(method, split, out)
+        running.run("thumbnail", "toy-1", out, root=root)
         files.append((out / "submissions" / "thumbnail" / "thumbnail.h5").read_bytes())
     assert files[0] == files[1]
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import toy_baselines
 from toy_split import COLOURS, make_toy_split
 
-from ndec_baselines import registry
-from ndec_bench import pipeline
+from ndec_baselines import registry, running
+from ndec_baselines.base import Registration
 from ndec_bench.cli import run
-from ndec_bench.cli.run_baseline import method_of
-from ndec_bench.data.split import Split
 from ndec_bench.descriptors import read_attributes, read_submission
 from ndec_bench.matches.files import read_pairs
 from ndec_bench.results.differences import verdict
@@ -144,11 +143,15 @@ def test_a_matcher_leaves_pairs_and_a_result(line: list[str], tmp_path: Path) ->
     assert card.descriptors.sha256 == result.digests.submission
 
 
-def test_a_matcher_that_takes_background_images_declares_them(root: Path, tmp_path: Path) -> None:
-    method = replace(method_of("toy-pairs", "toy-1"), background=True)
-    pipeline.run(method, Split.from_folder(root / "toy-1"), tmp_path / "out")
-    card = read_card(tmp_path / "out" / "submissions" / "toy-pairs" / "submission.toml")
-    assert card.declarations.background == "other"
+def test_a_matcher_that_takes_background_images_declares_them(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = replace(toy_baselines.BASELINES["toy-pairs"].card, background=True)
+    taking = Registration(card, lambda *_: toy_baselines.MeanPairs(card))
+    monkeypatch.setitem(toy_baselines.BASELINES, "toy-pairs", taking)
+    running.run("toy-pairs", "toy-1", tmp_path / "out", root=root)
+    submitted = read_card(tmp_path / "out" / "submissions" / "toy-pairs" / "submission.toml")
+    assert submitted.declarations.background == "other"
 
 
 def test_pairs_have_no_norms_for_a_rule(line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
