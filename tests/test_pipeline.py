@@ -1,5 +1,6 @@
 """The line from images to a page, on a split of a dozen drawn pictures."""
 
+import doctest
 import json
 import shutil
 import tracemalloc
@@ -41,6 +42,10 @@ def root(tmp_path: Path) -> Path:
     (folder / "hard_negatives.txt").write_text("Q00003\n")
     (folder / "references.txt").write_text("".join(f"R{i:06d}\n" for i in range(4)))
     return tmp_path / "data"
+
+
+def test_examples_of_the_docstrings_run(root: Path) -> None:
+    assert doctest.testmod(running, extraglobs={"folder": root}) == (0, 7)
 
 
 def test_run_leaves_every_stage_on_disk(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,16 +10,20 @@ import pytest
 import toy_baselines
 from toy_split import COLOURS, make_toy_split
 
+import ndec_bench as nb
 from ndec_baselines import registry, running
 from ndec_baselines.base import Registration
 from ndec_bench.cli import run
+from ndec_bench.data.split import Split
 from ndec_bench.descriptors import read_attributes, read_submission
+from ndec_bench.errors import UsageError
 from ndec_bench.matches.files import read_pairs
 from ndec_bench.results.differences import verdict
 from ndec_bench.results.record import read_result
 from ndec_bench.submissions.card import read_card
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -37,6 +41,17 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def line(root: Path, tmp_path: Path) -> list[str]:
     return ["--split", "toy-1", "--root", str(root), "--out", str(tmp_path / "out")]
+
+
+@pytest.mark.parametrize("start", [nb.run, nb.describe])
+def test_from_python_a_missing_package_is_an_error_with_its_remedy(
+    start: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = replace(toy_baselines.CARD, requires=("no_such_package",))
+    monkeypatch.setitem(toy_baselines.BASELINES, "toy-mean", Registration(card, lambda *_: None))
+    split = make_toy_split(tmp_path) / "toy-1"
+    with pytest.raises(UsageError, match=r"toy-mean needs no_such_package, not installed here; pip install"):
+        start("toy-mean", Split.from_folder(split) if start is nb.run else split / "images", tmp_path / "out")
 
 
 def test_published_steps_are_applied_and_recorded(line: list[str], tmp_path: Path) -> None:

@@ -168,6 +168,8 @@ def run(
 
     Examples
     --------
+    With ``folder`` a data root that holds the split ``toy-1``:
+
     >>> import ndec_bench as nb
     >>> result = nb.run("thumbnail", "toy-1", out=folder / "out", root=folder)
     >>> round(result.parts["all"].micro_ap, 4)
@@ -210,10 +212,12 @@ def describe(
 
     Examples
     --------
+    With ``folder`` as in `run`:
+
     >>> import ndec_bench as nb
     >>> report = nb.describe("thumbnail", folder / "toy-1" / "images" / "queries", folder / "queries.h5")
     >>> report.images, report.dimension, report.device
-    (3, 256, 'cpu')
+    (4, 256, 'cpu')
     """
     runner = load_runner(baseline, options, progress, tell, matching=False)
     source = open_images(Path(images), progress=progress) if isinstance(images, str | Path) else images
