@@ -141,42 +141,6 @@ def test_two_runs_give_the_same_submission_bytes(root: Path, tmp_path: Path) -> 
     assert files[0] == files[1]
 
 
-def descriptor_file(path: Path, letter: str, dimension: int = 3, **attributes: str) -> Path:
-    vectors = np.eye(4, dimension, dtype=np.float32) + 0.5
-    write_descriptors(path, Descriptors(tuple(f"{letter}{i}" for i in range(4)), vectors), attributes)
-    return path
-
-
-def test_pack_keeps_the_recipe_and_leaves_the_digests_of_images_out(tmp_path: Path) -> None:
-    query = descriptor_file(tmp_path / "q.h5", "Q", baseline="x", metric="ip", images_sha256="1")
-    reference = descriptor_file(tmp_path / "r.h5", "R", baseline="x", metric="ip", images_sha256="2")
-    background = descriptor_file(tmp_path / "b.h5", "B", baseline="x", metric="ip")
-    arguments = ["pack", "--query", str(query), "--reference", str(reference), "--background", str(background)]
-    assert run([*arguments, "--split", "toy-1", "--out", str(tmp_path / "s.h5")]) == 0
-    assert read_attributes(tmp_path / "s.h5") == {"baseline": "x", "metric": "ip", "split": "toy-1"}
-    packed = read_submission(tmp_path / "s.h5")
-    assert packed.background is not None
-    assert packed.background.ids == ("B0", "B1", "B2", "B3")
-
-
-@pytest.mark.parametrize(
-    ("attributes", "dimension", "message"),
-    [
-        ({"baseline": "y"}, 3, r"r.h5: baseline is 'y', but 'x' in .*q.h5"),
-        ({}, 3, r"r.h5: baseline is None, but 'x' in"),
-        ({"baseline": "x"}, 2, r"r.h5: 2 dimensions, but 3 in"),
-    ],
-)
-def test_pack_refuses_sides_that_do_not_belong_together(
-    tmp_path: Path, attributes: dict[str, str], dimension: int, message: str
-) -> None:
-    query = descriptor_file(tmp_path / "q.h5", "Q", baseline="x")
-    reference = descriptor_file(tmp_path / "r.h5", "R", dimension, **attributes)
-    with pytest.raises(SubmissionError, match=message):
-        packing.pack(query, reference, tmp_path / "s.h5", split="toy-1")
-    assert not (tmp_path / "s.h5").exists()
-
-
 def described(
     path: Path,
     letter: str,
@@ -191,6 +155,37 @@ def described(
     descriptors = Descriptors(tuple(f"{letter}{i}" for i in (3, 0, 4, 1, 2)), vectors)
     write_descriptors(path, descriptors, attributes or {}, norms=norms, invalid_ids=invalid_ids)
     return path
+
+
+def test_pack_keeps_the_recipe_and_leaves_the_digests_of_images_out(tmp_path: Path) -> None:
+    common = {"baseline": "x", "metric": "ip"}
+    query = described(tmp_path / "q.h5", "Q", attributes={**common, "images_sha256": "1"})
+    reference = described(tmp_path / "r.h5", "R", attributes={**common, "images_sha256": "2"})
+    background = described(tmp_path / "b.h5", "B", attributes=common)
+    arguments = ["pack", "--query", str(query), "--reference", str(reference), "--background", str(background)]
+    assert run([*arguments, "--split", "toy-1", "--out", str(tmp_path / "s.h5")]) == 0
+    assert read_attributes(tmp_path / "s.h5") == {"baseline": "x", "metric": "ip", "split": "toy-1"}
+    packed = read_submission(tmp_path / "s.h5")
+    assert packed.background is not None
+    assert packed.background.ids == ("B0", "B1", "B2", "B3", "B4")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "dimension", "message"),
+    [
+        ({"baseline": "y"}, 4, r"r.h5: baseline is 'y', but 'x' in .*q.h5"),
+        ({}, 4, r"r.h5: baseline is None, but 'x' in"),
+        ({"baseline": "x"}, 2, r"r.h5: 2 dimensions, but 4 in"),
+    ],
+)
+def test_pack_refuses_sides_that_do_not_belong_together(
+    tmp_path: Path, attributes: dict[str, str], dimension: int, message: str
+) -> None:
+    query = described(tmp_path / "q.h5", "Q", attributes={"baseline": "x"})
+    reference = described(tmp_path / "r.h5", "R", attributes=attributes, dimension=dimension)
+    with pytest.raises(SubmissionError, match=message):
+        packing.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+    assert not (tmp_path / "s.h5").exists()
 
 
 def test_pack_carries_norms_and_broken_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,7 +256,7 @@ def test_pack_carries_what_describing_took(root: Path, tmp_path: Path, capsys: p
     # A record of another file is no record; and what stands beside the submission is not of it any more.
     capsys.readouterr()
     described(files["references"], "R", attributes=read_attributes(files["queries"]))
-    descriptor_file(files["queries"], "Q", 4, **read_attributes(files["queries"]))
+    described(files["queries"], "Q", attributes=read_attributes(files["queries"]))
     assert run(arguments) == 0
     assert read_describing(out) is None
     assert "what describing took is not recorded" in capsys.readouterr().err
