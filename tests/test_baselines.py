@@ -20,8 +20,8 @@ from PIL import Image
 import ndec_baselines
 from ndec_baselines import registry
 from ndec_baselines.base import Described, ModelCard, Preprocessing, Registration, recipe
+from ndec_baselines.submitting import declarations_of
 from ndec_bench.cli import run
-from ndec_bench.cli.run_baseline import declarations_of
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, read_submission, write_descriptors, write_submission
 from ndec_bench.download import public
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError, SubmissionError, UsageError
+from ndec_bench.results.describing import Describing
 from ndec_bench.results.differences import compared
-from ndec_bench.results.record import Describing, PointAtPrecision, write_result
+from ndec_bench.results.record import PointAtPrecision, write_result
 from ndec_bench.scoring.score import Options, score_file
 from ndec_bench.submissions.card import Files
 from ndec_bench.verification import redescribe as redescribing
@@ -165,7 +166,7 @@ def test_records_that_hold_nonsense_are_told(record: Result) -> None:
         rescoring.choices_of(record.model_copy(update={"parts": {}}))
     point = PointAtPrecision(recall=None, threshold=None)
     odd = record.parts["all"].model_copy(update={"recall_at_precision": {"high": point}})
-    with pytest.raises(DataError, match="a key of recall_at_precision is no number"):
+    with pytest.raises(DataError, match="a key of recall_at_precision is not a number"):
         rescoring.choices_of(record.model_copy(update={"parts": {"all": odd}}))
 
 
@@ -202,9 +203,9 @@ def test_commands_that_are_repeated(record: Result, command: str | None, steps: 
         ("ndec-bench run phash", 'expected "ndec-bench run thumbnail"'),
         ("ndec-bench demo --size small", 'expected "ndec-bench run thumbnail"'),
         ("ndec-bench run 'thumbnail", 'expected "ndec-bench run thumbnail"'),
-        ("ndec-bench run thumbnail --weights /etc/passwd", "'--weights' is no option that is repeated"),
+        ("ndec-bench run thumbnail --weights /etc/passwd", "'--weights' is not an option that is repeated"),
         ("ndec-bench run thumbnail; id", 'expected "ndec-bench run thumbnail"'),
-        ("ndec-bench run thumbnail --step", "'--step' is no option that is repeated"),
+        ("ndec-bench run thumbnail --step", "'--step' is not an option that is repeated"),
         ("ndec-bench run thumbnail --split ndec", "--split is 'ndec', in the record 'toy-1'"),
         ("ndec-bench run thumbnail --asymmetric ratio", "--asymmetric is 'ratio', in the record 'none'"),
     ],
@@ -353,7 +354,7 @@ def test_a_given_file_must_be_the_one_of_the_record(file: Path, tmp_path: Path) 
     assert rescoring.checked_file(file, digest) == file
     with pytest.raises(DataError, match=f"found {digest}, expected {'0' * 64}"):
         rescoring.checked_file(file, "0" * 64)
-    with pytest.raises(DataError, match="missing or no file"):
+    with pytest.raises(DataError, match="missing or not a file"):
         rescoring.checked_file(tmp_path, digest)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ndec_baselines.running import describe, run
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Descriptors
     from ndec_bench.matches import Matches
@@ -32,7 +33,9 @@ _PUBLIC = {
     "Protocol": "ndec_bench.protocol",
     "Result": "ndec_bench.results.record",
     "Split": "ndec_bench.data.split",
+    "describe": "ndec_baselines.running",
     "leaderboard": "ndec_bench.submissions.leaderboard",
+    "run": "ndec_baselines.running",
     "score": "ndec_bench.scoring.score",
     "score_descriptors": "ndec_bench.scoring.score",
     "score_matches": "ndec_bench.scoring.score",
@@ -46,7 +49,9 @@ __all__ = [
     "Result",
     "Split",
     "__version__",
+    "describe",
     "leaderboard",
+    "run",
     "score",
     "score_descriptors",
     "score_matches",

@@ -14,7 +14,7 @@ from torch import nn
 from ndec_baselines.asl import run_files
 from ndec_baselines.asl.batches import Batches, Sampler, Studio
 from ndec_baselines.asl.distributed import gradients
-from ndec_baselines.asl.held_out import HeldOutPart, by_rule
+from ndec_baselines.asl.held_out import HeldOut, HeldOutPart, by_rule
 from ndec_baselines.asl.losses import Classifier, NormRatioLoss, distances, look_alike_loss, triplet_loss
 from ndec_baselines.asl.network import AslNetwork, Describer, export, load_initial
 from ndec_baselines.asl.sub_batches import collect, settle, with_sub_batches
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ndec_baselines.asl.batches import Tensors
     from ndec_baselines.asl.config import Config, Schedule
     from ndec_baselines.asl.distributed import Processes
-    from ndec_baselines.asl.held_out import HeldOut, Measure
     from ndec_baselines.asl.training_set import TrainingSet
     from ndec_bench.progress import Progress
 
@@ -75,8 +74,6 @@ class Trainer:
         Settings, and images with their pairs; a part is held out of the latter.
     out
         Folder of log, state and trained network.
-    measure
-        µAP and recall at precision of scored pairs, for the part held out.
     initial
         File of first weights; None to begin at random.
     processes, device
@@ -91,7 +88,6 @@ class Trainer:
         found: TrainingSet,
         out: Path,
         *,
-        measure: Measure,
         initial: Path | None,
         processes: Processes,
         device: torch.device,
@@ -104,7 +100,7 @@ class Trainer:
                 hint="change batch.sub_batch, or start another number of processes",
             )
         self.config, self.out, self.processes, self.device = config, out, processes, device
-        self.measure, self.workers, self.progress = measure, workers, progress
+        self.workers, self.progress = workers, progress
         if not config.data.look_alikes:
             found = found.without_look_alikes() if not config.data.held_out else found
         training, held = found.parted(config.data.held_out, config.seed)
@@ -229,7 +225,7 @@ class Trainer:
         score = 0.0
         if self.held is not None:
             self.network.eval()
-            found = self.held.measured(Describer(self.network), self.device, self.measure)
+            found = self.held.measured(Describer(self.network), self.device)
             self.log.add(self.step, found.as_row())
             score = found.micro_ap
         score = self.processes.from_first(score)
@@ -245,7 +241,7 @@ class Trainer:
             return {}
         self.network.body.load_state_dict(self.best["state"])
         vectors, norms = self.held.described(Describer(self.network.eval()), self.device)
-        return by_rule(self.held.plan, vectors, norms, self.measure)
+        return by_rule(self.held.plan, vectors, norms)
 
     def save(self) -> None:
         """Write log and state; only the first process does."""
@@ -414,7 +410,6 @@ def train(
     found: TrainingSet,
     out: Path,
     *,
-    measure: Measure,
     initial: Path | None,
     processes: Processes,
     device: str | torch.device,
@@ -444,7 +439,6 @@ def train(
         config,
         found,
         out,
-        measure=measure,
         initial=initial,
         processes=processes,
         device=torch.device(device),
@@ -484,8 +478,6 @@ def state_step(out: Path, config_sha256: str) -> int:
 
 def held_out_of(rows: Iterable[Mapping[str, str]], step: int) -> HeldOut | None:
     """Return what the log says of the part held out at ``step``; None if nothing."""
-    from ndec_baselines.asl.held_out import HeldOut
-
     for row in rows:
         if row["step"] == str(step) and row.get("held_micro_ap"):
             hard = row.get("held_hard_kept")

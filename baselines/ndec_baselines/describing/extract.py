@@ -17,17 +17,17 @@ import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import TYPE_CHECKING
 
 from ndec_baselines.base import recipe
 from ndec_baselines.describing.finished_rows import finished_rows
-from ndec_baselines.describing.report import DescribeReport, libraries, read_report, sidecar
 from ndec_baselines.describing.row_blocks import BATCH_SIZE, is_broken, row_blocks
-from ndec_bench import atomic
 from ndec_bench.descriptors import sha256_of_file, write_descriptors
 from ndec_bench.descriptors.stored import told
 from ndec_bench.errors import DataError, UsageError, os_errors
 from ndec_bench.progress import Progress, silent
+from ndec_bench.results.describing import DescribeReport, read_report, sidecar, speed, write_describing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -148,7 +148,7 @@ def describe_images(
         _describe(rows, make, lambda done: progress(stage, done, len(ids)), tell)
         finished = _written(rows, texts, shown)
         report = _report(baseline, rows, out.name, sha256_of_file(finished), workers=workers, batch_size=batch_size)
-        atomic.write_text(sidecar(finished), report.model_dump_json(indent=2) + "\n")
+        write_describing(finished, report)
         with os_errors(f"{out}: cannot be written", hint="run the same command again"):
             finished.replace(out)
             sidecar(finished).replace(sidecar(out))
@@ -185,6 +185,21 @@ def _versions(baseline: Baseline) -> dict[str, str]:
     """Return the versions of the libraries that decide about the bits of a row."""
     deciding = {"numpy", "pillow", *baseline.card.requires}
     return {f"version_of_{name}": text for name, text in libraries(baseline).items() if name in deciding}
+
+
+def libraries(baseline: Baseline) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a descriptor of ``baseline`` goes through, by name."""
+    names = ("h5py", "ndec-bench", "numpy", "pillow", *baseline.card.requires)
+    return dict(sorted({"python": platform.python_version(), **{name: _version(name) for name in names}}.items()))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        # Cards name what is imported, such as cv2; what is installed may have another name. Looking it up is slow.
+        installed = packages_distributions().get(name)
+        return version(installed[0]) if installed else "unknown"
 
 
 def _still_broken(source: ImageSource, rows: FinishedRows, keep_going: bool, image_id: str) -> bool:
@@ -277,9 +292,7 @@ def _report(
         invalid_images=len(rows.broken),
         dimension=rows.dimension,
         bytes_per_descriptor=_FLOAT_BYTES * rows.dimension,
-        seconds=round(seconds, 6),
-        milliseconds_per_image=round(1000 * seconds / count, 6),
-        images_per_second=round(count / seconds, 3),
+        **speed(count, seconds, (6, 6, 3)),
         runs=rows.runs,
         workers=workers,
         batch_size=batch_size,

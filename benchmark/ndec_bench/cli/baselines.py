@@ -93,12 +93,13 @@ def describe(
 
     import ndec_baselines
     from ndec_baselines.describing.extract import Shard, describe_images
+    from ndec_baselines.running import cut_to
 
     # Pillow would only warn of an image that is refused anyway.
     warnings.filterwarnings("error", message=".*decompression bomb.*")
     shard_of = None if shard is None else Shard.parse(shard)
     opened, attributes = _images(images, split, part, root)
-    cut, more_attributes = _cut_to(name, detections)
+    cut, more_attributes = cut_to(name, detections)
     baseline = ndec_baselines.load(
         name, weights=weights, device=device, weights_sha256=weights_sha256, precision=precision
     )
@@ -148,28 +149,12 @@ def _images(
             "which images to describe is not said" if not images else "--images and --split do not go together",
             hint="give --images SOURCE, or --split NAME --part queries",
         )
+    from ndec_baselines.running import image_attributes
     from ndec_bench.data.layouts import images_of
     from ndec_bench.data.roots import data_root, find_split
-    from ndec_bench.pipeline import image_attributes
 
     target, side = find_split(split, data_root(root)), part
     return lambda progress: images_of(target, side, progress=progress), image_attributes(target)
-
-
-def _cut_to(name: str, detections: Path | None) -> tuple[Callable[[ImageSource], ImageSource], dict[str, str]]:
-    """Return what cuts images to the detections in a file, and what the descriptor file says of them."""
-    if detections is None:
-        return lambda images: images, {}
-    from ndec_baselines.describing.boxes import CroppedSource, read_boxes
-    from ndec_baselines.registry import registration
-    from ndec_bench.descriptors import sha256_of_file
-    from ndec_bench.errors import UsageError
-
-    choose = registration(name).choose_box
-    if choose is None:
-        raise UsageError(f"baseline {name} does not cut queries to detections", hint="leave --detections out")
-    boxes = read_boxes(detections)
-    return lambda images: CroppedSource(images, boxes, choose), {"detections_sha256": sha256_of_file(detections)}
 
 
 def _groups(rows: Sequence[Listed], *, every: bool) -> dict[str, list[Listed]]:

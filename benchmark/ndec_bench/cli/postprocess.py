@@ -58,11 +58,11 @@ def postprocess(
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Apply steps to descriptors: l2, centre, pca, score-norm, stretch, subtract, shift, mean, concat."""
-    from ndec_bench.cli.took import carry, records_of
     from ndec_bench.postprocess import parse_step, postprocess_file
+    from ndec_bench.results.describing import carry, read_describing, read_report
 
     steps = [parse_step(text) for text in step]
-    took = records_of([source, *(others or ())])  # OUT may be one of them
+    took = [read_describing(path) or read_report(path) for path in (source, *(others or ()))]  # OUT may be one of them
     with console.progress() as progress:
         report = postprocess_file(
             source,

@@ -20,6 +20,7 @@ from pydantic import (
 
 from ndec_bench import atomic
 from ndec_bench.errors import DataError, os_errors
+from ndec_bench.results.describing import Describing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -297,17 +298,6 @@ class Provenance(_Record):
     command: str | None = Field(default=None, description="The command that made this result")
 
 
-class Describing(_Record):
-    """What making the descriptors took, as the method recorded it."""
-
-    baseline: str | None = None
-    device: str | None = None
-    images: int | None = None
-    seconds: float | None = None
-    milliseconds_per_image: float | None = None
-    images_per_second: float | None = None
-
-
 class ListScores(_Record):
     """What every protocol says of the list of one part of a split."""
 
@@ -464,29 +454,9 @@ def read_result(path: Path) -> Result:
         raise DataError(f"{path}: not a result of this version ({problems})", hint="score again") from error
 
 
-def write_describing(submission: Path, took: Describing) -> None:
-    """Write what making ``submission`` took into a JSON file next to it; the submission's own bytes stay the same."""
-    atomic.write_text(_beside(submission), took.model_dump_json(indent=2) + "\n")
-
-
-def read_describing(submission: Path) -> Describing | None:
-    """Return what making ``submission`` took, from the file `write_describing` left; None where there is none.
-
-    A file of that name may be somebody's own; anything but our record is passed over.
-    """
-    try:
-        return Describing.model_validate_json(_beside(submission).read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
 def result_schema() -> dict[str, Any]:
     """Return the JSON Schema of a result."""
     return Result.model_json_schema()
-
-
-def _beside(submission: Path) -> Path:
-    return submission.with_name(submission.name + ".json")
 
 
 def _dump(value: object, depth: int) -> str:

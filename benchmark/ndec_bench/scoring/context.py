@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import VectorSource
     from ndec_bench.progress import Progress
-    from ndec_bench.results.record import Describing
+    from ndec_bench.results.describing import Describing
     from ndec_bench.scoring.fit import Fit
     from ndec_bench.scoring.truth import TruthTable
 

@@ -34,7 +34,8 @@ from ndec_bench.matches import Matches, read_pairs, write_pairs
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NORMALISATIONS
 from ndec_bench.results import provenance
-from ndec_bench.results.record import Digests, Result, read_describing
+from ndec_bench.results.describing import read_describing
+from ndec_bench.results.record import Digests, Result
 from ndec_bench.scoring.context import DEFAULTS, UNNAMED, Context, Facts, Options
 from ndec_bench.scoring.direction import compare_lists
 from ndec_bench.scoring.fit import fit_descriptors, fit_matches, pair_rule

@@ -111,7 +111,7 @@ def card_of(name: str, submissions: Path) -> SubmissionCard | None:
 def checked_file(path: Path, sha256: str) -> Path:
     """Return ``path`` if it is the file with the SHA-256 ``sha256``. Raises DataError if it is not or is missing."""
     if not path.is_file():
-        raise DataError(f"{path}: missing or no file", hint="give the submission file with --file")
+        raise DataError(f"{path}: missing or not a file", hint="give the submission file with --file")
     found = sha256_of_file(path)
     if found != sha256:
         raise DataError(
@@ -221,7 +221,7 @@ def choices_of(recorded: Result) -> Options:
     UsageError
         If its protocol or asymmetric rule is not known here.
     DataError
-        If it has no part ``all``, or a precision that is no number.
+        If it has no part ``all``, or a precision that is not a number.
     """
     everything = recorded.parts.get("all")
     if everything is None:
@@ -230,7 +230,7 @@ def choices_of(recorded: Result) -> Options:
         precisions = tuple(sorted(map(float, everything.recall_at_precision)))
     except ValueError as error:
         raise DataError(
-            f"the record of {recorded.name}: a key of recall_at_precision is no number",
+            f"the record of {recorded.name}: a key of recall_at_precision is not a number",
             hint="score the file and record that",
         ) from error
     replicates = 0 if everything.replicates is None else len(everything.replicates.micro_ap)
@@ -275,7 +275,7 @@ def recorded_run(recorded: Result) -> RecordedRun:
     while rest:
         word = rest.pop(0)
         if word not in _FLAGS and (word not in _VALUES or not rest):
-            raise _no_run(recorded, f"{word[:40]!r} is no option that is repeated")
+            raise _no_run(recorded, f"{word[:40]!r} is not an option that is repeated")
         given.setdefault(word, []).append("" if word in _FLAGS else rest.pop(0))
     for option, expected in (("--split", recorded.split), ("--asymmetric", recorded.asymmetric)):
         if given.get(option, [expected])[-1] != expected:
@@ -307,7 +307,7 @@ def _no_run(recorded: Result, reason: str) -> DataError:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name):
-        raise UsageError(f"{name[:80]!r} cannot name a submission", hint="names stand in the folder submissions/")
+        raise UsageError(f"{name[:80]!r} cannot name a submission", hint="names are those of folders in submissions/")
 
 
 def _suffix(name: str) -> str:
