@@ -74,7 +74,7 @@ def make_submission() -> Callable[..., tuple[Submission, Split]]:
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Return Debian's Chromium."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")

@@ -17,8 +17,11 @@ from ndec_bench.data.split import Split
 from ndec_bench.metrics import bootstrap
 from ndec_bench.protocol import NDEC_1, SSCD, Protocol
 from ndec_bench.results.record import HardNegativeAccount, PairRates, ThresholdAccount
+from ndec_bench.scoring.context import Context, Facts, Options
+from ndec_bench.scoring.fit import Fit
 from ndec_bench.scoring.hard_negatives import half_of, share
-from ndec_bench.scoring.parts import PairList, TruthTable, score_parts
+from ndec_bench.scoring.parts import score_parts
+from ndec_bench.scoring.truth import PairList, TruthTable
 
 GROUPS = {
     "hard_negative": ("hard",),
@@ -74,15 +77,10 @@ def account_of(
     case: Case, *, own: float | None = None, replicates: int = 0, protocol: Protocol = NDEC_1
 ) -> HardNegativeAccount:
     truth = TruthTable(case.split())
-    _, account = score_parts(
-        lists_of(case, truth),
-        truth,
-        protocol,
-        replicates=replicates,
-        own_threshold=own,
-        references=case.references,
-        account=True,
-    )
+    facts = Facts("descriptor", "l2", references=case.references, searched=case.references, threshold=own)
+    fit = Fit(np.ones(len(case.queries), dtype=bool), 0, 1.0, [])
+    context = Context(truth, fit, facts, Options(protocol=protocol, replicates=replicates))
+    account = score_parts(lists_of(case, truth), context).account
     assert account is not None
     return account
 

@@ -142,7 +142,7 @@ def test_constant_and_repeated_rows_are_named() -> None:
     assert of(report, "repeated_rows", "query").numbers["first"] == ["Q3=Q9"]
     repeated = of(report, "repeated_rows")
     assert repeated.numbers == {"rows": 5, "groups": 2, "share": 0.001, "first": ["R2=R4999", "R7=R100=R4500"]}
-    assert repeated.sentence.endswith("stand under several ids, 2 different ones, first R2=R4999")
+    assert repeated.sentence.endswith("appear under several ids, 2 different ones, first R2=R4999")
     reference[:100] = reference[100]
     assert ("repeated_rows", "reference") in kinds(audit(submission(query, reference)))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -17,9 +19,9 @@ from PIL import Image
 
 import ndec_baselines
 from ndec_baselines import registry
-from ndec_baselines.base import Card, Described, Preprocessing, Registration, recipe
+from ndec_baselines.base import Described, ModelCard, Preprocessing, Registration, recipe
+from ndec_baselines.submitting import declarations_of
 from ndec_bench.cli import run
-from ndec_bench.cli.run_baseline import declarations_of
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +34,12 @@ if TYPE_CHECKING:
 WITHOUT_WEIGHTS = ["phash", "scattering", "thumbnail"]
 
 
-@pytest.mark.parametrize("name", sorted(ndec_baselines.BASELINES))
+CARDS = {name: ndec_baselines.card(name) for name in ndec_baselines.names()}
+
+
+@pytest.mark.parametrize("name", CARDS)
 def test_every_card_is_complete(name: str) -> None:
-    card = ndec_baselines.card(name)
+    card = CARDS[name]
     assert card.name == name
     assert (card.dimension > 0) is (card.track == "descriptor")
     assert all(getattr(card.preprocessing, field.name) for field in fields(Preprocessing))
@@ -47,11 +52,7 @@ def test_every_card_is_complete(name: str) -> None:
             assert file.size is None or file.size > 0
             assert file.source.startswith(("https://", "gdrive:")) is card.weights.published
         assert all([card.weights.instruction, card.weights.licence, card.weights.trained_on, card.weights.container])
-
-
-@pytest.mark.parametrize("name", sorted(ndec_baselines.BASELINES))
-def test_every_card_declares_what_the_submission_asks_for(name: str) -> None:
-    card = ndec_baselines.card(name)
+    assert "{" not in str(card)  # every text is filled in
     declared = declarations_of(card)
     assert declared.background == "none"
     assert (declared.train_images == ["none"]) is (card.weights is None)
@@ -103,6 +104,30 @@ def test_every_image_has_a_finite_descriptor_that_is_not_zero(name: str, size: t
     assert np.abs(described.vectors).max() > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("sscd", "sscd-disc-mixup"),
+        ("sscd:disc-blur-320", "sscd-disc-blur-320"),
+        ("dinov2:s", "dinov2-s"),
+        ("asl:small", "asl-small"),
+        ("esvitp:sift", "esvitp-sift"),
+        ("d2lv", "d2lv"),
+        ("d2lv:baseline-cc", "d2lv-baseline-cc"),
+        ("d2lv:face-bw-ibn-320", "d2lv-face-bw-ibn-320"),
+        ("d2lv-face-bw-ibn-320", "d2lv-face-bw-ibn-320"),
+    ],
+)
+def test_a_variant_is_a_parameter_of_its_system(name: str, full: str) -> None:
+    assert ndec_baselines.card(name).name == full
+
+
+@pytest.mark.parametrize("name", ["d2lv:face-dark-50", "thumbnail:", "sscd:mixup:320", "sscd-", ":"])
+def test_an_unknown_variant_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"baseline '{name}' is unknown"):
+        ndec_baselines.card(name)
+
+
 def test_an_unknown_name_lists_those_like_it() -> None:
     with pytest.raises(UsageError, match="'thumbnial' is unknown; like it: thumbnail"):
         ndec_baselines.load("thumbnial")
@@ -152,7 +177,7 @@ class _Mean:
     device = "cpu"
     weights_sha256 = None
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: ModelCard) -> None:
         self.card = card
 
     def preprocess(self, image: Image.Image) -> NDArray[np.float32]:
@@ -162,8 +187,8 @@ class _Mean:
         return Described(np.asarray(batch) + np.float32(1))
 
 
-def _card(name: str) -> Card:
-    return Card(
+def _card(name: str) -> ModelCard:
+    return ModelCard(
         name=name,
         version="1",
         title="Mean colour",
@@ -219,7 +244,7 @@ def test_the_worked_example_of_the_documentation_runs(offer: Callable[..., None]
 
 def test_a_name_that_is_taken_is_refused_and_the_others_still_run(offer: Callable[..., None]) -> None:
     offer(thumbnail=Registration(_card("thumbnail"), lambda weights, device: _Mean(_card("thumbnail"))))
-    with pytest.raises(UsageError, match=r"offered by ndec_baselines\.thumbnail:BASELINE and by their_package:"):
+    with pytest.raises(UsageError, match=r"offered by ndec_baselines\.methods\.thumbnail\S+ and by their_package:"):
         ndec_baselines.load("thumbnail")
     assert ndec_baselines.load("phash").card.name == "phash"
 
@@ -249,7 +274,7 @@ def test_an_entry_point_that_cannot_be_imported_is_listed(monkeypatch: pytest.Mo
 def test_the_command_lists_baselines_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["baselines", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows.keys() >= ndec_baselines.BASELINES.keys()
+    assert rows.keys() == CARDS.keys()
     assert rows["thumbnail"]["dimension"] == 256
     assert rows["thumbnail"]["weights"] is None
     assert rows["thumbnail"]["available"] is True
@@ -259,15 +284,32 @@ def test_the_command_lists_baselines_as_json(capsys: pytest.CaptureFixture[str])
 
 def test_the_command_lists_a_row_per_system_and_with_all_one_per_variant(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["baselines", "--all"]) == 0
-    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert set(ndec_baselines.BASELINES) <= set(listed)
+    out = capsys.readouterr().out
+    listed = {line.split()[0] for line in out.splitlines() if line.rstrip().endswith(("yes", "no"))}
+    assert listed == {name for name, card in CARDS.items() if not card.hidden}
+    assert "d2lv (+99)" in out
     assert run(["baselines"]) == 0
     out = capsys.readouterr().out
-    families = {ndec_baselines.card(name).family or name for name in ndec_baselines.BASELINES}
-    assert sum(line.rstrip().endswith(("yes", "no")) for line in out.splitlines()) == len(families)
-    row = next(line for line in out.splitlines() if line.strip().startswith("cnncl"))
-    assert row.split()[:2] == ["cnncl", "(+1)"]
-    assert "0.774 dev2" in row  # with the published steps, and before other sets
+    rows = {line.split()[0]: line for line in out.splitlines() if line.rstrip().endswith(("yes", "no"))}
+    assert rows.keys() == {card.family or name for name, card in CARDS.items()}
+    assert rows["cnncl"].split()[1] == "(+1)"
+    assert "0.774 dev2" in rows["cnncl"]  # with the published steps, and before other sets
+    assert "0.900 dev2*" in rows["d2lv"]
+    assert "* d2lv, d2lv-baseline-cc, esvitp-sift: never run with published weights." in out
+
+
+@pytest.mark.parametrize(("width", "lines"), [(100, 45), (80, 60)])
+def test_the_list_fits_a_terminal(width: int, lines: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(["baselines"]) == 0
+    out = re.sub(r"\x1b\[\d+m", "", shown.getvalue()).splitlines()
+    assert len(out) <= lines
+    assert max(map(len, out)) <= width
+    for number in ("200", "400", "8192", "0.900 dev2*"):
+        assert any(number in line for line in out)
 
 
 def test_listing_imports_no_model_library() -> None:

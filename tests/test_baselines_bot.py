@@ -14,22 +14,20 @@ from torch import nn
 from torch.nn import functional
 
 import ndec_baselines
-from ndec_baselines import registry
 from ndec_baselines.describing.boxes import Box
-from ndec_baselines.methods.bot import BASELINES, CARDS, SIDES, choose_box, preprocess
+from ndec_baselines.methods.bot import BASELINES, SIDES, choose_box, preprocess
 from ndec_baselines.networks.inference import out_of_row
 from ndec_baselines.networks.isc_resnet import (
     Backbone,
     IscResNet,
-    LearnedGeM,
     MultiScale,
     SplitNorm,
     WaveBlock,
     for_the_test,
     read_network,
 )
+from ndec_baselines.networks.pooling import LearnedGeM
 from ndec_baselines.networks.torchvision_import import import_torchvision
-from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def state() -> State:
-    found: State = bot_published.state()
+    found: State = bot_published.content()
     return found
 
 
@@ -250,31 +248,6 @@ def test_learned_power_is_used_in_training_and_dropped_at_the_test() -> None:
 # Loading.
 
 
-def test_leftover_classifiers_are_dropped_and_nothing_else(tmp_path: Path, state: State) -> None:
-    path = tmp_path / "weights.pth.tar"
-
-    def load(changed: State) -> IscResNet:
-        torch.save({name: value for name, value in changed.items() if value.dim() < 2 or name in small}, path)
-        return read_network(path, "50", reduced=True)
-
-    # Large matrices are left out of these files, so that they are quick to write: all are "missing".
-    small = {"classifier_0_1.weight", "extra.weight"}
-    with pytest.raises(DataError, match=r"\d+ missing \(base\.0\.weight") as refused:
-        load(state)
-    assert "unexpected" not in str(refused.value)
-    with pytest.raises(DataError, match=r"1 unexpected \(extra\.weight\)"):
-        load(state | {"extra.weight": torch.zeros(2, 2)})
-    with pytest.raises(DataError, match=r"1 unexpected \(module\.base\.10\.p\)"):
-        load(state | {"module.base.10.p": torch.zeros(1)})
-    with pytest.raises(DataError, match=r"of another shape \(base\.10\.p \(2,\), expected \(1,\)\)"):
-        load(state | {"base.10.p": torch.zeros(2)})
-
-
-def test_bot_needs_its_weights() -> None:
-    with pytest.raises(DataError, match="bot needs its weights"):
-        BASELINES["bot"].loader(None, "cpu")
-
-
 # The descriptor.
 
 
@@ -295,19 +268,6 @@ def test_descriptor_is_the_mean_of_four_unit_vectors(bot: Baseline, published: P
     assert bot.weights_sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
 
 
-def test_single_sizes_are_the_parts_of_the_mean(published: Path, bot: Baseline) -> None:
-    image = _picture(seed=2)
-    alone = []
-    for side in (200, 256):
-        baseline = ndec_baselines.load(f"bot-{side}", weights=published)
-        values = baseline.preprocess(image)
-        assert values.shape == (3, side, side)
-        alone.append(baseline.describe([values]).vectors[0])
-        assert np.linalg.norm(alone[-1]) == pytest.approx(1, abs=1e-6)
-        assert baseline.card.steps == bot.card.steps == ("stretch:neighbours=5,factor=2.5",)
-    assert not np.allclose(*alone)
-
-
 def test_mean_of_equal_vectors_is_that_vector() -> None:
     class Same(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -315,14 +275,6 @@ def test_mean_of_equal_vectors_is_that_vector() -> None:
 
     found = MultiScale(Same(), (2, 3))(torch.zeros(5, 3 * (4 + 9)))
     assert torch.allclose(found, torch.tensor([[0.6, -0.8]]).expand(5, 2))
-
-
-def test_bytes_do_not_depend_on_neighbours(published: Path) -> None:
-    baseline = ndec_baselines.load("bot-200", weights=published)
-    images = [baseline.preprocess(_picture(seed=seed)) for seed in range(3)]
-    whole = baseline.describe(images).vectors
-    assert np.array_equal(np.concatenate([baseline.describe([image]).vectors for image in images]), whole)
-    assert np.array_equal(baseline.describe(images[::-1]).vectors[::-1], whole)
 
 
 def test_preprocessing_is_pillows_bicubic_to_a_square() -> None:
@@ -333,13 +285,6 @@ def test_preprocessing_is_pillows_bicubic_to_a_square() -> None:
         values = transforms.functional.to_tensor(image.resize((side, side), Image.Resampling.BICUBIC))
         expected = transforms.functional.normalize(values, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         assert torch.allclose(part[0], expected, atol=1e-6)
-
-
-def test_counts_of_the_cards() -> None:
-    assert CARDS.keys() == {"bot", "bot-200", "bot-256", "bot-320", "bot-400"}
-    assert all(name in registry.BASELINES and registry.card(name) is card for name, card in CARDS.items())
-    assert CARDS["bot"].gflops == 46.0  # 5.27 + 8.15 + 12.71 + 19.84, measured by torch's counter on one image each
-    assert {card.parameters for card in CARDS.values()} == {67_602_241}
 
 
 # The overlay.

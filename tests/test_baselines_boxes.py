@@ -51,25 +51,25 @@ def test_without_kinds_all_are_of_kind_0_and_windows_lines_do(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Q1,0,0,1,1", "5 columns, expected 6"),
-        ("Q1,0,0,1,1,0.9,0", "7 columns, expected 6"),
-        (",0,0,1,1,0.9", "no image id"),
-        ("Q\x07,0,0,1,1,0.9", "no image id"),
-        (f"{'Q' * 300},0,0,1,1,0.9", "no image id"),
-        ("Q1,a,0,1,1,0.9", "left is 'a'"),
-        ("Q1,0,nan,1,1,0.9", "top is 'nan'"),
-        ("Q1,0,0,inf,1,0.9", "right is 'inf'"),
-        ("Q1,0,0,1,1e300,0.9", "bottom is '1e300'"),
-        ("Q1,0,0,1,1,", "score is ''"),
-        ("Q1,5,0,5,1,0.9", r"box \(5, 0, 5, 1\) is empty"),
-        ("Q1,0,7,1,3,0.9", r"box \(0, 7, 1, 3\) is empty"),
-        ('Q1,"0"x,0,1,1,0.9', "no CSV"),
-        ('Q1,"0,0,1,1,0.9', "no CSV"),
-        (f"Q1,{'0' * 200_000},0,1,1,0.9", "no CSV"),
+        ("Q1,0,0,1,1", " has 5 fields, expected 6"),
+        ("Q1,0,0,1,1,0.9,0", " has 7 fields, expected 6"),
+        (",0,0,1,1,0.9", ": image_id '' is empty"),
+        ("Q\x07,0,0,1,1,0.9", ": image_id .* has characters that cannot be printed"),
+        (f"{'Q' * 300},0,0,1,1,0.9", ": image_id 'Q+' is longer than 256 characters"),
+        ("Q1,a,0,1,1,0.9", ": left 'a' is not a number"),
+        ("Q1,0,nan,1,1,0.9", ": top is nan"),
+        ("Q1,0,0,inf,1,0.9", ": right is inf"),
+        ("Q1,0,0,1,1e300,0.9", ": bottom is 1e\\+300"),
+        ("Q1,0,0,1,1,", ": score '' is not a number"),
+        ("Q1,5,0,5,1,0.9", r": box \(5, 0, 5, 1\) is empty"),
+        ("Q1,0,7,1,3,0.9", r": box \(0, 7, 1, 3\) is empty"),
+        ('Q1,"0"x,0,1,1,0.9', ": a quote in the middle of a field"),
+        ('Q1,"0,0,1,1,0.9', ": a quote that is never closed"),
+        (f"Q1,{'0' * 200_000},0,1,1,0.9", " is longer than 131,072 bytes"),
     ],
 )
 def test_bad_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
-    with pytest.raises(DataError, match=rf"boxes\.csv: line 3: {message}"):
+    with pytest.raises(DataError, match=rf"boxes\.csv: line 3{message}"):
         read_boxes(_csv(tmp_path, f"{HEADER}\nQ0,0,0,1,1,0.5\n{line}\n"))
 
 

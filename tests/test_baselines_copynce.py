@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import copynce_published
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import nn
 from torch.nn import functional
 
-from ndec_baselines.base import LocalWeights
+import ndec_baselines
 from ndec_baselines.methods import copynce
-from ndec_baselines.methods.copynce import BASELINE, CARD, load_network, preprocess
-from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +35,7 @@ def baseline(published: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 def _baseline(content: object, folder: Path) -> Baseline:
     path = folder / "descriptor_vits_224.pth.tar"
     torch.save(content, path)
-    weights = LocalWeights({path.name: path}, hashlib.sha256(path.read_bytes()).hexdigest())
-    loaded: Any = BASELINE.loader(weights, "cpu")
-    return loaded  # type: ignore[no-any-return]
+    return ndec_baselines.load("copynce", weights=path)
 
 
 def _plain(images: torch.Tensor, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -95,31 +88,11 @@ def test_the_epsilon_and_the_missing_norm_matter(published: dict[str, Any], base
     assert np.abs(rows.numpy() - baseline.describe(IMAGES).vectors).max() > 1e-2
 
 
-def test_bytes_do_not_depend_on_neighbours(baseline: Baseline) -> None:
-    whole = baseline.describe(IMAGES).vectors
-    assert np.array_equal(baseline.describe(IMAGES.flip(0)).vectors[::-1], whole)
-    assert np.array_equal(baseline.describe(IMAGES[1:2]).vectors[0], whole[1])
-
-
 def test_parameters_and_entries() -> None:
     """12 blocks of 12 entries, four of the input, six of the head."""
     network = copynce.network()
-    assert sum(parameter.numel() for parameter in network.parameters()) == CARD.parameters
+    assert sum(parameter.numel() for parameter in network.parameters()) == ndec_baselines.card("copynce").parameters
     assert len(network.state_dict()) == 12 * 12 + 4 + 6
-
-
-def test_preprocessing_is_pillow_alone() -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (90, 130, 3), dtype=np.uint8)
-    small = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC), dtype=np.float64)
-    expected = (small / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    values = preprocess(Image.fromarray(pixels))
-    assert values.shape == (3, 224, 224)
-    assert values.dtype == torch.float32
-    assert np.abs(values.numpy() - expected.transpose(2, 0, 1)).max() < 1e-6
-
-
-def test_a_grey_file_is_described(baseline: Baseline) -> None:
-    assert baseline.preprocess(Image.new("L", (30, 20), 128)).shape == (3, 224, 224)
 
 
 def test_a_bare_state_dict_and_prefixes_are_taken(
@@ -131,33 +104,6 @@ def test_a_bare_state_dict_and_prefixes_are_taken(
 
 
 def test_a_head_of_256_is_taken_as_it_is(tmp_path: Path) -> None:
-    loaded = _baseline(copynce_published.content(256), tmp_path)
+    loaded = _baseline(copynce_published.content(dimension=256), tmp_path)
     assert loaded.card.dimension == 256
     assert loaded.describe(IMAGES[:1]).vectors.shape == (1, 256)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"encoder.norm.weight": torch.ones(384)}, r"1 unexpected \(encoder\.norm\.weight\)"),
-        ({"encoder.cls_token": None}, r"1 missing \(encoder\.cls_token\)"),
-        ({"heads.linear_head.fc1.weight": torch.zeros(128, 384)}, r"fc1\.weight \(128, 384\), expected \(512, 384\)"),
-    ],
-)
-def test_other_weights_are_refused(
-    published: dict[str, Any], tmp_path: Path, change: dict[str, torch.Tensor | None], message: str
-) -> None:
-    state = {**published["model"], **change}
-    path = tmp_path / "other.pth.tar"
-    torch.save({"model": {name: value for name, value in state.items() if value is not None}, "epoch": 30}, path)
-    with pytest.raises(DataError, match=message):
-        load_network(path)
-
-
-def test_the_layers_are_where_the_names_say() -> None:
-    assert isinstance(copynce.network().get_submodule("heads.linear_head.bn"), nn.BatchNorm1d)
-
-
-def test_weights_are_asked_for() -> None:
-    with pytest.raises(DataError, match="copynce needs its weights"):
-        BASELINE.loader(None, "cpu")

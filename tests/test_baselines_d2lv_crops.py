@@ -157,7 +157,7 @@ def test_every_reference_crop_is_pillows(folder: FolderSource) -> None:
 
 @pytest.mark.parametrize("crop_id", ["Q1", "_4", "Q1_", "Q1_x", "Q1_-1"])
 def test_other_ids_are_no_crops(crop_id: str) -> None:
-    with pytest.raises(DataError, match="is no id of a crop"):
+    with pytest.raises(DataError, match="is not the id of a crop"):
         parted(crop_id)
     assert parted("A_B_12") == ("A_B", 12)
 

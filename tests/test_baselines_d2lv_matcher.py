@@ -16,13 +16,13 @@ from torch import nn
 
 from ndec_baselines import registry
 from ndec_baselines.base import LocalWeights, SplitImages
+from ndec_baselines.cards import model_cards
 from ndec_baselines.d2lv import matcher as module
 from ndec_baselines.d2lv import proposals as search
-from ndec_baselines.d2lv.cards import BACKBONES, SYSTEMS, VARIANTS
 from ndec_baselines.d2lv.crops import centre_boxes, detected, reference_boxes
 from ndec_baselines.d2lv.matcher import D2LV
 from ndec_baselines.d2lv.merging import WHOLE
-from ndec_baselines.d2lv.plan import Plan
+from ndec_baselines.d2lv.plan import BACKBONES, VARIANTS, Plan
 from ndec_baselines.describing.boxes import Box
 from ndec_baselines.describing.extract import describe_images
 from ndec_bench.data.images import FolderSource
@@ -252,7 +252,7 @@ def _plainly(images: SplitImages) -> Scored:
 def test_line_equals_the_plain_version_and_resumes(
     images: SplitImages, weights: LocalWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system = D2LV(SYSTEMS["d2lv"], weights, PLAN, "cpu")
+    system = D2LV(model_cards()["d2lv"], weights, PLAN, "cpu")
     found = _matches(system, images, tmp_path)
     expected = _plainly(images)
     assert found.keys() == expected.keys()
@@ -281,7 +281,7 @@ def test_stopped_runs_go_on(
 ) -> None:
     monkeypatch.setattr(module, "REFERENCE_CROPS", 3)
     plan = replace(PLAN, variants=("baseline-cc",), sides=(48,))
-    system = D2LV(SYSTEMS["d2lv"], weights, plan, "cpu")
+    system = D2LV(model_cards()["d2lv"], weights, plan, "cpu")
     whole = _matches(system, images, tmp_path / "whole")
     made: list[str] = []
 
@@ -301,7 +301,7 @@ def test_stopped_runs_go_on(
 @pytest.mark.usefixtures("toys")
 def test_other_images_and_boxes_make_other_lists(images: SplitImages, weights: LocalWeights, tmp_path: Path) -> None:
     plan = replace(PLAN, variants=("blur-bw",), sides=(48,), cropped_references=False, faces=frozenset())
-    system = D2LV(SYSTEMS["d2lv"], weights, plan, "cpu")
+    system = D2LV(model_cards()["d2lv"], weights, plan, "cpu")
     first = _matches(system, images, tmp_path)
     without = replace(images, detections={})
     assert _matches(system, without, tmp_path) != first
@@ -321,7 +321,7 @@ def test_a_score_holds_for_its_query_alone(images: SplitImages, weights: LocalWe
         cropped_references=False,
         faces=frozenset(),
     )
-    system = D2LV(SYSTEMS["d2lv"], weights, plan, "cpu")
+    system = D2LV(model_cards()["d2lv"], weights, plan, "cpu")
     together = _matches(system, images, tmp_path / "all")
     alone = replace(images, queries=SelectedSource(images.queries, ["Q2"]))
     found = _matches(system, alone, tmp_path / "one")
@@ -333,17 +333,17 @@ def test_uncut_images_alone(images: SplitImages, weights: LocalWeights, tmp_path
     plan = replace(
         PLAN, variants=("baseline-cc",), sides=(48,), cropped_queries=False, cropped_references=False, faces=frozenset()
     )
-    found = _matches(D2LV(SYSTEMS["d2lv"], weights, plan, "cpu"), images, tmp_path)
+    found = _matches(D2LV(model_cards()["d2lv"], weights, plan, "cpu"), images, tmp_path)
     # Whole queries below 200 pixels do not count either: Q1 is 140 x 160, Q3 220 x 90.
     assert {query for query, _ in found} == {"Q0", "Q2"}
 
 
 def test_a_matcher_needs_background_and_all_weights(images: SplitImages, weights: LocalWeights, tmp_path: Path) -> None:
-    system = D2LV(SYSTEMS["d2lv"], weights, PLAN, "cpu")
+    system = D2LV(model_cards()["d2lv"], weights, PLAN, "cpu")
     with pytest.raises(DataError, match="needs background images"):
         system.match(replace(images, background=None), tmp_path, cap=10)
     with pytest.raises(DataError, match=r"27 of 33 weights files are missing, the first is V5_baseline_BW"):
-        D2LV(SYSTEMS["d2lv"], weights, Plan(), "cpu")
+        D2LV(model_cards()["d2lv"], weights, Plan(), "cpu")
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageFilter
 
 import ndec_baselines
-from ndec_baselines.networks import scattering_net as net
+from ndec_baselines.methods import scattering as net
 
 
 def _picture(seed: int, size: int = 192) -> Image.Image:

@@ -6,11 +6,12 @@ import pytest
 
 from ndec_bench.data.known import KNOWN
 from ndec_bench.errors import DataError
+from ndec_bench.printable import one_line
 from ndec_bench.protocol import PROTOCOLS, get_protocol
 from ndec_bench.results import citation, published
-from ndec_bench.results.citation import cite, methods_sentence, plain, tex
+from ndec_bench.results.citation import cite, methods_sentence, tex
 from ndec_bench.results.published import MEASURES, PublishedRow, company, published_rows, published_split
-from ndec_bench.results.record import CardEntry, CardPart, PartScore, Result, Signature, read_result
+from ndec_bench.results.record import ListScores, PartScore, ProtocolEntry, Result, Signature, read_result
 from ndec_bench.submissions.card import SubmissionCard
 
 REPOSITORY = Path(__file__).parents[1]
@@ -25,9 +26,9 @@ def signed(result: Result, **fields: str) -> str:
     return str(Signature.parse(result.signature).model_copy(update=fields))
 
 
-def card_part(part: PartScore, queries: int) -> CardPart:
-    values = {field: getattr(part, field) for field in CardPart.model_fields}
-    return CardPart.model_validate(values | {"queries": queries})
+def card_part(part: PartScore, queries: int) -> ListScores:
+    values = {field: getattr(part, field) for field in ListScores.model_fields}
+    return ListScores.model_validate(values | {"queries": queries})
 
 
 def on_known_split(name: str, *, card: tuple[str, ...] = (), **fields: object) -> Result:
@@ -44,7 +45,7 @@ def on_known_split(name: str, *, card: tuple[str, ...] = (), **fields: object) -
     for entry in card:
         protocol, _, norm = entry.partition("+")
         own = {part: card_part(score, sizes[part]) for part, score in parts.items()}
-        entries[entry] = CardEntry(
+        entries[entry] = ProtocolEntry(
             **own["all"].model_dump(),
             protocol=protocol,
             candidates=get_protocol(protocol).candidates(known.queries),
@@ -193,7 +194,7 @@ def test_what_strangers_write_stays_text(text: str) -> None:
     assert set(method.fields) == {"author", "title", "url"}
     assert method.fields["url"] == "https://e.org/a_b%20c#d&e=%7Bf%7D~h"
     assert found.sentence.isprintable()
-    assert plain(text) in found.sentence
+    assert one_line(text) in found.sentence
     assert not re.search(r"(?<!\\)[&%$#_^~]", found.sentence_tex)
     assert found.sentence_tex.count("{") == found.sentence_tex.count("}")
 
@@ -365,11 +366,11 @@ def test_a_record_has_the_share_and_the_digits_as_printed() -> None:
 
 
 def beside(result: Result) -> dict[tuple[str, str], str]:
-    return {(own.row.method, own.row.score_norm): own.figures.entry for own in company(result).beside}
+    return {(own.row.method, own.row.score_norm): own.figures.entry for own in company(result).comparable}
 
 
 def apart(result: Result) -> dict[tuple[str, str], str]:
-    return {(o.row.method, o.row.score_norm): ", ".join(o.reasons) for o in company(result).apart}
+    return {(o.row.method, o.row.score_norm): ", ".join(o.reasons) for o in company(result).not_comparable}
 
 
 def test_dev1_under_ndec_1_alone_has_no_company() -> None:
@@ -409,13 +410,13 @@ def test_tracks_do_not_mix() -> None:
     }
     assert apart(descriptors)["separate", "own"] == "matching track"
     assert set(beside(pairs)) == {("VisionForce (D2LV)", "own"), ("separate", "own"), ("imgFp (EsViT + SIFT)", "own")}
-    (bot,) = (own for own in company(descriptors).beside if "BoT" in own.row.method)
+    (bot,) = (own for own in company(descriptors).comparable if "BoT" in own.row.method)
     assert bot.caveats == ("has its own normalisation in its vectors",)
 
 
 def test_ndec_stands_alone_but_its_isc_part_is_dev_two() -> None:
     result = on_known_split("ndec", card=tuple(PROTOCOLS))
-    rows_beside = company(result).beside
+    rows_beside = company(result).comparable
     assert {own.row.split for own in rows_beside} == {"disc21-dev2"}
     assert {own.figures.part for own in rows_beside} == {"isc"}
     cnncl = next(own for own in rows_beside if own.row.method == "CNNCL (lyakaap)")
@@ -443,13 +444,13 @@ def test_a_split_is_told_by_its_content() -> None:
 def test_partial_results_have_no_company() -> None:
     result = on_known_split("disc21-dev", partial=True, missing_references=3, recall_ceiling=0.99)
     found = cite(result)
-    assert (found.company.beside, found.company.apart) == ((), ())
+    assert (found.company.comparable, found.company.not_comparable) == ((), ())
     assert "partial" in found.sentence
 
 
 def test_a_vector_too_wide_is_said() -> None:
     result = on_known_split("disc21-dev", protocol="isc2021", dimensions=960)
     assert all(
-        own.caveats[-1] == "yours has more dimensions than the protocol admits" for own in company(result).beside
+        own.caveats[-1] == "yours has more dimensions than the protocol admits" for own in company(result).comparable
     )
-    assert company(result).beside
+    assert company(result).comparable

@@ -328,7 +328,7 @@ def test_re_described_is_not_lowered(row: Row, host: StaticHost, capsys: pytest.
         (["--seed", "1"], "--seed is for --sample"),
         (["--baseline", "toy-mean"], "--baseline is for --sample and --whole"),
         (["--record"], "--record: the card of mine names no address"),
-        (["--whole", "--record", "--date", "yesterday"], "--date 'yesterday'"),
+        (["--whole", "--record", "--date", "yesterday"], "'yesterday' does not match"),
         (["--protocol", "none"], "none"),
     ],
 )
@@ -358,7 +358,7 @@ def test_an_interrupted_run_leaves_the_card_and_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("ndec_bench.pipeline.pack", stop)
+        patched.setattr("ndec_baselines.running.pack", stop)
         assert row.reproduce("--whole", "--record") == 6
     assert row.card_file.read_bytes() == before
     (kept,) = (tmp_path / "cache" / "ndec-bench" / "runs").iterdir()

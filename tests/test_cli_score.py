@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ndec_bench.cli import run
-from ndec_bench.cli.targets import spread
+from ndec_bench.cli.options import spread
 from ndec_bench.data.ground_truth import write_ground_truth
 from ndec_bench.descriptors import Descriptors, write_descriptors, write_submission
 from ndec_bench.results.record import read_result
@@ -86,7 +86,7 @@ def test_a_background_gives_the_normalised_entries(files: Submission, capsys: py
     assert without["signature"] == one["signature"]
     assert scored(capsys, "mine.h5", *TRUTH)["protocols"] is None
     unused = scored(capsys, "mine.h5", *TRUTH, "--background", "b.h5")
-    assert unused["notes"] == ["the background was not used: only the protocol card normalises (--protocol all)"]
+    assert unused["notes"] == ["the background was not used: only the protocol table normalises (--protocol all)"]
 
 
 @pytest.mark.parametrize("backend", ["auto", "blas", "faiss", "torch"])
@@ -316,7 +316,7 @@ def test_pairs_are_told_by_content_whatever_their_name(files: Submission, capsys
     assert scored(capsys, "list.h5", *TRUTH)["predictions_sha256"] == first["predictions_sha256"]
     os.mkfifo("pipe.h5")
     code, message = failed(capsys, "pipe.h5", *TRUTH)
-    assert (code, "pipe.h5: no regular file" in message) == (3, True)
+    assert (code, "pipe.h5: not a regular file" in message) == (3, True)
 
 
 def test_pairs_alone_do_not_tell_how_many_were_compared(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:

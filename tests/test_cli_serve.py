@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMAND = [sys.executable, "-c", "from ndec_bench.cli import main; main()"]
+LIMIT = 120  # seconds, for a machine that is busy with something else
 PAGE = "<!DOCTYPE html><title>µAP</title>"
 
 
@@ -62,7 +63,7 @@ class Serving:
         self.port = int(self.address.rpartition(":")[2].rstrip("/") or 0)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
         try:
             connection.request(method, path, headers=headers)
             response = connection.getresponse()
@@ -71,7 +72,7 @@ class Serving:
             connection.close()
 
     def raw(self, request: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT) as connection:
             connection.sendall(request)
             received = b""
             while part := connection.recv(65536):
@@ -80,7 +81,7 @@ class Serving:
 
     def end(self, with_signal: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
         self.process.send_signal(with_signal)
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=LIMIT)
         return self.process.returncode, out, err
 
 
@@ -206,7 +207,7 @@ def test_broken_requests_are_answered_and_break_nothing(serving: Serving) -> Non
 
 
 def test_several_are_served_at_once(serving: Serving) -> None:
-    with socket.create_connection(("127.0.0.1", serving.port), timeout=20) as idle:
+    with socket.create_connection(("127.0.0.1", serving.port), timeout=LIMIT) as idle:
         idle.sendall(b"GET / HTTP/1.1\r\n")
         assert serving.ask("/")[0].status == 200
 
@@ -217,7 +218,7 @@ def test_the_log_is_harmless_and_goes_to_stderr(folder: Path) -> None:
     served.raw(b"GET /\x1b[31mred HTTP/1.0\r\nHost: localhost:%d\r\n\r\n" % served.port)
     code, out, err = served.end()
     assert (code, out) == (0, "")
-    assert err.splitlines()[1:] == ["200 GET /results.json", "404 GET /?[31mred"]
+    assert err.splitlines()[1:] == ["200 GET /results.json", "404 GET / [31mred"]
 
 
 def test_open_gives_a_browser_the_address(folder: Path, tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_open_gives_a_browser_the_address(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("missing", "missing"), ("file.txt", "is no folder"), ("empty", "has no index.html")]
+    ("name", "said"), [("missing", "missing"), ("file.txt", "is not a folder"), ("empty", "has no index.html")]
 )
 def test_what_cannot_be_served_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str

@@ -16,8 +16,14 @@ from hub_upload_host import COMMIT, HubUploadHost
 
 from ndec_bench.cli import run
 from ndec_bench.data.ground_truth import write_ground_truth
-from ndec_bench.descriptors import Descriptors, read_submission, sha256_of_file, write_descriptors, write_submission
-from ndec_bench.descriptors.half import write_half
+from ndec_bench.descriptors import (
+    Descriptors,
+    read_submission,
+    sha256_of_file,
+    write_descriptors,
+    write_half,
+    write_submission,
+)
 from ndec_bench.errors import SubmissionError
 from ndec_bench.results.record import read_result
 from ndec_bench.submissions.card import CARD_FILE, Declarations, read_card

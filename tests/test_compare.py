@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ndec_bench.errors import DataError, UsageError
-from ndec_bench.metrics.compare import compare, holm, paired, rank_intervals
+from ndec_bench.metrics.compare import holm
+from ndec_bench.results.comparison import compare, paired, rank_intervals
 from ndec_bench.results.record import Curve, Digests, PartScore, Provenance, Replicates, Result
 
 # Pencil and paper: eight draws of the difference a - b are +2 +1 +3 +1 -1 +2 0 +4 hundredths.
@@ -223,9 +224,9 @@ def test_two_results_are_compared_as_given() -> None:
     found = compare([("low.json", low), ("high.json", high)])
     (pair,) = found.pairs
     assert (pair.a, pair.b) == ("low", "high")
-    assert pair.paired.difference == pytest.approx(-0.1)
-    assert pair.p_holm == pair.paired.p_value
-    assert [(s.result.name, s.rank, s.group) for s in found.standings] == [("low", 2, 2), ("high", 1, 1)]
+    assert pair.difference == pytest.approx(-0.1)
+    assert pair.p_holm == pair.p_value
+    assert [(s.name, s.rank, s.group) for s in found.results] == [("low", 2, 2), ("high", 1, 1)]
     assert (found.split, found.part, found.replicates, found.stream) == ("hand", "all", 1000, "s")
     assert found.notes == ()
 
@@ -233,18 +234,17 @@ def test_two_results_are_compared_as_given() -> None:
 def test_three_results_stand_in_order_with_all_pairs() -> None:
     named = [(f"{n}.json", signed(n, s)) for n, s in (("b", 0.55), ("c", 0.5), ("a", 0.6), ("d", 0.5))]
     found = compare(named)
-    assert [entry.label for entry in found.entries] == ["a", "b", "c", "d"]
+    assert [entry.name for entry in found.results] == ["a", "b", "c", "d"]
     assert [(pair.a, pair.b) for pair in found.pairs] == [
         ("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")
     ]  # fmt: skip
-    assert [pair.p_holm for pair in found.pairs] == holm([pair.paired.p_value for pair in found.pairs])
-    assert [s.rank for s in found.standings] == [1, 2, 3, 3]
-    assert [e.result.name for e in found.entries] == [s.result.name for s in found.standings]
+    assert [pair.p_holm for pair in found.pairs] == holm([pair.p_value for pair in found.pairs])
+    assert [s.rank for s in found.results] == [1, 2, 3, 3]
 
 
 def test_same_names_are_told_apart_by_their_files() -> None:
     found = compare([("x/m.json", signed("m", 0.5)), ("y/m.json", signed("m", 0.6, predictions_sha256="other"))])
-    assert [entry.label for entry in found.entries] == ["m (x/m.json)", "m (y/m.json)"]
+    assert [entry.name for entry in found.results] == ["m (x/m.json)", "m (y/m.json)"]
     assert (found.pairs[0].a, found.pairs[0].b) == ("m (x/m.json)", "m (y/m.json)")
 
 

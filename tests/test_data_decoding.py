@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from small_archives import jpeg, zip_of
 
-from ndec_bench.data.decoding import JOURNAL, decode_all
+from ndec_bench.data.decoding import FOLDER, decode_all
 from ndec_bench.data.images import open_images
 from ndec_bench.data.layouts import Holding
 from ndec_bench.errors import DataError
@@ -60,9 +60,10 @@ def decode(
     return decode_all(source, root, name, holding, jobs=jobs, progress=silent)
 
 
-def entries(root: Path) -> list[dict[str, object]]:
-    """Return what the journal lists."""
-    return [json.loads(line) for line in (root / JOURNAL).read_text().splitlines() if line]
+def blocks(root: Path) -> list[int]:
+    """Return the first rows of the blocks that the only manifest lists."""
+    manifests = list((root / FOLDER).glob("*/manifest.json"))
+    return [int(name[:8]) for path in manifests for name in json.loads(path.read_bytes())["parts"]]
 
 
 FAILURES = {each: f"{each}: no readable image" for each in BROKEN}
@@ -72,7 +73,7 @@ def test_what_does_not_decode_is_told_with_its_reason(tmp_path: Path) -> None:
     source = Counting()
     assert decode(source, tmp_path) == FAILURES
     assert sorted(source.reads) == list(IDS)
-    assert [entry["at"] for entry in entries(tmp_path)] == [0, 1_000, 2_000]
+    assert blocks(tmp_path) == [0, 1_000, 2_000]
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5, None])
@@ -83,9 +84,7 @@ def test_any_number_of_threads_finds_the_same(tmp_path: Path, jobs: int | None) 
     assert sorted(source.reads) == list(IDS), "each is decoded once"
     assert 1 <= len(source.threads) <= (jobs or os.cpu_count() or 1)
     assert threading.get_ident() not in source.threads
-    (tmp_path / "one").mkdir()
-    decode(Counting(), tmp_path / "one", jobs=1)
-    assert (tmp_path / JOURNAL).read_bytes() == (tmp_path / "one" / JOURNAL).read_bytes()
+    assert blocks(tmp_path) == [0, 1_000, 2_000]
 
 
 def test_a_second_run_decodes_nothing_and_knows_the_broken(tmp_path: Path) -> None:
@@ -99,7 +98,7 @@ def test_a_second_run_decodes_nothing_and_knows_the_broken(tmp_path: Path) -> No
 def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path, jobs: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         decode(Counting(stop="Q01500"), tmp_path, jobs=jobs)
-    assert [entry["at"] for entry in entries(tmp_path)] == [0]
+    assert blocks(tmp_path) == [0]
     second = Counting()
     assert list(decode(second, tmp_path, jobs=jobs).items()) == list(FAILURES.items())
     assert sorted(second.reads) == list(IDS[BLOCK:])
@@ -129,45 +128,16 @@ def test_progress_counts_what_was_done_before(tmp_path: Path) -> None:
     assert told == [(stage, 2_500, 2_500)], "a stage ends even if nothing is left"
 
 
-@pytest.mark.parametrize("cut", [1, 40, 100])
-def test_a_torn_last_line_costs_its_block_alone(tmp_path: Path, cut: int) -> None:
-    """As a kill or a full disk leaves it; the next line is not spoilt by it."""
+def test_a_damaged_block_alone_is_decoded_again(tmp_path: Path) -> None:
     decode(Counting(), tmp_path)
-    journal = tmp_path / JOURNAL
-    journal.write_bytes(journal.read_bytes().rstrip(b"\n")[:-cut])
-    second = Counting()
-    assert decode(second, tmp_path) == FAILURES
-    assert sorted(second.reads) == list(IDS[2_000:])
-    third = Counting()
-    assert decode(third, tmp_path) == FAILURES
-    assert third.reads == []
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"\xff\xfe\x00",
-        b"[" * 100_000,
-        b"null",
-        b"[]",
-        b'{"of": 1}',
-        b'{"of": "%(of)s", "at": "0", "broken": {"Q00000": "x"}}',
-        b'{"of": "%(of)s", "at": 0, "broken": []}',
-        b'{"of": "%(of)s", "at": 0}',
-    ],
-)
-def test_a_damaged_line_costs_its_block_alone(tmp_path: Path, line: bytes) -> None:
-    decode(Counting(), tmp_path)
-    journal = tmp_path / JOURNAL
-    first, *rest = [each for each in journal.read_bytes().split(b"\n") if each]
-    line = line.replace(b"%(of)s", json.loads(first)["of"].encode())
-    journal.write_bytes(b"\n".join([line, *rest]) + b"\n")
+    (part,) = (tmp_path / FOLDER).glob("*/part-00000000.json")
+    part.write_bytes(b"{}")
     second = Counting()
     assert list(decode(second, tmp_path).items()) == list(FAILURES.items()), "in the order of the ids"
     assert sorted(second.reads) == list(IDS[:BLOCK])
 
 
-def test_the_journal_is_of_these_files_alone(tmp_path: Path) -> None:
+def test_what_was_decoded_is_of_these_files_alone(tmp_path: Path) -> None:
     """Other files, the same written anew, another set, other ids: all is decoded."""
     first, second = tmp_path / "a.zip", tmp_path / "b.zip"
     first.write_bytes(b"one")
@@ -220,9 +190,9 @@ def test_a_picture_written_anew_in_a_folder_is_decoded_again(tmp_path: Path) -> 
     assert list(decode_all(source, tmp_path, "x", holding, jobs=1, progress=silent)) == ["Q00001"]
 
 
-def test_a_journal_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / JOURNAL).mkdir()
-    with pytest.raises(DataError, match=rf"{JOURNAL}: cannot be written"):
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_bytes(b"")
+    with pytest.raises(DataError, match="cannot be written"):
         decode(Counting(), tmp_path)
 
 
@@ -256,14 +226,9 @@ def start(root: Path) -> subprocess.Popen[str]:
     )
 
 
-def blocks(root: Path) -> list[object]:
-    return [entry["at"] for entry in entries(root)] if (root / JOURNAL).exists() else []
-
-
 def end(process: subprocess.Popen[str], root: Path, blocks_done: int, how: signal.Signals) -> tuple[str, str]:
     """Send ``how`` to ``process`` once that many blocks are decoded; return what it printed."""
-    journal = root / JOURNAL
-    while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"}\n") >= blocks_done):
+    while process.poll() is None and len(blocks(root)) < blocks_done:
         time.sleep(0.005)
     process.send_signal(how)
     try:

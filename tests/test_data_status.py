@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
-from made_truth import DEV, NDEC, records
+from made_truth import DEV, NDEC, put, records
 from small_archives import jpeg
 
 from ndec_bench.data import known
-from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.layouts import adopt, recognise
 from ndec_bench.data.registry import remote_files
 from ndec_bench.data.status import FileStatus, SetStatus, Status, TruthStatus, status
-from ndec_bench.data.trust import TRUST_FILE, Trusted, record
-from ndec_bench.errors import DataError
+from ndec_bench.data.trust import FileRecord, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,13 +22,6 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "KNOWN", records())
-
-
-def put(root: Path, name: str, content: bytes | GroundTruth = b"x") -> Path:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else write_ground_truth(content).encode())
-    return path
 
 
 def file_of(found: Status, name: str) -> FileStatus:
@@ -69,7 +59,7 @@ def test_the_states_of_a_file(tmp_path: Path) -> None:
     ]
     assert file_of(status(tmp_path), "references_4.zip").bytes == 2
     stat = path.stat()
-    trusted = Trusted(bytes=5, sha256="0" * 64, source="meta", mtime_ns=stat.st_mtime_ns)
+    trusted = FileRecord(bytes=5, sha256="0" * 64, source="meta", mtime_ns=stat.st_mtime_ns)
     record(tmp_path, "disc21/references_3.zip", trusted)
     found = file_of(status(tmp_path), "references_3.zip")
     assert (found.state, found.sha256, found.source) == ("verified", "0" * 64, "meta")
@@ -168,15 +158,3 @@ def test_split_folders_and_finished_subsets_are_listed(tmp_path: Path) -> None:
     put(tmp_path, "ndec-subset-matched+10-seed0/subset.json")
     put(tmp_path, "ndec-subset-matched+20-seed0/images/references/R000001.jpg")
     assert status(tmp_path).splits == ("ndec-mini-1", "ndec-subset-matched+10-seed0", "ndec-val-1")
-
-
-def test_as_json_and_back(tmp_path: Path) -> None:
-    put(tmp_path, "disc21/references_0.zip")
-    found = status(tmp_path)
-    assert Status.model_validate_json(json.dumps(found.model_dump(mode="json"))) == found
-
-
-def test_a_damaged_record_is_told(tmp_path: Path) -> None:
-    put(tmp_path, TRUST_FILE, b"{")
-    with pytest.raises(DataError, match="damaged"):
-        status(tmp_path)

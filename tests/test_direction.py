@@ -16,8 +16,8 @@ from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.metrics import bootstrap
-from ndec_bench.metrics.compare import paired
 from ndec_bench.protocol import get_protocol
+from ndec_bench.results.comparison import paired
 from ndec_bench.results.record import Result, read_result, result_json, result_schema, write_result
 from ndec_bench.scoring.direction import auc
 from ndec_bench.scoring.score import Options, score_descriptors, score_splits

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import pickle
 import re
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
+from written import changed, loaded, system_of, weights_of
 
 import ndec_baselines
+from ndec_baselines.esvitp import network as esvitp
+from ndec_baselines.methods import cnncl, copynce, dinov2, mobilenetv2, rdcd, sscd
+from ndec_baselines.networks.pixels import IMAGENET_DEVIATION, IMAGENET_MEAN
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.cli import run
 from ndec_bench.descriptors import read_descriptors, read_submission, sha256_of_file
+from ndec_bench.errors import DataError
 from ndec_bench.results.record import read_result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 SIDES = {"queries": ("Q", 5, 6), "references": ("R", 6, 6), "background": ("B", 6, 8)}
@@ -52,16 +60,15 @@ DESCRIBED = [
 ]
 
 
-def written_weights(name: str, folder: Path) -> list[str]:
-    """Return the options that give baseline ``name`` random weights in published form, written into ``folder``."""
-    card = ndec_baselines.card(name)
-    if card.weights is None:
+def written_weights(name: str) -> list[str]:
+    """Return the options that give baseline ``name`` random weights in published form."""
+    weights = ndec_baselines.card(name).weights
+    if weights is None:
         return []
-    module = ndec_baselines.BASELINES[name].partition(":")[0].removeprefix("ndec_baselines.").partition(".")[0]
-    importlib.import_module(f"{module}_published").write(name, folder)
-    if len(card.weights.files) > 1:
+    folder = weights_of(name)
+    if len(weights.files) > 1:
         return ["--weights", str(folder)]
-    path = folder / card.weights.files[0].name
+    path = folder / weights.files[0].name
     return ["--weights", str(path), "--weights-sha256", sha256_of_file(path)]
 
 
@@ -107,7 +114,7 @@ def _picture(seed: int) -> Image.Image:
 
 @pytest.mark.parametrize("name", DESCRIBED)
 def test_from_images_to_a_score(root: Path, tmp_path: Path, name: str) -> None:
-    weights = written_weights(name, tmp_path)
+    weights = written_weights(name)
     card, steps = ndec_baselines.card(name), fitting_steps(name)
     files = {}
     for part in SIDES if steps else ("queries", "references"):
@@ -136,12 +143,11 @@ def test_from_images_to_a_score(root: Path, tmp_path: Path, name: str) -> None:
     assert (scored.parts["all"].predictions, scored.parts["all"].positives) == (36, 3)
 
 
-def test_every_module_is_among_them() -> None:
+def test_every_system_is_among_them() -> None:
     named = [param if isinstance(param, str) else param.values[0] for param in DESCRIBED]
-    modules = {ndec_baselines.BASELINES[str(name)].partition(":")[0] for name in named}
-    cards = {name: ndec_baselines.card(name) for name in ndec_baselines.BASELINES}
-    assert modules == {
-        ndec_baselines.BASELINES[n].partition(":")[0] for n, c in cards.items() if c.track == "descriptor"
+    cards = map(ndec_baselines.card, ndec_baselines.names())
+    assert {system_of(str(name)) for name in named} == {
+        system_of(card.name) for card in cards if card.track == "descriptor"
     }
 
 
@@ -149,10 +155,132 @@ def test_every_module_is_among_them() -> None:
 def test_matchers_from_images_to_a_score(root: Path, tmp_path: Path, name: str) -> None:
     """``d2lv`` and ``d2lv-baseline-cc`` take minutes; tests/test_baselines_d2lv_matcher.py has them."""
     where = ["--split", "twenty-1", "--root", str(root), "--out", str(tmp_path / "out")]
-    assert run(["run", name, *where, *written_weights(name, tmp_path), "--device", "cpu"]) == 0
+    assert run(["run", name, *where, *written_weights(name), "--device", "cpu"]) == 0
     scored = read_result(tmp_path / "out" / "results" / "ndec-1" / f"{name}.json")
     assert (scored.split, scored.track, scored.parts["all"].queries) == ("twenty-1", "matching", 6)
     assert scored.describing is not None
     assert (scored.describing.baseline, scored.describing.images) == (f"{name} 1", 12)
     # The copies are blurred a little and scaled: each of these finds them.
     assert scored.parts["all"].recall_at_1 == 1.0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "asl-small",
+        "bot-200",
+        "cnncl-selfsup",
+        "copynce",
+        "d2lv-blur-bw-ibn-200",
+        "dinov2-s",
+        "mobilenetv2",
+        "multigrain",
+        "rdcd-64",
+    ],
+)
+def test_bytes_do_not_depend_on_neighbours_or_threads(name: str) -> None:
+    """SSCD's, EfNet's and EsViTp's own tests have the same."""
+    baseline = loaded(name)
+    images = [baseline.preprocess(_picture(seed).resize((160 + 16 * (seed % 2), 128))) for seed in range(3)]
+    whole = baseline.describe(images).vectors
+    assert np.array_equal(np.concatenate([baseline.describe([image]).vectors for image in images]), whole)
+    assert np.array_equal(baseline.describe(images[::-1]).vectors[::-1], whole)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2 if before == 1 else 1)
+    try:
+        assert np.array_equal(baseline.describe(images[:1]).vectors[0], whole[0])
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "side", "filter_", "mean", "deviation"),
+    [
+        (cnncl.preprocess, 512, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        (copynce.preprocess, 224, "bicubic", IMAGENET_MEAN, IMAGENET_DEVIATION),
+        (dinov2.preprocess, 224, "bicubic", IMAGENET_MEAN, IMAGENET_DEVIATION),
+        (esvitp.preprocess, 224, "bicubic", IMAGENET_MEAN, IMAGENET_DEVIATION),
+        (mobilenetv2.preprocess, 224, "bilinear", IMAGENET_MEAN, IMAGENET_DEVIATION),
+        (rdcd.preprocess, 288, "bilinear", IMAGENET_MEAN, IMAGENET_DEVIATION),
+        (sscd.squash, 320, "bilinear", IMAGENET_MEAN, IMAGENET_DEVIATION),
+    ],
+)
+def test_preprocessing_equals_torchvisions_transforms(
+    preprocess: Callable[[Image.Image], torch.Tensor],
+    side: int,
+    filter_: str,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+) -> None:
+    transforms = import_torchvision().transforms
+    published = transforms.Compose(
+        [
+            transforms.Resize([side, side], interpolation=transforms.InterpolationMode(filter_)),
+            transforms.ToTensor(),
+            transforms.Normalize(mean=mean, std=deviation),
+        ]
+    )
+    for size in ((640, 480), (31, 700), (side, side)):
+        noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        for image in (Image.fromarray(noise), Image.fromarray(noise[:, :, 0])):
+            assert torch.equal(preprocess(image), published(image.convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("bot-200", {"extra.weight": (2, 2)}, r"1 unexpected \(extra\.weight\)"),
+        ("bot-200", {"base.10.p": (2,)}, r"of another shape \(base\.10\.p \(2,\), expected \(1,\)\)"),
+        ("bot-200", {"module.base.10.p": (1,)}, r"1 unexpected \(module\.base\.10\.p\)"),
+        ("cnncl-selfsup", {"module.fc.weight": None}, r"1 missing \(fc\.weight\)"),
+        ("cnncl-selfsup", {"module.fc.bias": (256,)}, r"1 unexpected \(fc\.bias\)"),
+        ("cnncl-selfsup", {"module.fc.weight": (256, 511)}, r"fc\.weight \(256, 511\), expected \(256, 512\)"),
+        ("copynce", {"encoder.norm.weight": (384,)}, r"1 unexpected \(encoder\.norm\.weight\)"),
+        ("copynce", {"encoder.cls_token": None}, r"1 missing \(encoder\.cls_token\)"),
+        ("copynce", {"heads.linear_head.fc1.weight": (128, 384)}, r"fc1\.weight \(128, 384\), expected \(512, 384\)"),
+        ("dinov2-s", {"blocks.11.ls2.gamma": None}, r"1 missing \(blocks\.11\.ls2\.gamma\)"),
+        ("dinov2-s", {"register_tokens": (1, 4, 384)}, r"1 unexpected \(register_tokens\)"),
+        ("dinov2-s", {"pos_embed": (1, 257, 384)}, r"pos_embed \(1, 257, 384\), expected \(1, 1370, 384\)"),
+        ("mobilenetv2", {"features.0.0.weight": None}, r"1 missing \(features\.0\.0\.weight\)"),
+        ("mobilenetv2", {"extra.weight": (1,)}, r"1 unexpected \(extra\.weight\)"),
+        ("multigrain", {"features.layer4.2.bn3.bias": None}, r"1 missing \(features\.layer4\.2\.bn3\.bias\)"),
+        ("multigrain", {"whitening.pca.pca_P": (2, 2)}, r"1 unexpected \(whitening\.pca\.pca_P\)"),
+        ("rdcd-64", {"model.encoder_q.projector.bias": None}, r"1 missing \(projector\.bias\)"),
+        ("rdcd-64", {"model.encoder_q.head.weight": (1,)}, r"1 unexpected \(head\.weight\)"),
+        ("rdcd-64", {"model.queue_of_features": (1,)}, r"1 unexpected \(model\.queue_of_features\)"),
+        ("rdcd-64", {"model.encoder_q.projector.weight": (128, 512)}, r"\(128, 512\), expected \(64, 512\)"),
+    ],
+)
+def test_other_names_and_shapes_are_refused(
+    tmp_path: Path, name: str, changes: dict[str, tuple[int, ...] | None], message: str
+) -> None:
+    path = tmp_path / "weights"
+    changed(name, path, changes)
+    with pytest.raises(DataError, match=message):
+        ndec_baselines.load(name, weights=path, weights_sha256=sha256_of_file(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("cnncl-selfsup", "state_dict"), ("multigrain", "model_state"), ("rdcd-64", "state_dict")]
+)
+def test_another_container_is_refused(tmp_path: Path, name: str, key: str) -> None:
+    torch.save({"epoch": 1, "fc.weight": torch.zeros(1)}, tmp_path / "weights")
+    with pytest.raises(DataError, match=f"no entry '{key}' in the checkpoint"):
+        ndec_baselines.load(name, weights=tmp_path / "weights")
+
+
+def test_nothing_is_opened_that_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of each container; a pickle that would run something does not."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("asl", "bot", "copynce", "d2lv-u-cc-50", "dinov2-s", "efnet-7", "esvitp", "multigrain", "rdcd-64"):
+        path = tmp_path / "weights"
+        for content in (pickle.dumps(_Payload()), b"", b"<html>", b"PK\x03\x04 broken"):
+            path.write_bytes(content)
+            with pytest.raises(DataError, match="not a checkpoint that can be read safely"):
+                ndec_baselines.load(name, weights=path)
+    assert not (tmp_path / "was-run").exists()
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, ("was-run", "w"))

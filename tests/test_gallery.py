@@ -21,11 +21,11 @@ from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, write_submission
 from ndec_bench.errors import UsageError
-from ndec_bench.gallery import Listed, about_size, plan_gallery, read_list, write_gallery
-from ndec_bench.gallery.thumbnails import thumbnail
+from ndec_bench.gallery import ResultList, about_size, plan_gallery, read_list, write_gallery
+from ndec_bench.gallery.page import thumbnail
 from ndec_bench.matches import Matches
-from ndec_bench.scoring.parts import TruthTable
 from ndec_bench.scoring.score import Options, score_descriptors, score_matches
+from ndec_bench.scoring.truth import TruthTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,10 +59,10 @@ def matches_of(text: str) -> Matches:
     return Matches(columns[0], columns[1], columns[2].astype(np.float64))
 
 
-def listed(split: Split, name: str, text: str) -> Listed:
+def listed(split: Split, name: str, text: str) -> ResultList:
     matches = matches_of(text)
     result = score_matches(matches, split, options=Options(name=name, replicates=0))
-    return Listed.of(result, matches, TruthTable(split))
+    return ResultList.of(result, matches, TruthTable(split))
 
 
 def plan(split: Split, lists: dict[str, str], count: int = 24) -> Gallery:

@@ -7,8 +7,9 @@ import multiprocessing
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,10 +31,6 @@ from ndec_bench.archives import safe
 from ndec_bench.data import images
 from ndec_bench.data.images import ArchiveSource, SelectedSource, open_images, read_image
 from ndec_bench.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def _picture(size: tuple[int, int] = (12, 8), seed: int = 0) -> Image.Image:
@@ -96,39 +93,20 @@ def test_several_folders_are_one_source(tmp_path: Path) -> None:
     assert source.read("Q2").size == (12, 8)
 
 
-@pytest.mark.parametrize("names", [("a/Q1.png", "b/Q1.png"), ("Q1.png", "Q1.jpg")])
-def test_two_images_with_one_id_are_refused_with_both_names(tmp_path: Path, names: tuple[str, str]) -> None:
-    for name in names:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        _picture().save(tmp_path / name)
-    with pytest.raises(DataError, match="two images have the id Q1") as caught:
-        open_images(tmp_path)
-    assert all(name in str(caught.value) for name in names)
-
-
 def test_an_id_in_two_folders_is_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         _picture().save(tmp_path / name / "Q1.png")
-    with pytest.raises(DataError, match="Q1 stands in two sources"):
+    with pytest.raises(DataError, match="Q1 is in two sources"):
         open_images(tmp_path / "one", tmp_path / "two")
 
 
 def test_nothing_found_missing_and_a_file_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "file.zip").write_bytes(b"no zip")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no images found"):
-        open_images(tmp_path / "empty")
     with pytest.raises(DataError, match="missing, expected a folder"):
         open_images(tmp_path / "nowhere")
     with pytest.raises(DataError, match="neither zip nor tar, expected a zip or tar archive"):
         open_images(tmp_path / "file.zip")
-
-
-def test_an_unknown_id_is_named(tmp_path: Path) -> None:
-    _picture().save(tmp_path / "Q1.png")
-    with pytest.raises(DataError, match="'Q9' is not in this source"):
-        open_images(tmp_path).read("Q9")
 
 
 def _truncated_jpeg() -> bytes:
@@ -145,23 +123,13 @@ def _broken_png() -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"plain text", _truncated_jpeg(), _broken_png(), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"],
-    ids=["empty", "text", "truncated", "damaged", "postscript"],
-)
-def test_a_broken_image_is_a_data_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "Q1.jpg").write_bytes(content)
-    with pytest.raises(DataError, match=r"Q1\.jpg") as caught:
-        open_images(tmp_path).read("Q1")
-    assert caught.value.exit_code == 4
-
-
 @pytest.mark.parametrize("side", [9_000, 30_000], ids=["above our limit", "above Pillow's limit"])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
     (tmp_path / "Q1.png").write_bytes(_png_claiming(side, side))
-    with pytest.raises(DataError, match="80,000,000"):
+    with pytest.raises(DataError, match=r"Q1\.png: .*80,000,000"):
         read_image(tmp_path / "Q1.png")
+    with pytest.raises(DataError, match=r"a\.zip: Q1\.png: .*80,000,000"):
+        open_images(_write(tmp_path / "a.zip", zip_of([("Q1.png", _png_claiming(side, side))]))).read("Q1")
 
 
 def test_the_limit_is_on_pixels_not_on_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,15 +141,58 @@ def test_the_limit_is_on_pixels_not_on_sides(tmp_path: Path, monkeypatch: pytest
         read_image(tmp_path / "Q1.png")
 
 
-def test_images_are_read_from_several_threads(tmp_path: Path) -> None:
-    for number in range(20):
-        _picture((60, 40), seed=number).save(tmp_path / f"Q{number:02}.png")
-    source = open_images(tmp_path)
+# Folders and archives alike
+
+
+Place = Callable[[dict[str, bytes]], Path]
+
+
+@pytest.fixture(params=["folder", "zip", "tar"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Write files as a folder, a zip or a tar."""
+
+    def written(files: dict[str, bytes]) -> Path:
+        if request.param != "folder":
+            content = (zip_of if request.param == "zip" else tar_of)(list(files.items()))
+            return _write(tmp_path / f"files.{request.param}", content)
+        for name, content in files.items():
+            _write(tmp_path / "files" / name, content)
+        return tmp_path / "files"
+
+    return written
+
+
+@pytest.mark.parametrize("names", [("a/Q1.png", "b/Q1.png"), ("Q1.png", "Q1.jpg")])
+def test_two_images_with_one_id_are_refused_with_both_names(place: Place, names: tuple[str, str]) -> None:
+    with pytest.raises(DataError, match=r"files.*: two images have the id Q1") as caught:
+        open_images(place({name: jpeg(1) for name in names}))
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_no_images_and_an_unknown_id_are_told(place: Place) -> None:
+    with pytest.raises(DataError, match="no images found"):
+        open_images(place({"notes.txt": b"no image"}))
+    with pytest.raises(DataError, match="'Q9' is not in this source"):
+        open_images(place({"Q1.jpg": jpeg(1)})).read("Q9")
+
+
+def test_images_are_read_from_several_threads(place: Place) -> None:
+    source = open_images(place({f"Q{n:02}.jpg": jpeg(n) for n in range(40)}))
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(source.read, source.ids))
-    assert all(
-        np.array_equal(np.asarray(image), np.asarray(_picture((60, 40), seed=i))) for i, image in enumerate(read)
-    )
+    for n, image in enumerate(read):
+        assert np.array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(jpeg(n)))))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"plain text", _truncated_jpeg(), _broken_png(), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"],
+    ids=["empty", "text", "truncated", "damaged", "postscript"],
+)
+def test_a_broken_image_is_a_data_error_that_names_the_file(place: Place, content: bytes) -> None:
+    with pytest.raises(DataError, match=r"files.*images/Q1\.jpg: ") as caught:
+        open_images(place({"images/Q1.jpg": content})).read("Q1")
+    assert caught.value.exit_code == 4
 
 
 # Archives as sources
@@ -275,44 +286,6 @@ def test_the_order_of_an_archive_is_known(tmp_path: Path) -> None:
     pairs = [("00005", "T000003"), ("00001", "T000009"), ("00003", "T000002")]
     whole = [f"{folder}/{name}" for folder, training in pairs for name in ("1", training)][:-1]
     assert source.in_stream_order() == whole
-
-
-@pytest.mark.parametrize("names", [("a/Q1.jpg", "b/Q1.jpg"), ("Q1.png", "Q1.jpg")])
-def test_two_images_of_an_archive_with_one_id_are_refused_with_both_names(
-    tmp_path: Path, names: tuple[str, str]
-) -> None:
-    path = _write(tmp_path / "a.zip", zip_of([(name, jpeg(1)) for name in names]))
-    with pytest.raises(DataError, match=r"a\.zip: two images have the id Q1") as caught:
-        open_images(path)
-    assert all(name in str(caught.value) for name in names)
-
-
-def test_an_archive_without_images_and_an_unknown_id_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.zip: no images found"):
-        open_images(_write(tmp_path / "a.zip", zip_of(stray_files())))
-    source = open_images(_write(tmp_path / "b.zip", zip_of([("Q1.jpg", jpeg(1))])))
-    with pytest.raises(DataError, match="'Q9' is not in this source"):
-        source.read("Q9")
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"plain text", "no readable image"), (_png_claiming(9_000, 9_000), "80,000,000")],
-    ids=["text", "bomb"],
-)
-def test_a_broken_image_of_an_archive_is_named_with_its_archive(tmp_path: Path, content: bytes, reason: str) -> None:
-    source = open_images(_write(tmp_path / "a.zip", zip_of([("images/Q1.jpg", content)])))
-    with pytest.raises(DataError, match=rf"a\.zip: images/Q1\.jpg: .*{reason}"):
-        source.read("Q1")
-
-
-def test_images_of_an_archive_are_read_from_several_threads(tmp_path: Path) -> None:
-    source = open_images(_write(tmp_path / "a.tar", tar_of([(f"Q{n:02}.jpg", jpeg(n)) for n in range(40)])))
-    with ThreadPoolExecutor(8) as pool:
-        read = list(pool.map(source.read, source.ids))
-    assert all(
-        np.array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(jpeg(n))))) for n, image in enumerate(read)
-    )
 
 
 def test_a_source_goes_to_worker_processes(tmp_path: Path) -> None:

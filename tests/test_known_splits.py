@@ -2,12 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pytest
+from made_truth import DEV, FINAL, HARD, OTHERS, PAIRS, put, records
 
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
@@ -17,34 +15,16 @@ from ndec_bench.errors import DataError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 DEV_1, DEV_2 = (SHARED / f"disc21_dev{half}_ground_truth.csv" for half in (1, 2))
-HARD = tuple(f"Q{number}" for number in range(50_000, 74_252))
 
 Pairs = dict[str, str]
 
 
-def digest(pairs: Pairs) -> str:
-    return sha256("".join(f"{query},{reference}\n" for query, reference in sorted(pairs.items())).encode()).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def made_up() -> dict[str, Pairs]:
-    """Pairs for each split: as many as the published ones, of queries with the same numbers."""
-    generator = np.random.default_rng(0)
-    references = iter(generator.permutation(10**6)[:20_000].tolist())
-    pairs = {}
-    for name in ("disc21-dev1", "disc21-dev2", "disc21-final"):
-        numbers = generator.choice(KNOWN[name].numbers, size=KNOWN[name].positives, replace=False)
-        pairs[name] = {f"Q{number:05d}": f"R{next(references):06d}" for number in numbers.tolist()}
-    pairs["ndec"] = pairs["disc21-dev2"]
-    pairs["disc21-dev"] = pairs["disc21-dev1"] | pairs["disc21-dev2"]
-    return pairs
-
-
 @pytest.fixture
-def pairs(made_up: dict[str, Pairs], monkeypatch: pytest.MonkeyPatch) -> dict[str, Pairs]:
-    records = {name: replace(KNOWN[name], pairs_sha256=digest(made_up[name])) for name in KNOWN}
-    monkeypatch.setattr(known, "KNOWN", records)
-    return made_up
+def pairs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Pairs]:
+    """Pairs for each split: as many as the published ones, of queries with the same numbers."""
+    monkeypatch.setattr(known, "KNOWN", records())
+    made = {"ndec": PAIRS, "disc21-dev1": OTHERS, "disc21-dev2": PAIRS, "disc21-dev": DEV.pairs, "disc21-final": FINAL}
+    return {name: dict(found) for name, found in made.items()}
 
 
 def all_queries(name: str) -> tuple[str, ...]:
@@ -65,12 +45,6 @@ def matches_only(name: str, pairs: Pairs) -> str:
 
 def json_of(name: str, pairs: Pairs) -> str:
     return json.dumps({query: [pairs[query]] if query in pairs else [] for query in all_queries(name)})
-
-
-def put(root: Path, path: str, text: str) -> Path:
-    (root / path).parent.mkdir(parents=True, exist_ok=True)
-    (root / path).write_text(text)
-    return root / path
 
 
 def test_the_facts_agree_with_each_other() -> None:
@@ -148,8 +122,7 @@ def test_halves_and_wholes_make_up_each_other(tmp_path: Path, pairs: dict[str, P
 @pytest.mark.parametrize("name", KNOWN)
 def test_what_is_missing_says_where_it_goes(tmp_path: Path, name: str) -> None:
     with pytest.raises(
-        DataError,
-        match=r'get it with "ndec-bench download .* ground-truth", or .*; score .* take .* --ground-truth',
+        DataError, match=r'get it with "ndec-bench download .* ground-truth", or .*; score .* take .* --ground-truth'
     ):
         load(name, tmp_path)
 

@@ -1,5 +1,6 @@
 """The line from images to a page, on a split of a dozen drawn pictures."""
 
+import doctest
 import json
 import shutil
 import tracemalloc
@@ -12,14 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ndec_baselines.describing.extract import read_report
-from ndec_bench import pipeline
+from ndec_baselines import running
+from ndec_bench import mini
 from ndec_bench.cli import run
-from ndec_bench.cli.run_baseline import method_of
-from ndec_bench.data.split import Split
-from ndec_bench.descriptors import Descriptors, read_attributes, read_submission, write_descriptors
+from ndec_bench.descriptors import Descriptors, packing, read_attributes, read_submission, write_descriptors
 from ndec_bench.errors import SubmissionError
-from ndec_bench.results.record import Describing, read_describing, read_result
+from ndec_bench.results.describing import Describing, joined, read_describing, read_report
+from ndec_bench.results.record import read_result
 from ndec_bench.submissions.card import read_card
 from ndec_bench.submissions.policy import level_of, undeclared, why_unranked
 
@@ -42,6 +42,10 @@ def root(tmp_path: Path) -> Path:
     (folder / "hard_negatives.txt").write_text("Q00003\n")
     (folder / "references.txt").write_text("".join(f"R{i:06d}\n" for i in range(4)))
     return tmp_path / "data"
+
+
+def test_examples_of_the_docstrings_run(root: Path) -> None:
+    assert doctest.testmod(running, extraglobs={"folder": root}) == (0, 7)
 
 
 def test_run_leaves_every_stage_on_disk(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,8 +75,9 @@ def test_the_demo_vouches_for_what_it_ran_itself(root: Path, tmp_path: Path, mon
         description = json.loads((out / "split.json").read_text())
         (out / "split.json").write_text(json.dumps({**description, "name": out.name}))
 
-    monkeypatch.setattr(pipeline.mini, "build", build)
-    report = pipeline.demo([method_of("thumbnail", "ndec-mini-1-small")], tmp_path / "demo")
+    monkeypatch.setattr(mini, "build", build)
+    monkeypatch.setattr(running, "DEMO_BASELINES", ["thumbnail"])
+    report = running.demo(tmp_path / "demo")
     card = read_card(tmp_path / "demo" / "submissions" / "thumbnail" / "submission.toml")
     assert card.verified is not None
     assert (card.verified.level, card.verified.date) == ("re-described", None)
@@ -94,7 +99,7 @@ def test_names_that_cannot_be_a_folder_are_refused(
 
 def test_the_packed_file_scores_to_the_same_result(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = pipeline.run(method_of("thumbnail", "toy-1"), Split.from_folder(root / "toy-1"), out)
+    first = running.run("thumbnail", "toy-1", out, root=root)
     packed = out / "submissions" / "thumbnail" / "thumbnail.h5"
     assert run(["score", str(packed), "--root", str(root), "--out", str(tmp_path / "again.json")]) == 0
     again = read_result(tmp_path / "again.json")
@@ -108,20 +113,19 @@ def test_the_packed_file_scores_to_the_same_result(root: Path, tmp_path: Path) -
 
 def test_a_second_run_uses_the_descriptors_again_and_changed_pictures_do_not(root: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "out", root / "toy-1"
-    method = method_of("thumbnail", "toy-1")
-    pipeline.run(method, Split.from_folder(folder), out)
+    running.run("thumbnail", "toy-1", out, root=root)
     file = out / "descriptors" / "thumbnail" / "queries.h5"
     before = (file.stat().st_mtime_ns, file.stat().st_ino)
-    pipeline.run(method, Split.from_folder(folder), out)
+    running.run("thumbnail", "toy-1", out, root=root)
     assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
     (folder / "split.json").write_text(json.dumps({"name": "toy-1", "digest": "b" * 64}))
-    pipeline.run(method, Split.from_folder(folder), out)
+    running.run("thumbnail", "toy-1", out, root=root)
     assert (file.stat().st_mtime_ns, file.stat().st_ino) != before
     assert read_attributes(file)["images_sha256"] == "b" * 64
 
 
 def test_describing_a_part_of_a_split_gives_the_file_that_run_takes(root: Path, tmp_path: Path) -> None:
-    pipeline.run(method_of("thumbnail", "toy-1"), Split.from_folder(root / "toy-1"), tmp_path / "run")
+    running.run("thumbnail", "toy-1", tmp_path / "run", root=root)
     made = tmp_path / "run" / "descriptors" / "thumbnail" / "references.h5"
     out = tmp_path / "references.h5"
     where = ["--split", "toy-1", "--part", "references", "--root", str(root)]
@@ -130,48 +134,11 @@ def test_describing_a_part_of_a_split_gives_the_file_that_run_takes(root: Path, 
 
 
 def test_two_runs_give_the_same_submission_bytes(root: Path, tmp_path: Path) -> None:
-    split, method = Split.from_folder(root / "toy-1"), method_of("thumbnail", "toy-1")
     files = []
     for out in (tmp_path / "a", tmp_path / "b"):
-        pipeline.run(method, split, out)
+        running.run("thumbnail", "toy-1", out, root=root)
         files.append((out / "submissions" / "thumbnail" / "thumbnail.h5").read_bytes())
     assert files[0] == files[1]
-
-
-def descriptor_file(path: Path, letter: str, dimension: int = 3, **attributes: str) -> Path:
-    vectors = np.eye(4, dimension, dtype=np.float32) + 0.5
-    write_descriptors(path, Descriptors(tuple(f"{letter}{i}" for i in range(4)), vectors), attributes)
-    return path
-
-
-def test_pack_keeps_the_recipe_and_leaves_the_digests_of_images_out(tmp_path: Path) -> None:
-    query = descriptor_file(tmp_path / "q.h5", "Q", baseline="x", metric="ip", images_sha256="1")
-    reference = descriptor_file(tmp_path / "r.h5", "R", baseline="x", metric="ip", images_sha256="2")
-    background = descriptor_file(tmp_path / "b.h5", "B", baseline="x", metric="ip")
-    arguments = ["pack", "--query", str(query), "--reference", str(reference), "--background", str(background)]
-    assert run([*arguments, "--split", "toy-1", "--out", str(tmp_path / "s.h5")]) == 0
-    assert read_attributes(tmp_path / "s.h5") == {"baseline": "x", "metric": "ip", "split": "toy-1"}
-    packed = read_submission(tmp_path / "s.h5")
-    assert packed.background is not None
-    assert packed.background.ids == ("B0", "B1", "B2", "B3")
-
-
-@pytest.mark.parametrize(
-    ("attributes", "dimension", "message"),
-    [
-        ({"baseline": "y"}, 3, r"r.h5: baseline is 'y', but 'x' in .*q.h5"),
-        ({}, 3, r"r.h5: baseline is None, but 'x' in"),
-        ({"baseline": "x"}, 2, r"r.h5: 2 dimensions, but 3 in"),
-    ],
-)
-def test_pack_refuses_sides_that_do_not_belong_together(
-    tmp_path: Path, attributes: dict[str, str], dimension: int, message: str
-) -> None:
-    query = descriptor_file(tmp_path / "q.h5", "Q", baseline="x")
-    reference = descriptor_file(tmp_path / "r.h5", "R", dimension, **attributes)
-    with pytest.raises(SubmissionError, match=message):
-        pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1")
-    assert not (tmp_path / "s.h5").exists()
 
 
 def described(
@@ -188,6 +155,37 @@ def described(
     descriptors = Descriptors(tuple(f"{letter}{i}" for i in (3, 0, 4, 1, 2)), vectors)
     write_descriptors(path, descriptors, attributes or {}, norms=norms, invalid_ids=invalid_ids)
     return path
+
+
+def test_pack_keeps_the_recipe_and_leaves_the_digests_of_images_out(tmp_path: Path) -> None:
+    common = {"baseline": "x", "metric": "ip"}
+    query = described(tmp_path / "q.h5", "Q", attributes={**common, "images_sha256": "1"})
+    reference = described(tmp_path / "r.h5", "R", attributes={**common, "images_sha256": "2"})
+    background = described(tmp_path / "b.h5", "B", attributes=common)
+    arguments = ["pack", "--query", str(query), "--reference", str(reference), "--background", str(background)]
+    assert run([*arguments, "--split", "toy-1", "--out", str(tmp_path / "s.h5")]) == 0
+    assert read_attributes(tmp_path / "s.h5") == {"baseline": "x", "metric": "ip", "split": "toy-1"}
+    packed = read_submission(tmp_path / "s.h5")
+    assert packed.background is not None
+    assert packed.background.ids == ("B0", "B1", "B2", "B3", "B4")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "dimension", "message"),
+    [
+        ({"baseline": "y"}, 4, r"r.h5: baseline is 'y', but 'x' in .*q.h5"),
+        ({}, 4, r"r.h5: baseline is None, but 'x' in"),
+        ({"baseline": "x"}, 2, r"r.h5: 2 dimensions, but 4 in"),
+    ],
+)
+def test_pack_refuses_sides_that_do_not_belong_together(
+    tmp_path: Path, attributes: dict[str, str], dimension: int, message: str
+) -> None:
+    query = described(tmp_path / "q.h5", "Q", attributes={"baseline": "x"})
+    reference = described(tmp_path / "r.h5", "R", attributes=attributes, dimension=dimension)
+    with pytest.raises(SubmissionError, match=message):
+        packing.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+    assert not (tmp_path / "s.h5").exists()
 
 
 def test_pack_carries_norms_and_broken_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,7 +212,7 @@ def test_pack_refuses_norms_of_one_side(tmp_path: Path, lacking: str) -> None:
     query = described(tmp_path / "q.h5", "Q", norms=None if lacking == "q" else norms)
     reference = described(tmp_path / "r.h5", "R", norms=None if lacking == "r" else norms)
     with pytest.raises(SubmissionError, match=rf"{lacking}\.h5: no dataset 'norms', but .*\.h5 has one"):
-        pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+        packing.pack(query, reference, tmp_path / "s.h5", split="toy-1")
     assert not (tmp_path / "s.h5").exists()
 
 
@@ -258,7 +256,7 @@ def test_pack_carries_what_describing_took(root: Path, tmp_path: Path, capsys: p
     # A record of another file is no record; and what stands beside the submission is not of it any more.
     capsys.readouterr()
     described(files["references"], "R", attributes=read_attributes(files["queries"]))
-    descriptor_file(files["queries"], "Q", 4, **read_attributes(files["queries"]))
+    described(files["queries"], "Q", attributes=read_attributes(files["queries"]))
     assert run(arguments) == 0
     assert read_describing(out) is None
     assert "what describing took is not recorded" in capsys.readouterr().err
@@ -277,15 +275,15 @@ def test_detections_concern_one_side_and_steps_all(tmp_path: Path) -> None:
     common = {"baseline": "x", "steps": "l2", "background_sha256": "c"}
     query = described(tmp_path / "q.h5", "Q", attributes={**common, "detections_sha256": "a"})
     reference = described(tmp_path / "r.h5", "R", attributes=common)
-    pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
+    packing.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
     assert read_attributes(tmp_path / "s.h5") == {**common, "detections_sha256": "a", "metric": "l2", "split": "toy-1"}
     reference = described(tmp_path / "r.h5", "R", attributes={**common, "detections_sha256": "b"})
-    pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
+    packing.pack(query, reference, tmp_path / "s.h5", split="toy-1").close()
     assert read_attributes(tmp_path / "s.h5")["reference_detections_sha256"] == "b"
     for change in ({"steps": "l2 | centre"}, {"background_sha256": "d"}):
         described(tmp_path / "r.h5", "R", attributes={**common, **change})
         with pytest.raises(SubmissionError, match=r"give all sides the same steps and background"):
-            pipeline.pack(query, reference, tmp_path / "s.h5", split="toy-1")
+            packing.pack(query, reference, tmp_path / "s.h5", split="toy-1")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -293,20 +291,20 @@ def test_detections_concern_one_side_and_steps_all(tmp_path: Path) -> None:
 def test_references_of_any_order_and_storage_are_packed_to_the_same_bytes(
     tmp_path: Path, compressed: bool, in_order: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "KEPT_BYTES", 0)  # as if they were too many for memory
+    monkeypatch.setattr(packing, "KEPT_BYTES", 0)  # as if they were too many for memory
     count = 10_000
     vectors = np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32)
     ids = np.array([f"R{number:06}" for number in range(count)])
     expected = tmp_path / "expected.h5"
     queries = described(tmp_path / "q.h5", "Q", dimension=8)
     write_descriptors(tmp_path / "sorted.h5", Descriptors(tuple(ids.tolist()), vectors), {})
-    pipeline.pack(queries, tmp_path / "sorted.h5", expected, split="toy-1").close()
+    packing.pack(queries, tmp_path / "sorted.h5", expected, split="toy-1").close()
     order = np.arange(count) if in_order else np.random.default_rng(1).permutation(count)
     with h5py.File(tmp_path / "r.h5", "w") as file:
         options = {"chunks": (1000, 3), "compression": "gzip"} if compressed else {}
         file.create_dataset("vectors", data=vectors[order], **options)
         file["image_names"] = ids[order].astype("S")
-    pipeline.pack(queries, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
+    packing.pack(queries, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
     assert (tmp_path / "s.h5").read_bytes() == expected.read_bytes()
     with read_submission(expected) as packed:
         assert packed.references.ids == tuple(ids.tolist())
@@ -323,7 +321,7 @@ def test_packing_holds_a_block_of_references_at_a_time(tmp_path: Path) -> None:
     del vectors
     tracemalloc.start()
     try:
-        pipeline.pack(query, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
+        packing.pack(query, tmp_path / "r.h5", tmp_path / "s.h5", split="toy-1").close()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -333,10 +331,10 @@ def test_packing_holds_a_block_of_references_at_a_time(tmp_path: Path) -> None:
 
 def test_costs_of_sides_add_up() -> None:
     sides = [Describing(baseline="x 1", device="cpu", images=10, seconds=1.0), Describing(images=30, seconds=1.0)]
-    joined = pipeline.joined(sides)
-    assert (joined.images, joined.seconds, joined.milliseconds_per_image, joined.images_per_second) == (40, 2.0, 50, 20)
-    assert (joined.baseline, joined.device) == ("x 1", "cpu")
-    apart = pipeline.joined([Describing(device="cpu"), Describing(device="cuda"), Describing(device="cpu")])
+    both = joined(sides)
+    assert (both.images, both.seconds, both.milliseconds_per_image, both.images_per_second) == (40, 2.0, 50, 20)
+    assert (both.baseline, both.device) == ("x 1", "cpu")
+    apart = joined([Describing(device="cpu"), Describing(device="cuda"), Describing(device="cpu")])
     assert (apart.baseline, apart.device) == (None, "cpu and cuda")
 
 

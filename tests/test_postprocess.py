@@ -43,7 +43,8 @@ from ndec_bench.postprocess import (
     usage,
     workspace,
 )
-from ndec_bench.postprocess.plan import planned
+from ndec_bench.postprocess.sequence import in_sequence
+from ndec_bench.postprocess.step import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +127,10 @@ def test_a_step_is_read_and_written_in_full(text: str, full: str) -> None:
     assert str(step) == full
     assert parse_step(full) == step
     assert STEPS[step.name] is type(step)
+    assert usage(type(step)).partition(":")[0].partition("[")[0] == step.name
+    assert all(f"{key}=" in usage(type(step)) for key in parameters(type(step)))
+    assert step.about
+    assert step.source
 
 
 @given(st.integers(1, 10**9), st.floats(min_value=0, exclude_min=True, allow_infinity=False))
@@ -139,16 +144,17 @@ def test_every_number_survives_its_writing(neighbours: int, factor: float) -> No
     [
         ("", r"step '' is unknown; known: l2, centre, pca:dim=…,whiten=yes\|no\[,sample"),
         ("L2", "step 'L2' is unknown"),
-        ("l2:", "'' is no key=value of it; it has no parameters"),
-        ("l2:x=1", "'x=1' is no key=value of it; it has no parameters; it is written l2$"),
-        ("stretch:", "'' is no key=value of it; known: neighbours, factor; it is written stretch"),
-        ("stretch:k=5", "'k=5' is no key=value of it; known: neighbours, factor"),
-        ("stretch:neighbours", "'neighbours' is no key=value"),
-        ("stretch:neighbours=5,neighbours=6", "neighbours stands twice"),
+        ("l2:", "'' is not key=value; it is written l2$"),
+        ("l2:x=1", "'x' is unknown; it has no parameters; it is written l2$"),
+        ("l2:name=l2", "'name=l2' is not key=value"),
+        ("stretch:", "'' is not key=value; it is written stretch"),
+        ("stretch:k=5", "'k' is unknown; known: neighbours, factor; it is written stretch"),
+        ("stretch:neighbours", "'neighbours' is not key=value"),
+        ("stretch:neighbours=5,neighbours=6", "'neighbours' appears twice"),
         ("stretch:neighbours=0", "neighbours is 0, expected a whole number of at least 1"),
-        ("stretch:neighbours=2.5", "neighbours is '2.5', expected a whole number of at least 1"),
+        ("stretch:neighbours=2.5", "neighbours is 2.5, expected a whole number of at least 1"),
         ("stretch:neighbours=-1", "neighbours is '-1', expected a whole number"),
-        ("stretch:factor=0", "factor is 0.0, expected a number above 0"),
+        ("stretch:factor=0", "factor is 0, expected a number above 0"),
         ("stretch:factor=-2.5", "factor is '-2.5', expected a number above 0"),
         ("stretch:factor=nan", "factor is 'nan', expected a number above 0"),
         ("stretch:factor=1e999", "factor is inf, expected a number above 0"),
@@ -179,21 +185,13 @@ def test_steps_made_in_python_are_checked_too() -> None:
         Shift(factor=float("inf"))
 
 
-def test_the_usage_of_every_step_names_its_parameters() -> None:
-    for name, step in STEPS.items():
-        assert usage(step).partition(":")[0].partition("[")[0] == name
-        assert all(f"{key}=" in usage(step) for key in step.kinds())
-        assert step.about
-        assert step.source
-
-
 def test_the_steps_of_every_registered_card_can_be_read() -> None:
     read = 0
     for card in map(registry.card, registry.names()):
         for steps in (card.steps, *(expected.steps or () for expected in card.expected)):
             assert parse_steps(map(str, parse_steps(steps))) == parse_steps(steps)
             if steps:
-                assert planned(parse_steps(steps), fusing=False, unranked=False).steps == parse_steps(steps)
+                assert in_sequence(parse_steps(steps), fusing=False, unranked=False).steps == parse_steps(steps)
             read += len(steps)
     assert read > 0
 
@@ -225,29 +223,19 @@ def test_which_steps_need_a_background(steps: list[str], needed: bool) -> None:
     ("name", "steps", "options", "message"),
     [
         ("sub.h5", [], {}, "no step"),
-        ("sub.h5", ["score-norm:first=1,last=1,factor=1", "l2"], {}, "step score-norm stands before others"),
+        ("sub.h5", ["score-norm:first=1,last=1,factor=1", "l2"], {}, "step score-norm must be last"),
         ("sub.h5", ["mean"], {}, "step mean has nothing to fuse"),
         ("q.h5", ["l2"], {"others": "q.h5"}, "further files, and no step that fuses them"),
         ("q.h5", ["mean", "concat"], {"others": "q.h5"}, "step concat after mean"),
-        ("q.h5", ["centre", "mean"], {"others": "q.h5"}, "step centre stands before mean and would be fitted on each"),
+        ("q.h5", ["centre", "mean"], {"others": "q.h5"}, "step centre comes before mean and would be fitted on each"),
         ("sub.h5", ["pca:dim=2,whiten=no,on=queries"], {}, "depend on other queries.*give --unranked"),
         ("q.h5", ["l2", "centre"], {}, "step centre is fitted on background images, and there are none"),
         ("q.h5", ["stretch"], {"background": "b.h5"}, "step stretch treats the sides differently; say what they are"),
         ("q.h5", ["shift"], {"background": "b.h5"}, "step shift treats the sides differently"),
-        (
-            "q.h5",
-            ["pca:dim=2,whiten=no,on=references"],
-            {"side": "query"},
-            "is fitted on the references, which are not there",
-        ),
+        ("q.h5", ["pca:dim=2,whiten=no,on=references"], {"side": "query"}, "on the references, which are not there"),
         ("q.h5", ["pca:dim=2,whiten=no,on=queries"], {"unranked": True}, "treats the sides differently"),
         ("sub.h5", ["l2"], {"side": "query"}, "holds both sides, --side query says otherwise"),
-        (
-            "b.h5",
-            ["score-norm:first=1,last=1,factor=1"],
-            {"side": "background"},
-            "step score-norm leaves the background without use",
-        ),
+        ("b.h5", ["score-norm:first=1,last=1,factor=1"], {"side": "background"}, "leaves the background without use"),
     ],
 )
 def test_wrong_use_is_told_before_the_work(
@@ -622,65 +610,52 @@ def test_progress_tells_the_place_of_each_step(folder: Folder) -> None:
 # The command
 
 
-def test_the_command_says_what_it_did(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["postprocess", str(folder / "sub.h5"), "--step", "pca:dim=4,whiten=yes", "--step", "l2"]
-    assert run([*arguments, str(folder / "out.h5")]) == 0
+@pytest.fixture
+def inside(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """The folder, as the working directory."""
+    monkeypatch.chdir(folder.path)
+    return folder
+
+
+def test_the_command_says_what_it_did(inside: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["postprocess", "sub.h5", "--step", "pca:dim=4,whiten=yes", "--step", "l2", "out.h5"]
+    assert run(arguments) == 0
     shown = capsys.readouterr()
     assert "pca:dim=4,whiten=yes,on=background, fitted on images 90" in shown.out
-    assert digest(folder / "out.h5") in shown.out
+    assert digest(inside / "out.h5") in shown.out
     assert "step 1 of 2, pca: covariance: 90 of 90" in shown.err
-    assert run([*arguments, str(folder / "out.h5"), "--json"]) == 0
+    assert run([*arguments, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content == {
-        "file": str(folder / "out.h5"),
-        "sha256": digest(folder / "out.h5"),
+        "file": "out.h5",
+        "sha256": digest(inside / "out.h5"),
         "steps": [{"step": "pca:dim=4,whiten=yes,on=background", "fitted_on_images": 90}, {"step": "l2"}],
         "images": {"query": 30, "reference": 50, "background": 90},
         "dimensions": 4,
         "metric": "l2",
-        "background_sha256": digest(folder / "sub.h5"),
+        "background_sha256": digest(inside / "sub.h5"),
         "query_independent": True,
         "notes": [],
     }
 
 
-def test_the_command_takes_files_of_one_side(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["postprocess", str(folder / "q.h5"), str(folder / "out.h5"), "--background", str(folder / "b.h5")]
-    assert run([*arguments, "--step", "stretch", "--threads", "1"]) == 2
+def test_the_command_takes_files_of_one_side(inside: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["postprocess", "q.h5", "out.h5", "--background", "b.h5", "--step", "stretch"]
+    assert run([*arguments, "--threads", "1"]) == 2
     assert "say what they are: --side query, reference or background" in capsys.readouterr().err
-    assert run([*arguments, "--step", "stretch", "--side", "query"]) == 0
-    assert digest(folder / "out.h5") == digest(sides(folder, ["stretch"])[0])
-    assert (
-        run(
-            [
-                "postprocess",
-                str(folder / "q.h5"),
-                str(folder / "m.h5"),
-                "--with",
-                str(folder / "q.h5"),
-                "--step",
-                "mean",
-            ]
-        )
-        == 0
-    )
-    np.testing.assert_array_equal(read_descriptors(folder / "m.h5").vectors, folder.sides["q"].vectors)
+    assert run([*arguments, "--side", "query"]) == 0
+    assert digest(inside / "out.h5") == digest(sides(inside, ["stretch"])[0])
+    assert run(["postprocess", "q.h5", "m.h5", "--with", "q.h5", "--step", "mean"]) == 0
+    np.testing.assert_array_equal(read_descriptors(inside / "m.h5").vectors, inside.sides["q"].vectors)
 
 
-def test_the_command_says_what_cannot_be_ranked(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        "postprocess",
-        str(folder / "sub.h5"),
-        str(folder / "out.h5"),
-        "--step",
-        "pca:dim=4,whiten=no,on=queries",
-    ]
+def test_the_command_says_what_cannot_be_ranked(inside: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["postprocess", "sub.h5", "out.h5", "--step", "pca:dim=4,whiten=no,on=queries"]
     assert run(arguments) == 2
     assert "which the ranked track does not allow" in capsys.readouterr().err
     assert run([*arguments, "--unranked"]) == 0
-    assert (
-        "note: the vectors of queries depend on other queries: the result cannot be ranked" in capsys.readouterr().out
-    )
+    said = "note: the vectors of queries depend on other queries: the result cannot be ranked"
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -693,15 +668,9 @@ def test_the_command_says_what_cannot_be_ranked(folder: Folder, capsys: pytest.C
     ],
 )
 def test_errors_have_their_exit_code(
-    folder: Folder,
-    arguments: list[str],
-    code: int,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    inside: Folder, arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(folder.path)
-    (folder / "text.h5").write_text("no HDF5")
+    (inside / "text.h5").write_text("no HDF5")
     assert run(["postprocess", *arguments]) == code
     assert message in capsys.readouterr().err
     assert run(["postprocess", *arguments, "--json"]) == code

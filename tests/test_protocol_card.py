@@ -21,7 +21,7 @@ from ndec_bench.scoring.score import Options, score_descriptors, score_matches
 if TYPE_CHECKING:
     from ndec_bench.protocol import Protocol
 
-CARD = Options(card=True, replicates=0)
+CARD = Options(all_protocols=True, replicates=0)
 Pair = tuple[float, str, str]
 
 
@@ -153,7 +153,7 @@ def test_without_background_there_is_no_normalisation() -> None:
     card = score_descriptors(alone, split, options=CARD).protocols
     assert card is not None
     assert set(card) == {"ndec-1", "isc2021", "drivendata", "sscd"}
-    given_apart = Options(card=True, replicates=0, background=submission.background)
+    given_apart = Options(all_protocols=True, replicates=0, background=submission.background)
     again = score_descriptors(alone, split, options=given_apart).protocols
     assert again == score_descriptors(submission, split, options=CARD).protocols
 
@@ -174,7 +174,7 @@ def test_a_background_of_another_dimension_is_refused() -> None:
     submission, split = made(1, levels=3, metric="l2")
     other = Descriptors(("T0", "T1"), np.array([[1.0, 2.0], [3.0, 4.0]], dtype=np.float32))
     with pytest.raises(SubmissionError, match="background has 2 dimensions, submission has 4"):
-        score_descriptors(submission, split, options=Options(card=True, background=other))
+        score_descriptors(submission, split, options=Options(all_protocols=True, background=other))
 
 
 @pytest.mark.parametrize("protocol", [NDEC_1, ISC2021, DRIVENDATA, SSCD])

@@ -111,14 +111,14 @@ def test_image_sets_and_pictures() -> None:
 
 def test_weights_are_named_by_the_baselines_that_need_them() -> None:
     assert [file.name for file in select("weights", ["cnncl"])] == ["isc_ft_v107.pth.tar"]
-    chosen = select("weights", ["sscd-disc-blur", "sscd-disc-blur-320", "sscd_disc_blur"])
+    chosen = select("weights", ["sscd:disc-blur", "sscd-disc-blur-320", "sscd_disc_blur"])
     assert [file.name for file in chosen] == ["sscd_disc_blur.torchscript.pt"]
 
 
 def test_weights_and_cards_say_the_same() -> None:
     """What a card tells people to download can be downloaded, and is the file that the card means."""
     offered = {name: file for file in remote_files() if file.dataset == "weights" for name in file.baselines}
-    cards = {name: ndec_baselines.card(name) for name in ndec_baselines.BASELINES}
+    cards = {name: ndec_baselines.card(name) for name in ndec_baselines.names()}
     for name, card in cards.items():
         told = card.weights is not None and f"ndec-bench download weights {name}" in card.weights.instruction
         shared = card.weights is not None and "ndec-bench download weights" in card.weights.instruction

@@ -18,9 +18,11 @@ from static_host import Fault, StaticHost
 
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, read_submission, write_descriptors, write_submission
+from ndec_bench.download import public
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError, SubmissionError, UsageError
+from ndec_bench.results.describing import Describing
 from ndec_bench.results.differences import compared
-from ndec_bench.results.record import Describing, PointAtPrecision, write_result
+from ndec_bench.results.record import PointAtPrecision, write_result
 from ndec_bench.scoring.score import Options, score_file
 from ndec_bench.submissions.card import Files
 from ndec_bench.verification import redescribe as redescribing
@@ -80,7 +82,7 @@ def record(file: Path, split: Split) -> Result:
 
 def test_every_choice_of_the_record_is_repeated(file: Path, split: Split) -> None:
     options = Options(
-        name="mine", replicates=30, precisions=(0.5, 0.95), threshold=-1.5, asymmetric="tilt:2", card=True
+        name="mine", replicates=30, precisions=(0.5, 0.95), threshold=-1.5, asymmetric="tilt:2", all_protocols=True
     )
     recorded = score_file(file, split, options=options)
     again = rescoring.rescore(recorded, file, split)
@@ -164,7 +166,7 @@ def test_records_that_hold_nonsense_are_told(record: Result) -> None:
         rescoring.choices_of(record.model_copy(update={"parts": {}}))
     point = PointAtPrecision(recall=None, threshold=None)
     odd = record.parts["all"].model_copy(update={"recall_at_precision": {"high": point}})
-    with pytest.raises(DataError, match="a key of recall_at_precision is no number"):
+    with pytest.raises(DataError, match="a key of recall_at_precision is not a number"):
         rescoring.choices_of(record.model_copy(update={"parts": {"all": odd}}))
 
 
@@ -201,9 +203,9 @@ def test_commands_that_are_repeated(record: Result, command: str | None, steps: 
         ("ndec-bench run phash", 'expected "ndec-bench run thumbnail"'),
         ("ndec-bench demo --size small", 'expected "ndec-bench run thumbnail"'),
         ("ndec-bench run 'thumbnail", 'expected "ndec-bench run thumbnail"'),
-        ("ndec-bench run thumbnail --weights /etc/passwd", "'--weights' is no option that is repeated"),
+        ("ndec-bench run thumbnail --weights /etc/passwd", "'--weights' is not an option that is repeated"),
         ("ndec-bench run thumbnail; id", 'expected "ndec-bench run thumbnail"'),
-        ("ndec-bench run thumbnail --step", "'--step' is no option that is repeated"),
+        ("ndec-bench run thumbnail --step", "'--step' is not an option that is repeated"),
         ("ndec-bench run thumbnail --split ndec", "--split is 'ndec', in the record 'toy-1'"),
         ("ndec-bench run thumbnail --asymmetric ratio", "--asymmetric is 'ratio', in the record 'none'"),
     ],
@@ -294,7 +296,7 @@ def test_a_file_too_large_is_refused_before_a_byte_of_it(
     with pytest.raises(DataError, match="300,000 bytes, at most 299,999 are fetched"):
         fetch(files(host), tmp_path, policy=POLICY)
     monkeypatch.setattr(rescoring, "MAX_BYTES", 1 << 20)
-    monkeypatch.setattr(rescoring, "disk_free", lambda _: 1 << 20)
+    monkeypatch.setattr(public, "disk_free", lambda _: 1 << 20)
     with pytest.raises(DataError, match="300,000 bytes are to be fetched and 1 GiB to be left"):
         fetch(files(host), tmp_path, policy=POLICY)
 
@@ -317,9 +319,9 @@ def test_without_an_address_there_is_nothing_to_fetch(tmp_path: Path) -> None:
 
 def test_the_hubs_page_of_a_file_leads_to_the_file() -> None:
     page = "https://huggingface.co/datasets/a/b/blob/main/mine.h5"
-    assert rescoring._served(page) == "https://huggingface.co/datasets/a/b/resolve/main/mine.h5"
+    assert public.served(page) == "https://huggingface.co/datasets/a/b/resolve/main/mine.h5"
     elsewhere = "https://example.org/blob/mine.h5"
-    assert rescoring._served(elsewhere) == elsewhere
+    assert public.served(elsewhere) == elsewhere
 
 
 @pytest.mark.parametrize(
@@ -352,7 +354,7 @@ def test_a_given_file_must_be_the_one_of_the_record(file: Path, tmp_path: Path) 
     assert rescoring.checked_file(file, digest) == file
     with pytest.raises(DataError, match=f"found {digest}, expected {'0' * 64}"):
         rescoring.checked_file(file, "0" * 64)
-    with pytest.raises(DataError, match="missing or no file"):
+    with pytest.raises(DataError, match="missing or not a file"):
         rescoring.checked_file(tmp_path, digest)
 
 

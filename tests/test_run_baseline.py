@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import toy_baselines
 from toy_split import COLOURS, make_toy_split
 
-from ndec_baselines import registry
-from ndec_bench import pipeline
+import ndec_bench as nb
+from ndec_baselines import registry, running
+from ndec_baselines.base import Registration
 from ndec_bench.cli import run
-from ndec_bench.cli.run_baseline import method_of
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import read_attributes, read_submission
-from ndec_bench.matches.files import read_pairs
+from ndec_bench.errors import UsageError
+from ndec_bench.matches import read_pairs
 from ndec_bench.results.differences import verdict
 from ndec_bench.results.record import read_result
 from ndec_bench.submissions.card import read_card
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -38,6 +41,26 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def line(root: Path, tmp_path: Path) -> list[str]:
     return ["--split", "toy-1", "--root", str(root), "--out", str(tmp_path / "out")]
+
+
+@pytest.mark.parametrize("start", [nb.run, nb.describe])
+def test_from_python_a_missing_package_is_an_error_with_its_remedy(
+    start: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = replace(toy_baselines.CARD, requires=("no_such_package",))
+    monkeypatch.setitem(toy_baselines.BASELINES, "toy-mean", Registration(card, lambda *_: None))
+    split = make_toy_split(tmp_path) / "toy-1"
+    with pytest.raises(UsageError, match=r"toy-mean needs no_such_package, not installed here; pip install"):
+        start("toy-mean", Split.from_folder(split) if start is nb.run else split / "images", tmp_path / "out")
+
+
+def test_the_record_carries_the_full_name_however_it_was_asked_for(
+    line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.ALIASES, "toy", "toy-mean")
+    assert run(["run", "toy", *line]) == 0
+    result = read_result(tmp_path / "out" / "results" / "ndec-1" / "toy-mean.json")
+    assert (result.name, result.provenance.command) == ("toy-mean", "ndec-bench run toy-mean --split toy-1")
 
 
 def test_published_steps_are_applied_and_recorded(line: list[str], tmp_path: Path) -> None:
@@ -144,11 +167,15 @@ def test_a_matcher_leaves_pairs_and_a_result(line: list[str], tmp_path: Path) ->
     assert card.descriptors.sha256 == result.digests.submission
 
 
-def test_a_matcher_that_takes_background_images_declares_them(root: Path, tmp_path: Path) -> None:
-    method = replace(method_of("toy-pairs", "toy-1"), background=True)
-    pipeline.run(method, Split.from_folder(root / "toy-1"), tmp_path / "out")
-    card = read_card(tmp_path / "out" / "submissions" / "toy-pairs" / "submission.toml")
-    assert card.declarations.background == "other"
+def test_a_matcher_that_takes_background_images_declares_them(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = replace(toy_baselines.BASELINES["toy-pairs"].card, background=True)
+    taking = Registration(card, lambda *_: toy_baselines.MeanPairs(card))
+    monkeypatch.setitem(toy_baselines.BASELINES, "toy-pairs", taking)
+    running.run("toy-pairs", "toy-1", tmp_path / "out", root=root)
+    submitted = read_card(tmp_path / "out" / "submissions" / "toy-pairs" / "submission.toml")
+    assert submitted.declarations.background == "other"
 
 
 def test_pairs_have_no_norms_for_a_rule(line: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ndec_bench.data import known
-from ndec_bench.data.selection import chosen
+from ndec_bench.data.own_splits import chosen
 from ndec_bench.download.derived.val import QUERIES_SHA256, REFERENCES_SHA256, RULE, ValRule, val_ids
 from ndec_bench.errors import DataError
 

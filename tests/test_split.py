@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ndec_bench.data.layouts import images_of
 from ndec_bench.data.roots import data_root, find_split
 from ndec_bench.data.split import Split
-from ndec_bench.data.split_images import images_of
 from ndec_bench.errors import DataError
 
 
@@ -36,12 +36,12 @@ def test_a_folder_holds_the_whole_split(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("hard_negatives.txt", "Q9\n", "Q9 is no labelled query"),
+        ("hard_negatives.txt", "Q9\n", "Q9 is not a labelled query"),
         ("hard_negatives.txt", "Q1\n", "Q1 has a true reference"),
         ("ground_truth.csv", "Q3,\n", "all 1 labelled queries are hard negatives"),
         ("references.txt", "R2\n", "Q1 names reference R1"),
-        ("split.json", "[]", "no split description"),
-        ("split.json", "{}", "no split description"),
+        ("split.json", "[]", "not a split description"),
+        ("split.json", "{}", "not a split description"),
         ("edits.csv", "a,b\n1,2\n", "columns query_id and kind expected"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_folder_may_list_parts(folder: Path) -> None:
         ("", ("Q1",), "a part cannot be called ''"),
         ("a|b", ("Q1",), "cannot be called"),
         ("own", (), r"own.txt: part own has no query"),
-        ("own", ("Q1", "Q9", "Q8"), r"own.txt: part own names Q8, which is no labelled query \(2 such ids\)"),
+        ("own", ("Q1", "Q9", "Q8"), r"own.txt: part own names Q8, which is not a labelled query \(2 such ids\)"),
     ],
 )
 def test_parts_that_cannot_be_scored_are_refused(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ndec_bench.data.trust import TRUST_FILE, Trust, Trusted, accept, read_trust, record, sha256_of
+from ndec_bench.data.trust import TRUST_FILE, FileRecord, Trust, accept, read_trust, record, sha256_of
 from ndec_bench.errors import DataError, InterruptedRun
 from ndec_bench.progress import silent
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def trusted(content: bytes = b"abc", mtime_ns: int = 1) -> Trusted:
+def trusted(content: bytes = b"abc", mtime_ns: int = 1) -> FileRecord:
     digest = hashlib.sha256(content).hexdigest()
-    return Trusted(bytes=len(content), sha256=digest, source="meta", mtime_ns=mtime_ns)
+    return FileRecord(bytes=len(content), sha256=digest, source="meta", mtime_ns=mtime_ns)
 
 
 def test_records_and_licences_are_kept_together(tmp_path: Path) -> None:

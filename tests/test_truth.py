@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from made_truth import DEV, HARD, ISC, NDEC, PAIRS, digest, records
+from made_truth import DEV, HARD, ISC, NDEC, PAIRS, digest, put, records
 
 from ndec_bench.data import known
-from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
+from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.truth import derive, settle
 from ndec_bench.errors import DataError
 
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "KNOWN", records())
-
-
-def put(root: Path, name: str, truth: GroundTruth) -> None:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(write_ground_truth(truth), encoding="utf-8")
 
 
 def test_the_published_file_is_used_and_dev_agrees(tmp_path: Path) -> None:

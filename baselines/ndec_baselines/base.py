@@ -1,6 +1,6 @@
 """The contract of a baseline: what it says about itself, and what it does with images.
 
-A baseline is registered as a `Registration`: a `Card` of facts, which can be read without importing the model's
+A baseline is registered as a `Registration`: a `ModelCard` of facts, which can be read without importing the model's
 libraries, and a function that loads the model. A loaded baseline (`Baseline`) preprocesses one image and describes a
 batch; `ndec_baselines.describing.extract` does the rest.
 """
@@ -10,7 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from pydantic import ConfigDict
+
+from ndec_bench.errors import UsageError
 from ndec_bench.progress import silent
+from ndec_bench.submissions.card import Answer, Labels, References, Selection, TrainImages  # noqa: TC001 -- for pydantic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,15 +29,16 @@ if TYPE_CHECKING:
     from ndec_bench.data.images import ImageSource
     from ndec_bench.matches import Matches
     from ndec_bench.progress import Progress
-    from ndec_bench.submissions.card import Answer, Labels, References, Selection, TrainImages
 
     ModelInput = NDArray[Any] | torch.Tensor
     Batch = ModelInput | Sequence[ModelInput]
     ChooseBox = Callable[[tuple[int, int], Sequence[Box]], tuple[float, float, float, float] | None]
 
 
-IMAGENET_WORDS = "divided by 255, minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225)"
-"""The normalisation of `ndec_baselines.networks.pixels.normalised`, for cards."""
+_NO_OTHER_KEYS = ConfigDict(extra="forbid")  # where a record is read from cards.toml
+
+Measure = Literal["micro_ap", "recall_at_p90", "recall_at_1", "recall_at_10"]
+METRICS: tuple[Measure, ...] = ("micro_ap", "recall_at_p90", "recall_at_1", "recall_at_10")
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Preprocessing:
         Whether the EXIF orientation is applied. Images reach a baseline as `ndec_bench.data.images.read_image`
         decodes them, so this is a statement, not a setting.
     """
+
+    __pydantic_config__ = _NO_OTHER_KEYS
 
     size: str
     filter: str
@@ -82,6 +89,8 @@ class WeightsFile:
         SHA-256 (hex); a file with another digest is refused. None where no digest is known.
     """
 
+    __pydantic_config__ = _NO_OTHER_KEYS
+
     name: str
     source: str
     size: int | None = None
@@ -90,7 +99,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class Weights:
-    """Trained numbers: which files, where they come from, and what may be done with them.
+    """Trained numbers: the files, where they come from, and what may be done with them.
 
     Attributes
     ----------
@@ -115,6 +124,8 @@ class Weights:
         Whether the authors published the files at all; if not, ``source`` is empty and a user's own file is taken.
     """
 
+    __pydantic_config__ = _NO_OTHER_KEYS
+
     files: tuple[WeightsFile, ...]
     instruction: str
     licence: str
@@ -132,7 +143,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Expected:
-    """A published result of a baseline: which number on which split, and where it stands.
+    """A published result of a baseline: a number on a split, and where it was published.
 
     Attributes
     ----------
@@ -149,13 +160,15 @@ class Expected:
     score_norm
         Normalisation of that protocol's score, ``none`` or a name of the protocol card.
     steps
-        Post-processing behind the number, as `Card.steps`; None for that of the card.
+        Post-processing behind the number, as `ModelCard.steps`; None for that of the card.
     detections
         Whether a detector looked at the queries first, whose finds the user brings.
     """
 
+    __pydantic_config__ = _NO_OTHER_KEYS
+
     split: str
-    metric: Literal["micro_ap", "recall_at_p90", "recall_at_1", "recall_at_10"]
+    metric: Measure
     value: float
     source: str
     protocol: str = "ndec-1"
@@ -165,8 +178,8 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a baseline says about itself.
+class ModelCard:
+    """What a baseline says about itself. The cards of this package are in ``cards.toml``.
 
     Attributes
     ----------
@@ -218,8 +231,14 @@ class Card:
     background
         Of a system that scores pairs: whether it takes the background images of the split. Steps say it themselves.
     family
-        Name of the row of the list under which variants of one system stand together; None if it stands alone.
+        Name of the system that it is a variant of; the list of baselines has one row per system. None if it has none.
+    hidden
+        Whether lists leave it out: it is asked for as a parameter of its system (``d2lv:blur-cc-50``).
+    never_run
+        Whether the line from images to scores has never been run with the published weights.
     """
+
+    __pydantic_config__ = _NO_OTHER_KEYS
 
     name: str
     version: str
@@ -245,11 +264,17 @@ class Card:
     track: Literal["descriptor", "matching"] = "descriptor"
     background: bool = False
     family: str | None = None
+    hidden: bool = False
+    never_run: bool = False
+
+
+Card = ModelCard
+"""The name of `ModelCard` in packages written for earlier versions."""
 
 
 @dataclass(frozen=True)
 class LocalWeights:
-    """Weights files at hand, their digests checked.
+    """Weights files on this machine, their digests checked.
 
     Attributes
     ----------
@@ -293,7 +318,7 @@ class Baseline(Protocol):
     """
 
     @property
-    def card(self) -> Card:
+    def card(self) -> ModelCard:
         """Return what the baseline says about itself."""
 
     @property
@@ -318,7 +343,7 @@ class Matcher(Protocol):
     """A loaded system of the matching track: it scores pairs of images and has no single descriptor."""
 
     @property
-    def card(self) -> Card:
+    def card(self) -> ModelCard:
         """Return what the system says about itself; its ``track`` is ``matching``."""
 
     @property
@@ -379,9 +404,15 @@ class Registration:
         bottom) in pixels that replaces the image, or to None to keep it. The detections come from the user.
     """
 
-    card: Card
+    card: ModelCard
     loader: Loader
     choose_box: ChooseBox | None = None
+
+
+def check_cpu(name: str, device: str) -> None:
+    """Raise UsageError unless ``device`` lets the baseline ``name``, which knows no other, run on the CPU."""
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"baseline {name} runs on the CPU only, not on {device!r}", hint="leave --device out")
 
 
 def recipe(baseline: Baseline | Matcher) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """Baselines by name: those in this package, and those that other packages add by entry point.
 
-Listing names and cards imports no model library; loading imports what the baseline needs.
+A name is ``SYSTEM`` or ``SYSTEM:VARIANT``; records carry it with a hyphen, and that form is taken too. Cards are read
+without importing a model library; loading imports what the baseline needs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
-from ndec_baselines.base import Card, Registration
+from ndec_baselines.base import Registration
+from ndec_baselines.cards import model_cards
 from ndec_baselines.weights import find_weights, local_weights
 from ndec_bench.errors import NdecBenchError, UsageError
 
@@ -21,73 +23,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ndec_baselines.base import Baseline, Matcher
+    from ndec_baselines.base import Baseline, Matcher, ModelCard
 
 ENTRY_POINT_GROUP = "ndec_bench.baselines"
 
 BASELINES: dict[str, str] = {
     "asl": "ndec_baselines.asl.baseline:BASELINES",
-    "asl-small": "ndec_baselines.asl.baseline:BASELINES",
     "bot": "ndec_baselines.methods.bot:BASELINES",
-    "bot-200": "ndec_baselines.methods.bot:BASELINES",
-    "bot-256": "ndec_baselines.methods.bot:BASELINES",
-    "bot-320": "ndec_baselines.methods.bot:BASELINES",
-    "bot-400": "ndec_baselines.methods.bot:BASELINES",
     "cnncl": "ndec_baselines.methods.cnncl:BASELINES",
-    "cnncl-selfsup": "ndec_baselines.methods.cnncl:BASELINES",
-    "copynce": "ndec_baselines.methods.copynce:BASELINE",
+    "copynce": "ndec_baselines.methods.copynce:BASELINES",
     "d2lv": "ndec_baselines.d2lv:BASELINES",
-    "d2lv-baseline-cc": "ndec_baselines.d2lv:BASELINES",
-    **{
-        f"d2lv-{variant}-{backbone}{side}": "ndec_baselines.d2lv:BASELINES"
-        for variant in (
-            *(f"{name}-cc" for name in ("baseline", "blur", "color", "dark", "face", "opa", "u")),
-            *(f"{name}-bw" for name in ("baseline", "blur", "color", "face")),
-        )
-        for backbone in ("50", "152", "ibn")
-        for side in ("", "-200", "-320")
-    },
-    "dinov2-b": "ndec_baselines.methods.dinov2:BASELINES",
-    "dinov2-s": "ndec_baselines.methods.dinov2:BASELINES",
+    "dinov2": "ndec_baselines.methods.dinov2:BASELINES",
     "efnet": "ndec_baselines.methods.efnet:BASELINES",
-    "efnet-1": "ndec_baselines.methods.efnet:BASELINES",
-    "efnet-2": "ndec_baselines.methods.efnet:BASELINES",
-    "efnet-3": "ndec_baselines.methods.efnet:BASELINES",
-    "efnet-4": "ndec_baselines.methods.efnet:BASELINES",
-    "efnet-5": "ndec_baselines.methods.efnet:BASELINES",
-    "efnet-6": "ndec_baselines.methods.efnet:BASELINES",
-    "efnet-7": "ndec_baselines.methods.efnet:BASELINES",
-    "efnet-8": "ndec_baselines.methods.efnet:BASELINES",
     "esvitp": "ndec_baselines.esvitp:BASELINES",
-    "esvitp-sift": "ndec_baselines.esvitp:BASELINES",
-    "gist": "ndec_baselines.methods.gist:BASELINE",
-    "mobilenetv2": "ndec_baselines.methods.mobilenetv2:BASELINE",
-    "multigrain": "ndec_baselines.methods.multigrain:BASELINE",
+    "gist": "ndec_baselines.methods.gist:BASELINES",
+    "mobilenetv2": "ndec_baselines.methods.mobilenetv2:BASELINES",
+    "multigrain": "ndec_baselines.methods.multigrain:BASELINES",
     "pdq": "ndec_baselines.methods.pdq:BASELINES",
-    "pdq-8": "ndec_baselines.methods.pdq:BASELINES",
-    "phash": "ndec_baselines.methods.phash:BASELINE",
-    "rdcd-128": "ndec_baselines.methods.rdcd:BASELINES",
-    "rdcd-256": "ndec_baselines.methods.rdcd:BASELINES",
-    "rdcd-64": "ndec_baselines.methods.rdcd:BASELINES",
-    "scattering": "ndec_baselines.methods.scattering:BASELINE",
+    "phash": "ndec_baselines.methods.phash:BASELINES",
+    "rdcd": "ndec_baselines.methods.rdcd:BASELINES",
+    "scattering": "ndec_baselines.methods.scattering:BASELINES",
     "sift": "ndec_baselines.esvitp:BASELINES",
-    "sscd-disc-advanced": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-disc-advanced-320": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-disc-blur": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-disc-blur-320": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-disc-large": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-disc-large-320": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-disc-mixup": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-disc-mixup-320": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-imagenet-advanced": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-imagenet-advanced-320": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-imagenet-blur": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-imagenet-blur-320": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-imagenet-mixup": "ndec_baselines.methods.sscd:BASELINES",
-    "sscd-imagenet-mixup-320": "ndec_baselines.methods.sscd:BASELINES",
-    "thumbnail": "ndec_baselines.methods.thumbnail:BASELINE",
+    "sscd": "ndec_baselines.methods.sscd:BASELINES",
+    "thumbnail": "ndec_baselines.methods.thumbnail:BASELINES",
 }
-"""Name to ``module:attribute``, the form entry points have too. The attribute is a `Registration`, or a mapping of
+"""System to ``module:attribute``, the form entry points have too. The attribute is a `Registration`, or a mapping of
 names to them where one module has several."""
 
 ALIASES: dict[str, str] = {
@@ -95,7 +55,7 @@ ALIASES: dict[str, str] = {
     "rdcd": "rdcd-256",
     "sscd": "sscd-disc-mixup",
 }
-"""Short name of a system to the baseline that its paper reports."""
+"""System to the variant that its paper reports, where none has the system's own name."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +73,7 @@ class Listed:
     """
 
     name: str
-    card: Card | None
+    card: ModelCard | None
     missing: str = ""
 
     @property
@@ -124,17 +84,20 @@ class Listed:
 
 def names() -> list[str]:
     """Return the names of all baselines, those of other packages included, sorted."""
-    return sorted(BASELINES.keys() | {point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    others = {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return sorted(model_cards().keys() | (BASELINES.keys() - ALIASES.keys()) | others)
 
 
-def card(name: str) -> Card:
-    """Return the card of the baseline ``name``, without importing its model libraries. Raises UsageError."""
-    return _registration(name).card
+def card(name: str) -> ModelCard:
+    """Return the card of the baseline ``name``. Raises UsageError if it is unknown or offered twice."""
+    name, target = _found(name)
+    return model_cards()[name] if name in model_cards() else _imported(name, target).card
 
 
 def registration(name: str) -> Registration:
-    """Return what the baseline ``name`` is registered as, without importing its model libraries. Raises UsageError."""
-    return _registration(name)
+    """Return what the baseline ``name`` is registered as. Raises UsageError as `card`, or if a package is missing."""
+    _require(card(name))
+    return _imported(*_found(name))
 
 
 def load(
@@ -190,9 +153,8 @@ def load_matcher(
 
 
 def _load(name: str, weights: Path | None, device: str, weights_sha256: str | None) -> Baseline | Matcher:
-    registration = _registration(name)
-    _require(registration.card)
-    return registration.loader(local_weights(registration.card, weights, weights_sha256), device)
+    found = registration(name)
+    return found.loader(local_weights(found.card, weights, weights_sha256), device)
 
 
 def listed() -> list[Listed]:
@@ -201,41 +163,48 @@ def listed() -> list[Listed]:
 
 
 def _listed(name: str) -> Listed:
+    wanted = None
     try:
-        registration = _registration(name)
-        _require(registration.card)
-        if registration.card.weights is not None:
-            find_weights(registration.card.name, registration.card.weights)
+        wanted = card(name)
+        _require(wanted)
+        if wanted.weights is not None:
+            find_weights(wanted.name, wanted.weights)
     except NdecBenchError as error:
-        return Listed(name, _card_or_none(name), str(error))
-    return Listed(name, registration.card)
+        return Listed(name, wanted, str(error))
+    return Listed(name, wanted)
 
 
-def _card_or_none(name: str) -> Card | None:
-    try:
-        return card(name)
-    except NdecBenchError:
-        return None
-
-
-def _registration(name: str) -> Registration:
-    name = ALIASES.get(name, name)
-    targets = [BASELINES[name]] if name in BASELINES else []
-    targets += [point.value for point in entry_points(group=ENTRY_POINT_GROUP, name=name)]
-    if not targets:
-        close = get_close_matches(name, names(), n=3) or names()
+def _require(wanted: ModelCard) -> None:
+    missing = [package for package in wanted.requires if find_spec(package) is None]
+    if missing:
         raise UsageError(
-            f"baseline {name[:80]!r} is unknown", hint=f'like it: {", ".join(close)}; "ndec-bench baselines" lists all'
+            f"baseline {wanted.name} needs {', '.join(missing)}, not installed here",
+            hint=f"pip install {wanted.install}",
         )
-    if len(set(targets)) > 1:
+
+
+def _found(name: str) -> tuple[str, str]:
+    """Return the full name of the baseline ``name`` and the one ``module:attribute`` that offers it."""
+    given, name = name, name.replace(":", "-", 1)
+    name = ALIASES.get(name, name)
+    systems = [s for s in BASELINES if name == s or (name.startswith(f"{s}-") and name in model_cards())]
+    targets = {BASELINES[system] for system in systems}
+    targets |= {point.value for point in entry_points(group=ENTRY_POINT_GROUP, name=name)}
+    if not targets:
+        close = get_close_matches(name, names(), n=3) or sorted(BASELINES)
         raise UsageError(
-            f"baseline {name!r} is offered by {' and by '.join(sorted(set(targets)))}",
+            f"baseline {given[:80]!r} is unknown",
+            hint=f'like it: {", ".join(close)}; "ndec-bench baselines" lists all',
+        )
+    if len(targets) > 1:
+        raise UsageError(
+            f"baseline {name!r} is offered by {' and by '.join(sorted(targets))}",
             hint="uninstall one of the packages, or rename its entry point",
         )
-    return _import(name, targets[0])
+    return name, targets.pop()
 
 
-def _import(name: str, target: str) -> Registration:
+def _imported(name: str, target: str) -> Registration:
     module, _, attribute = target.partition(":")
     try:
         registration = getattr(import_module(module), attribute)
@@ -258,12 +227,3 @@ def _import(name: str, target: str) -> Registration:
             hint="give the entry point and the card one name",
         )
     return registration
-
-
-def _require(wanted: Card) -> None:
-    missing = [package for package in wanted.requires if find_spec(package) is None]
-    if missing:
-        raise UsageError(
-            f"baseline {wanted.name} needs {', '.join(missing)}, not installed here",
-            hint=f"pip install {wanted.install}",
-        )

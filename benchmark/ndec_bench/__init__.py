@@ -1,6 +1,11 @@
 """ndec-bench: the benchmark harness and leaderboard for practical image copy detection.
 
-Importing this package is cheap. Public names are loaded on first use.
+Importing this package is cheap. Public names are loaded on first use::
+
+    import ndec_bench as nb
+
+    result = nb.score("mine.h5", split="ndec")
+    print(result.parts["all"].micro_ap, result.signature)
 """
 
 from __future__ import annotations
@@ -11,13 +16,15 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ndec_baselines.running import describe, run
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Descriptors
     from ndec_bench.matches import Matches
     from ndec_bench.protocol import Protocol
     from ndec_bench.results.record import Result
     from ndec_bench.scoring.evaluator import Evaluator
-    from ndec_bench.scoring.score import score_descriptors, score_matches
+    from ndec_bench.scoring.score import score, score_descriptors, score_matches
+    from ndec_bench.submissions.leaderboard import leaderboard
 
 _PUBLIC = {
     "Descriptors": "ndec_bench.descriptors",
@@ -26,6 +33,10 @@ _PUBLIC = {
     "Protocol": "ndec_bench.protocol",
     "Result": "ndec_bench.results.record",
     "Split": "ndec_bench.data.split",
+    "describe": "ndec_baselines.running",
+    "leaderboard": "ndec_bench.submissions.leaderboard",
+    "run": "ndec_baselines.running",
+    "score": "ndec_bench.scoring.score",
     "score_descriptors": "ndec_bench.scoring.score",
     "score_matches": "ndec_bench.scoring.score",
 }
@@ -38,6 +49,10 @@ __all__ = [
     "Result",
     "Split",
     "__version__",
+    "describe",
+    "leaderboard",
+    "run",
+    "score",
     "score_descriptors",
     "score_matches",
 ]

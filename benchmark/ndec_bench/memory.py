@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 
-from ndec_bench.errors import SubmissionError
+from ndec_bench.errors import NdecBenchError, SubmissionError
 
 
-def check_memory(where: str, needed: int, *, hint: str) -> None:
-    """Raise SubmissionError with ``hint`` if ``needed`` bytes are more than this machine's memory.
+def check_memory(where: str, needed: int, *, hint: str, kind: type[NdecBenchError] = SubmissionError) -> None:
+    """Raise ``kind`` with ``hint`` if ``needed`` bytes are more than this machine's memory.
 
     A few kilobytes of HDF5 or Parquet can claim terabytes of repeated values; the machine must not be driven into
-    swapping. Where the system does not tell its memory nothing is refused.
+    swapping. Where the system does not say how much it has, nothing is refused.
     """
     try:
         installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return
     if needed > installed:
-        raise SubmissionError(
+        raise kind(
             f"{where} needs {needed / 2**30:,.1f} GiB of memory, this machine has {installed / 2**30:,.1f} GiB",
             hint=hint,
         )

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MAX_ID = 256
 """Characters of the longest image id that is read."""
+
+# Embeddings, overrides and isolates of the bidirectional algorithm: an isolate of ours ends at one of theirs.
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# More marks on one letter than a language has are drawn over the lines above and below.
+_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_PILES = re.compile(f"({_MARK}{{4}}){_MARK}+")
+# Letters and symbols in name that fonts leave blank: Hangul fillers, the empty Braille cell.
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 def one_line(text: str, most: int | None = None) -> str:
@@ -33,3 +48,21 @@ def wrong_with_id(identifier: str, most: int = MAX_ID) -> str | None:
     if not identifier.isprintable():
         return "has characters that cannot be printed"
     return None
+
+
+def wrong_ids(ids: Sequence[str], most: int = MAX_ID) -> list[int]:
+    """Return the places of those ``ids`` that are not image ids, fast where all of them are."""
+    if all(ids) and "".join(ids).isprintable() and max(map(len, ids), default=0) <= most:
+        return []
+    return [at for at, identifier in enumerate(ids) if wrong_with_id(identifier, most)]
+
+
+def without_overrides(text: str) -> str:
+    """Return ``text`` without characters that reorder what stands around them, or pile up over it."""
+    return _PILES.sub(r"\1", _BIDI_CONTROLS.sub("", text))
+
+
+def readable(text: str) -> str:
+    """Return ``text`` without overrides; nothing if what is left shows no sign, so that a link needs another name."""
+    plain = without_overrides(text)
+    return plain if any(unicodedata.category(sign)[0] in "LNPS" for sign in plain if sign not in _BLANKS) else ""

@@ -1,4 +1,4 @@
-"""How long work tells what it has done, without printing: the command line decides what is shown."""
+"""Progress of long work, reported without printing: the command line decides what is shown."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Protocol:
     Attributes
     ----------
     name
-        Name and version, as it stands in signatures and in ``results/<protocol>/``.
+        Name and version, as in signatures and in ``results/<protocol>/``.
     pairs_per_query
         Pairs kept for each labelled query: on average in the one list over all queries (global top-K), or exactly in
         the list of each query, see ``per_query``.
@@ -30,7 +30,7 @@ class Protocol:
     max_dimension
         Largest dimension that the rules admit; None for any.
     ties
-        ``"worst"``: at equal score, pairs that are no match come before matches (isc2021 ``isc/metrics.py``).
+        ``"worst"``: at equal score, pairs that are not a match come before matches (isc2021 ``isc/metrics.py``).
     precision_target
         Precision that recall@P90 and its threshold must reach.
     recall_ranks
@@ -55,7 +55,7 @@ class Protocol:
         return self.pairs_per_query * queries if self.fixed_cap is None else self.fixed_cap
 
     def candidates(self, queries: int) -> str:
-        """Return the rule of the list as it stands in signatures, for example ``global492520`` or ``query10``."""
+        """Return the rule of the list as in signatures, for example ``global492520`` or ``query10``."""
         return f"query{self.pairs_per_query}" if self.per_query else f"global{self.cap(queries)}"
 
 
@@ -66,7 +66,7 @@ class Normalisation:
     Attributes
     ----------
     name
-        As it stands in signatures after ``sn:``.
+        As in signatures after ``sn:``.
     factor
         Factor of the mean.
     ranks

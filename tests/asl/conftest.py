@@ -15,15 +15,11 @@ from ndec_baselines.asl.config import Config
 from ndec_baselines.asl.training_set import TrainingSet, built_set
 from ndec_bench import atomic
 from ndec_bench.data.images import FolderSource
-from ndec_bench.metrics import average_precision as metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from ndec_baselines.asl.held_out import Measure
 
 PAIRS = (("T000001", "T000002"), ("T000005", "T000004"), ("T000009", "T000010"), ("T000013", "T000014"))
 """(original, look-alike); the ids say nothing about which is which."""
@@ -100,15 +96,3 @@ def settings() -> Callable[..., Config]:
         return Config.model_validate({"seed": seed, **sections})
 
     return made
-
-
-@pytest.fixture(scope="session")
-def measure() -> Measure:
-    """Measure as the command line does."""
-
-    def measured(scores: NDArray[np.float64], correct: NDArray[np.bool_], positives: int) -> tuple[float, float | None]:
-        ranking = metrics.rank(scores, correct, positives)
-        point = metrics.recall_at_precision(ranking, 0.9)
-        return metrics.micro_ap(ranking), None if point is None else point.recall
-
-    return measured

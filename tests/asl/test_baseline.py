@@ -14,8 +14,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import ndec_baselines
-from ndec_baselines import registry
-from ndec_baselines.asl.baseline import BASELINES, LARGE, SMALL
 from ndec_baselines.asl.config import Network, read_config
 from ndec_baselines.asl.network import AslNetwork, export
 from ndec_baselines.networks import isc_resnet
@@ -23,7 +21,7 @@ from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from ndec_baselines.base import Baseline, Card
+    from ndec_baselines.base import Baseline
 
 EXPERIMENTS = Path(__file__).parents[2] / "baselines" / "experiments" / "asl"
 
@@ -130,10 +128,10 @@ def test_a_network_of_the_other_kind_is_refused_with_its_name(
 def test_strangers_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     torch.save(import_torchvision().models.mobilenet_v2(weights=None).state_dict(), path)
-    with pytest.raises(DataError, match=r"model\.pt: no export of ndec-bench train asl"):
+    with pytest.raises(DataError, match=r"model\.pt: not an export of ndec-bench train asl"):
         ndec_baselines.load("asl-small", weights=path)
     path.write_bytes(b"<html>")
-    with pytest.raises(DataError, match=r"model\.pt: no checkpoint that can be read safely"):
+    with pytest.raises(DataError, match=r"model\.pt: not a checkpoint that can be read safely"):
         ndec_baselines.load("asl-small", weights=path)
 
 
@@ -144,14 +142,11 @@ def test_without_weights_the_way_to_them_is_told(tmp_path: Path, monkeypatch: py
             DataError, match=f"baseline {name} needs the weights {name}.pt, not found here; .*--weights FILE"
         ):
             ndec_baselines.load(name)
-        with pytest.raises(DataError, match=f"baseline {name} needs its weights"):
-            BASELINES[name].loader(None, "cpu")
 
 
-@pytest.mark.parametrize(("card", "file"), [(LARGE, "ndec.toml"), (SMALL, "c.toml")])
-def test_the_cards_tell_of_networks_with_the_settings_that_lie_beside_them(card: Card, file: str) -> None:
-    settings = read_config(EXPERIMENTS / file).network
-    assert registry.card(card.name) is card
+@pytest.mark.parametrize(("name", "file"), [("asl", "ndec.toml"), ("asl-small", "c.toml")])
+def test_the_cards_tell_of_networks_with_the_settings_of_the_experiments(name: str, file: str) -> None:
+    settings, card = read_config(EXPERIMENTS / file).network, ndec_baselines.card(name)
     with torch.device("meta"):
         made = AslNetwork(settings)
         with FlopCounterMode(display=False) as counter:

@@ -15,25 +15,23 @@ from PIL import Image
 
 import ndec_baselines
 from ndec_baselines import weights
+from ndec_baselines.asl import training as asl_training
+from ndec_baselines.asl.batches import Studio
 from ndec_baselines.asl.config import Config
 from ndec_baselines.asl.held_out import HeldOutPart
 from ndec_baselines.asl.network import Describer, read_export
-from ndec_baselines.asl.pictures import Studio
 from ndec_baselines.asl.run_files import read_log
 from ndec_baselines.asl.trainer import Trainer
 from ndec_baselines.asl.training_set import held_out_plan
 from ndec_baselines.networks.checkpoints import read_checkpoint
 from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.cli import run
-from ndec_bench.cli.train import _training_set
-from ndec_bench.data import layouts, split_images
 from ndec_bench.data.images import FolderSource, open_images
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ndec_baselines.asl.held_out import Measure
     from ndec_baselines.asl.training_set import TrainingSet
     from ndec_bench.data.split import Split
 
@@ -67,18 +65,8 @@ def test_help_names_the_command_and_its_options(capsys: pytest.CaptureFixture[st
     assert "\n  asl " in capsys.readouterr().out
     assert run(["train", "asl", "--help"]) == 0
     text = capsys.readouterr().out
-    for option in (
-        "--config",
-        "--out",
-        "--root",
-        "--seed",
-        "--initial",
-        "--device",
-        "--workers",
-        "--threads",
-        "--json",
-    ):
-        assert f" {option}" in text
+    for option in ("config", "out", "root", "seed", "initial", "device", "workers", "threads", "json"):
+        assert f" --{option}" in text
     assert "torchrun" in text
 
 
@@ -166,7 +154,7 @@ def test_other_settings_and_damaged_state_have_exit_codes_of_their_own(ask: Ask,
     path.write_bytes(content[:5000])
     code, _, err = ask(config)
     assert code == 4
-    assert "state.pt: no checkpoint that can be read safely" in err
+    assert "state.pt: not a checkpoint that can be read safely" in err
 
 
 def test_an_interrupted_run_says_so_and_goes_on(ask: Ask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,14 +237,14 @@ def test_of_ndec_what_the_validation_split_uses_is_left_out(
     training = FolderSource(tmp_path / "training")
     pairs = open_images(tmp_path / "pairs", id_rule="folder/stem")
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(split_images, "images_of", lambda split, part, **_: asked.append((split, part)) or training)
-    monkeypatch.setattr(layouts, "open_set", lambda root, *place, **_: asked.append((root, *place)) or pairs)
+    monkeypatch.setattr(asl_training, "images_of", lambda split, part, **_: asked.append((split, part)) or training)
+    monkeypatch.setattr(asl_training, "open_set", lambda root, *place, **_: asked.append((root, *place)) or pairs)
     (tmp_path / "ndec-val-1").mkdir()
     (tmp_path / "ndec-val-1" / "references.txt").write_text("R000007\nT000000\nT000003\n")
     (tmp_path / "ndec-val-1" / "negative_pairs.txt").write_text("00002\n")
     batch = {} if look_alikes else {"pairs": 0}
     split = replace(hand_made_split, name="ndec", folder=None)
-    found = _training_set(split, settings(data={"look_alikes": look_alikes}, batch=batch), tmp_path, silent)
+    found = asl_training.training_set(split, settings(data={"look_alikes": look_alikes}, batch=batch), tmp_path, silent)
     images = ("T000001", "T000002", "T000004", "T000005")
     assert asked[0] == (split, "train")
     if look_alikes:
@@ -267,9 +255,7 @@ def test_of_ndec_what_the_validation_split_uses_is_left_out(
         assert (found.originals, found.pairs) == (images, ())
 
 
-def test_what_is_told_is_what_the_file_reaches(
-    ask: Ask, settings: Settings, tiny_set: TrainingSet, measure: Measure
-) -> None:
+def test_what_is_told_is_what_the_file_reaches(ask: Ask, settings: Settings, tiny_set: TrainingSet) -> None:
     """The part held out described anew, by the network in the file."""
     config = settings(schedule={"steps": 2, "validate_every": 1})
     code, out, _ = ask(config, "--json")
@@ -277,6 +263,6 @@ def test_what_is_told_is_what_the_file_reaches(
     training, held = tiny_set.parted(0.2, 1)
     studio = Studio(tiny_set.source, training.originals, config.edits, side=32, seed=1)
     part = HeldOutPart(held_out_plan(held), studio, silent)
-    found = part.measured(Describer(read_export(Path("out/model.pt"))), torch.device("cpu"), measure)
+    found = part.measured(Describer(read_export(Path("out/model.pt"))), torch.device("cpu"))
     assert json.loads(out)["held_out"] == pytest.approx(asdict(found), rel=1e-5)
     assert 0 < found.micro_ap < 1

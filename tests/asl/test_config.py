@@ -100,7 +100,7 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
 def test_what_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "settings.toml"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"settings\.toml: no TOML"):
+    with pytest.raises(UsageError, match=r"settings\.toml: not TOML"):
         read_config(path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_config(tmp_path)

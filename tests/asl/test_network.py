@@ -201,7 +201,7 @@ def test_a_file_that_is_no_checkpoint_runs_nothing(
     else:
         path.write_bytes(content)
     for read in (lambda: load_initial(small(), path), lambda: read_export(path)):
-        with pytest.raises(DataError, match=r"first\.pth: no checkpoint that can be read safely"):
+        with pytest.raises(DataError, match=r"first\.pth: not a checkpoint that can be read safely"):
             read()
     assert not Path("was-run").exists()
 
@@ -242,7 +242,7 @@ def test_an_export_is_a_copy() -> None:
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
     good = export(small(), trained="")
     for content in (small().body.state_dict(), good | {"format": "ndec-asl-2"}, [1]):
-        with pytest.raises(DataError, match=r"model\.pt: no export of ndec-bench train asl"):
+        with pytest.raises(DataError, match=r"model\.pt: not an export of ndec-bench train asl"):
             read_export(saved(tmp_path, content, "model.pt"))
     for network in ("{}", "no JSON", None, SMALL.model_dump_json().replace("mobilenetv2", "vit")):
         with pytest.raises(DataError, match=r"model\.pt: the settings in it do not fit"):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ndec_baselines.asl.objectives import Classifier, distances, look_alike_loss, triplet_loss
+from ndec_baselines.asl.losses import Classifier, distances, look_alike_loss, triplet_loss
 
 LINE = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
 """Two groups of two on a line. Farthest of its own: 1, 1, 4, 4; nearest of the other: 3, 2, 2, 6."""

@@ -11,10 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ndec_baselines.asl import pictures
-from ndec_baselines.asl.batches import Sampler
+from ndec_baselines.asl import batches as pictures
+from ndec_baselines.asl.batches import Batches, Sampler, Studio, content
 from ndec_baselines.asl.config import Batch, Edits
-from ndec_baselines.asl.pictures import Batches, Studio, content
 from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.data.images import FolderSource
 from ndec_bench.edits import EDITS, Edited, EditStep

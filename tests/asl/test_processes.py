@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ndec_baselines.asl.config import Config
-    from ndec_baselines.asl.held_out import Measure
     from ndec_baselines.asl.training_set import TrainingSet
 
     Settings = Callable[..., Config]
@@ -65,7 +64,6 @@ class Bench:
     """Trains the tiny set with the same settings in this process, in another, or in two."""
 
     found: TrainingSet
-    measure: Measure
     root: Path
     folder: Path
 
@@ -74,7 +72,7 @@ class Bench:
         out = self.folder / "alone"
         out.mkdir()
         processes, device = Processes(), torch.device("cpu")
-        train(config, self.found, out, measure=self.measure, initial=None, processes=processes, device=device)
+        train(config, self.found, out, initial=None, processes=processes, device=device)
         found: State = read_checkpoint(out / "state.pt")
         return found
 
@@ -89,8 +87,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tiny_set: TrainingSet, measure: Measure, tiny_root: Path, tmp_path: Path) -> Bench:
-    return Bench(tiny_set, measure, tiny_root, tmp_path)
+def bench(tiny_set: TrainingSet, tiny_root: Path, tmp_path: Path) -> Bench:
+    return Bench(tiny_set, tiny_root, tmp_path)
 
 
 @pytest.mark.slow

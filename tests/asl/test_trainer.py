@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from ndec_baselines.asl import held_out
 from ndec_baselines.asl import trainer as trainer_module
+from ndec_baselines.asl.batches import Batches, Tensors
 from ndec_baselines.asl.config import Config, Schedule
 from ndec_baselines.asl.distributed import Processes
 from ndec_baselines.asl.network import AslNetwork
-from ndec_baselines.asl.pictures import Batches, Tensors
 from ndec_baselines.asl.run_files import COLUMNS, Log, norms_by_scale, read_log
 from ndec_baselines.asl.trainer import Trained, Trainer, channels_last, rate_factor, train
 from ndec_baselines.networks import isc_resnet
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ndec_baselines.asl.held_out import Measure
     from ndec_baselines.asl.training_set import TrainingSet
 
     Settings = Callable[..., Config]
@@ -43,17 +43,24 @@ class Runs:
     """Trains on the tiny set into folders of its own."""
 
     found: TrainingSet
-    measure: Measure
     folder: Path
 
-    def __call__(self, name: str, config: Config, **others: Any) -> Trained:  # noqa: ANN401
+    def __call__(
+        self,
+        name: str,
+        config: Config,
+        micro_ap: Callable[..., float] = held_out.micro_ap,
+        **others: Any,  # noqa: ANN401
+    ) -> Trained:
         out = self.folder / name
         out.mkdir(exist_ok=True)
-        arguments = {"measure": self.measure, "initial": None, "processes": Processes(), "device": CPU} | others
-        return train(config, self.found, out, **arguments)
+        arguments = {"initial": None, "processes": Processes(), "device": CPU} | others
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(held_out, "micro_ap", micro_ap)
+            return train(config, self.found, out, **arguments)
 
     def trainer(self, config: Config, **others: Any) -> Trainer:  # noqa: ANN401
-        arguments = {"measure": self.measure, "initial": None, "processes": Processes(), "device": CPU} | others
+        arguments = {"initial": None, "processes": Processes(), "device": CPU} | others
         return Trainer(config, self.found, self.folder, **arguments)
 
     def state(self, name: str) -> dict[str, Any]:
@@ -69,8 +76,8 @@ class Runs:
 
 
 @pytest.fixture
-def runs(tiny_set: TrainingSet, measure: Measure, tmp_path: Path) -> Runs:
-    return Runs(tiny_set, measure, tmp_path)
+def runs(tiny_set: TrainingSet, tmp_path: Path) -> Runs:
+    return Runs(tiny_set, tmp_path)
 
 
 def first_batch(trainer: Trainer, step: int = 0) -> Tensors:
@@ -303,10 +310,10 @@ def test_an_interrupted_run_ends_with_the_same_bytes(runs: Runs, settings: Setti
 def test_a_network_kept_before_an_interruption_is_written_with_the_same_bytes(runs: Runs, settings: Settings) -> None:
     """The best one is that of step 2; after the interruption it comes out of the state."""
     config = settings(schedule={"steps": 3, "validate_every": 1})
-    assert runs("whole", config, measure=falling([0.1, 0.9, 0.5])).best_step == 2
+    assert runs("whole", config, micro_ap=falling([0.1, 0.9, 0.5])).best_step == 2
     with pytest.raises(InterruptedRun):
-        runs("parts", config, measure=falling([0.1, 0.9]), progress=stop_at(2))
-    assert runs("parts", config, measure=falling([0.5])).best_step == 2
+        runs("parts", config, micro_ap=falling([0.1, 0.9]), progress=stop_at(2))
+    assert runs("parts", config, micro_ap=falling([0.5])).best_step == 2
     for name in ("log.csv", "model.pt"):
         assert (runs.folder / "parts" / name).read_bytes() == (runs.folder / "whole" / name).read_bytes()
 
@@ -324,14 +331,14 @@ def test_an_interruption_by_a_validation_keeps_the_step_before(runs: Runs, setti
     config = settings(schedule={"validate_every": 2})
     calls: list[int] = []
 
-    def interrupted(scores: NDArray[np.float64], correct: NDArray[np.bool_], positives: int) -> tuple[float, None]:
+    def interrupted(scores: NDArray[np.float64], correct: NDArray[np.bool_], positives: int) -> float:
         calls.append(1)
         if len(calls) == 4:  # two of each validation
             raise KeyboardInterrupt
-        return 0.5, None
+        return 0.5
 
     with pytest.raises(InterruptedRun, match="stopped at step 4 of 6; kept is step 2"):
-        runs("parts", config, measure=interrupted)
+        runs("parts", config, micro_ap=interrupted)
     runs("parts", config)
     assert runs.state("parts")["step"] == 6
 
@@ -366,7 +373,7 @@ def test_damaged_and_foreign_state_is_refused(runs: Runs, settings: Settings, tm
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
 
     put(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"state\.pt: no checkpoint that can be read safely"):
+    with pytest.raises(DataError, match=r"state\.pt: not a checkpoint that can be read safely"):
         runs("run", config)
     for content in ({"state": {}}, [1, 2], state | {"format": "other"}):
         put(content)
@@ -395,12 +402,12 @@ def test_state_of_other_images_is_refused(runs: Runs, settings: Settings, tiny_s
 # Choosing by the part held out.
 
 
-def falling(scores: list[float]) -> Callable[..., tuple[float, None]]:
-    """Return a measure that gives ``scores`` at the validations; each measures without and with the rule."""
+def falling(scores: list[float]) -> Callable[..., float]:
+    """Return a µAP that gives ``scores`` at the validations; each measures without and with the rule."""
     given = iter([score for score in scores for _ in range(2)])
 
-    def measure(values: NDArray[np.float64], correct: NDArray[np.bool_], positives: int) -> tuple[float, None]:
-        return next(given, 0.0), None
+    def measure(values: NDArray[np.float64], correct: NDArray[np.bool_], positives: int) -> float:
+        return next(given, 0.0)
 
     return measure
 
@@ -408,14 +415,14 @@ def falling(scores: list[float]) -> Callable[..., tuple[float, None]]:
 def test_training_stops_when_nothing_gets_better(runs: Runs, settings: Settings) -> None:
     """0.3, 0.5, 0.5, 0.4: two validations without a better one after the second step."""
     config = settings(schedule={"steps": 9, "validate_every": 1, "patience": 2})
-    found = runs("stopped", config, measure=falling([0.3, 0.5, 0.5, 0.4, 0.9]))
+    found = runs("stopped", config, micro_ap=falling([0.3, 0.5, 0.5, 0.4, 0.9]))
     assert (found.steps, found.best_step) == (4, 2)
     assert found.held_out is not None
     assert found.held_out.micro_ap == 0.5
     assert [row["held_micro_ap"] for row in runs.log("stopped")] == ["0.3", "0.5", "0.5", "0.4"]
     # What is kept is the network of step 2: that of a run which was interrupted there.
     with pytest.raises(InterruptedRun):
-        runs("parts", config, measure=falling([0.3, 0.5]), progress=stop_at(2))
+        runs("parts", config, micro_ap=falling([0.3, 0.5]), progress=stop_at(2))
     assert same(runs.model("stopped"), runs.state("parts")["network"])
     assert not same(runs.model("stopped"), runs.state("stopped")["network"])
     again = runs("stopped", config)
@@ -424,7 +431,7 @@ def test_training_stops_when_nothing_gets_better(runs: Runs, settings: Settings)
 
 def test_a_better_validation_starts_the_patience_anew(runs: Runs, settings: Settings) -> None:
     config = settings(schedule={"steps": 6, "validate_every": 1, "patience": 2})
-    found = runs("run", config, measure=falling([0.3, 0.2, 0.4, 0.1, 0.5, 0.1]))
+    found = runs("run", config, micro_ap=falling([0.3, 0.2, 0.4, 0.1, 0.5, 0.1]))
     assert (found.steps, found.best_step) == (6, 5)
 
 

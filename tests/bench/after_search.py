@@ -1,4 +1,4 @@
-"""Time what a full score takes after the search: metrics, account, 1,000 replicates, protocol card, JSON.
+"""Time what a full score takes after the search: metrics, account, 1,000 replicates, protocol table, JSON.
 
 Usage: python tests/bench/after_search.py SUBMISSION.h5 GT.csv HARD.txt --threads 2
 
@@ -38,7 +38,7 @@ def main() -> None:
     scoring.search = timed_search  # type: ignore[attr-defined]
     split = Split.from_ground_truth(arguments.ground_truth, hard_negatives=arguments.hard_negatives)
     result = scoring.score_file(
-        arguments.submission, split, options=scoring.Options(card=True, threads=arguments.threads)
+        arguments.submission, split, options=scoring.Options(all_protocols=True, threads=arguments.threads)
     )
     text = result_json(result)
     after = time.perf_counter() - searched["end"]

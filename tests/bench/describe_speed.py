@@ -30,19 +30,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "published"))
 
 from machine import cores, describe
 from PIL import Image
+from written import loaded
 
 from ndec_baselines import registry
-from ndec_baselines.base import LocalWeights
 from ndec_baselines.describing.extract import describe_images
-from ndec_baselines.weights import joined_digest
 from ndec_bench.data.images import open_images
-from ndec_bench.descriptors import sha256_of_file
 from ndec_bench.errors import NdecBenchError
 from ndec_bench.mini.packaged import INSTALL
 
@@ -149,7 +147,7 @@ def main() -> int:
         rows = []
         for method in methods:
             _tell(f"{method}: {arguments.rounds} rounds")
-            rows += _timed(_case(method, counts[method], source, folder, arguments.threads), source, folder, arguments)
+            rows += _timed(_case(method, counts[method], source, arguments.threads), source, folder, arguments)
             gc.collect()
     if arguments.json:
         print(json.dumps({"machine": describe(), "rows": [asdict(row) for row in rows]}, indent=1))
@@ -159,8 +157,8 @@ def main() -> int:
     return int(any(row.missed and row.binding for row in rows))
 
 
-def _case(method: str, count: int, source: ImageSource, folder: Path, threads: int) -> Case:
-    baseline = registry.load(method) if method in CLASSICS else _model(method, folder)
+def _case(method: str, count: int, source: ImageSource, threads: int) -> Case:
+    baseline = registry.load(method) if method in CLASSICS else _model(method)
     batches = [] if method in CLASSICS else _ready(baseline, source, count)
     ids = source.ids[: sum(map(len, batches)) or count]
     size = getattr(baseline, "micro_batch", 1)
@@ -241,24 +239,13 @@ def _share(work: Callable[[Any], object], units: Sequence[Any], threads: int) ->
         list(pool.map(part, range(threads)))
 
 
-def _model(method: str, folder: Path) -> Baseline:
+def _model(method: str) -> Baseline:
     """Return the baseline with its published weights if they are here, else with seeded random ones."""
     try:
         return registry.load(method)
     except NdecBenchError as error:
         _tell(f"{method}: random weights ({error})")
-    registration = registry.registration(method)
-    made = folder / "weights" / method
-    made.mkdir(parents=True)
-    writer = importlib.import_module(f"{registration.loader.__module__.rpartition('.')[2]}_published")
-    writer.write(method, made)
-    card = registration.card
-    if card.weights is None:
-        raise ValueError(f"{method} takes no weights")
-    # These are no published files: their own digests take the place of the pinned ones.
-    digests = {file.name: sha256_of_file(made / file.name) for file in card.weights.files}
-    loaded = registration.loader(LocalWeights({name: made / name for name in digests}, joined_digest(digests)), "cpu")
-    return cast("Baseline", loaded)
+    return loaded(method)
 
 
 def _ready(baseline: Baseline, source: ImageSource, count: int) -> list[Any]:

@@ -22,9 +22,9 @@ from small_archives import tar_of
 from static_host import Fault, Served, StaticHost
 
 from ndec_bench.data.registry import RemoteFile, Source
-from ndec_bench.download import jobs, plan
+from ndec_bench.download import cost, jobs
+from ndec_bench.download.exchange import Policy
 from ndec_bench.download.jobs import Outcome, Run, download, locked
-from ndec_bench.download.policy import Policy
 from ndec_bench.errors import NdecBenchError
 
 if TYPE_CHECKING:
@@ -56,14 +56,14 @@ class Case:
 
 def _half_there(root: Path, _host: StaticHost) -> None:
     """Leave what a killed run leaves: half of the file, and no sidecar."""
-    part = plan.part_of(root / "ndec" / NAME)
+    part = cost.part_of(root / "ndec" / NAME)
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:HALF])
 
 
 def _torn_sidecar(root: Path, host: StaticHost) -> None:
     _half_there(root, host)
-    part = plan.part_of(root / "ndec" / NAME)
+    part = cost.part_of(root / "ndec" / NAME)
     part.with_name(f"{part.name}.json").write_text('{"version": 1, "si')
 
 
@@ -171,7 +171,7 @@ def _run(root: Path, host: StaticHost, case: Case) -> Outcome:
         sources=tuple(Source(kind="web", url=each, address=each) for each in addresses),
     )
     with locked(root):
-        (outcome,) = download(plan.plan((file,), root), Run(root, policy=HASTY), jobs=1)
+        (outcome,) = download(cost.plan((file,), root), Run(root, policy=HASTY), jobs=1)
     return outcome
 
 

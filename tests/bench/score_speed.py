@@ -188,7 +188,7 @@ def _own_jobs(arguments: argparse.Namespace, references: int, *, small: bool) ->
             command = [_ndec_bench(), "score", files["submission"], *labels, *options]
             jobs.append(Job(f"ndec-bench score --no-bootstrap, {backend}", command, _read_score))
     full = _script("after_search.py", files["submission"], files["ground_truth"], files["hard_negatives"], *threads)
-    jobs.append(Job("score with bootstrap and protocol card", full, _read_whole, most=1))
+    jobs.append(Job("score with bootstrap and protocol table", full, _read_whole, most=1))
     return jobs
 
 

@@ -12,16 +12,16 @@ from drive_host import ACCOUNTS, ID, WHOLE, DriveHost
 from ranged import CONTENT, NAME, POLICY
 from static_host import StaticHost
 
-from ndec_bench.download.location import Fetched, Location
-from ndec_bench.download.ranges import fetch
+from ndec_bench.download.exchange import Location
+from ndec_bench.download.ranges import Fetched, fetch
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ndec_bench.download.location import Advance
-    from ndec_bench.download.policy import Policy
+    from ndec_bench.download.exchange import Policy
+    from ndec_bench.download.ranges import Advance
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

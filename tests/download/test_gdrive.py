@@ -19,20 +19,20 @@ from drive_host import BYTES, CONTENT, DRIVE, FRONT, ID, WHOLE, DriveFault, Driv
 from static_host import Fault
 
 from ndec_bench.data.registry import RemoteFile, Source
-from ndec_bench.download import jobs, plan
-from ndec_bench.download.policy import Policy
+from ndec_bench.download import cost, jobs
+from ndec_bench.download.exchange import Policy
 from ndec_bench.download.sources import candidates
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, NetworkError
 
 if TYPE_CHECKING:
     from drive_host import Refusal
 
-    from ndec_bench.download.location import Advance, Fetched
+    from ndec_bench.download.ranges import Advance, Fetched
 
 NAME = "weights.pth.tar"
 CHUNK = 512 * 1024
 """gdown writes this much at a time; what it has of the next piece goes with the connection."""
-HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002, connect_timeout=5.0, read_timeout=5.0)
+HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002)
 ONCE = replace(HASTY, attempts=1)
 
 
@@ -339,7 +339,7 @@ def test_patience_has_an_end(fetch: Fetcher, drive: DriveHost, fault: str) -> No
 def test_too_short_is_a_file_that_fails(drive: DriveHost, tmp_path: Path, size: int) -> None:
     drive.add(ID, WHOLE[:size])
     file = remote(bytes_exact=True, sha256=None)
-    (outcome,) = jobs.download(plan.plan((file,), tmp_path), jobs.Run(tmp_path, policy=HASTY))
+    (outcome,) = jobs.download(cost.plan((file,), tmp_path), jobs.Run(tmp_path, policy=HASTY))
     assert isinstance(outcome.error, DataError)
     assert outcome.error.message == f"{NAME}: {size:,} bytes, published 2,000,000"
     assert list((tmp_path / "weights").iterdir()) == []

@@ -11,7 +11,7 @@ from hugging_face_host import HuggingFaceHost
 from static_host import Fault, StaticHost
 
 from ndec_bench.data.registry import RemoteFile, find
-from ndec_bench.download.policy import Policy
+from ndec_bench.download.exchange import Policy
 from ndec_bench.download.sources import Candidate, candidates
 from ndec_bench.errors import NetworkError
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ndec_bench.download.location import Fetched
+    from ndec_bench.download.ranges import Fetched
 
-HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002, connect_timeout=2.0, read_timeout=2.0)
+HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002)
 REPOSITORY, REVISION = "datasets/WenhaoWang/ASL", "659e2db2063ded69b14f79a03ea382ebcf5777ce"
 NAME = "query_images_h5.tar"
 CONTENT = bytes(range(256)) * 4000
@@ -168,5 +168,5 @@ def test_the_librarys_own_offline_switch_is_named(
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(NetworkError, match=r"HF_HUB_OFFLINE forbids asking"):
+    with pytest.raises(NetworkError, match=r"HF_HUB_OFFLINE forbids it"):
         fetch(candidate, tmp_path)

@@ -15,16 +15,16 @@ from static_host import Fault, StaticHost
 
 from ndec_bench.data.registry import RemoteFile, Source
 from ndec_bench.data.trust import read_trust
-from ndec_bench.download import jobs, plan
+from ndec_bench.download import cost, jobs
+from ndec_bench.download.exchange import Policy
 from ndec_bench.download.jobs import Outcome, Run, download, failures, locked
-from ndec_bench.download.policy import Policy
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002, read_timeout=2.0)
+HASTY = Policy(attempts=3, first_wait=0.001, longest_wait=0.002)
 
 
 def archive(seed: int, shard: int = 0, size: int = 3_000_000) -> bytes:
@@ -62,7 +62,7 @@ def remote(host: StaticHost, name: str, **update: object) -> RemoteFile:
 
 
 def fetch(root: Path, *files: RemoteFile, at_once: int = 2, run: Run | None = None) -> tuple[Outcome, ...]:
-    return download(plan.plan(files, root), run or Run(root, policy=HASTY), jobs=at_once)
+    return download(cost.plan(files, root), run or Run(root, policy=HASTY), jobs=at_once)
 
 
 def test_files_come_whole_and_are_recorded(tmp_path: Path, host: StaticHost) -> None:
@@ -133,7 +133,7 @@ def test_a_source_that_changed_since_is_an_error_with_both_digests(tmp_path: Pat
     [
         ({"sha256": "0" * 64}, "SHA-256 [0-9a-f]{64}, published 0{64}"),
         ({"bytes": 1000}, r"3,000,\d+ bytes, published 1,000"),
-        ({"unpack": "tar"}, "no tar archive, but a file that begins with 50 4b 03 04"),
+        ({"unpack": "tar"}, "not a tar archive, but a file that begins with 50 4b 03 04"),
         ({"ground_truth": "disc21-dev", "unpack": "none"}, "not UTF-8 text|an id with characters"),
     ],
 )
@@ -154,7 +154,7 @@ ZIP = archive(0)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (ZIP[:-30], "no complete zip archive"),
+        (ZIP[:-30], "not a complete zip archive"),
         (archive(1, 1), "holds R050000, expected numbers from 0 to 49999; it is another archive"),
         (ZIP.replace(b"R000000.jpg", b"T000000.jpg"), "holds no image called R"),
         (ZIP.replace(b"R000000.jpg", b"R000000.txt"), "holds no image called R"),
@@ -190,7 +190,7 @@ def test_an_unfinished_file_that_is_a_link_does_not_lead_anywhere(tmp_path: Path
     theirs.write_bytes(b"precious")
     file = remote(host, "references_0.zip")
     file.path(tmp_path).parent.mkdir()
-    plan.part_of(file.path(tmp_path)).symlink_to(theirs)
+    cost.part_of(file.path(tmp_path)).symlink_to(theirs)
     assert fetch(tmp_path, file)[0].state == "fetched"
     assert (theirs.read_bytes(), file.path(tmp_path).is_symlink()) == (b"precious", False)
 
@@ -236,11 +236,11 @@ def test_a_full_disk_ends_the_run_and_keeps_what_came(
 ) -> None:
     monkeypatch.setattr(jobs, "_LOOK_AT_DISK", 1 << 20)
     file = remote(host, "references_0.zip")
-    planned = plan.plan((file,), tmp_path)
+    planned = cost.plan((file,), tmp_path)
     monkeypatch.setattr(jobs, "disk_free", lambda _root: 1000)
     with pytest.raises(DataError, match=r"nearly full \(1,000 bytes free\); what was received is kept"):
         download(planned, Run(tmp_path, policy=HASTY), jobs=2)
-    part = plan.part_of(file.path(tmp_path))
+    part = cost.part_of(file.path(tmp_path))
     kept = part.stat().st_size
     assert kept >= 1 << 20
     monkeypatch.undo()
@@ -258,7 +258,7 @@ def test_estimates_that_do_not_fit_are_checked_with_the_source(
     with pytest.raises(DataError, match=r"1,000,000,000,000,000,000 bytes are to be fetched and 1 GiB to be left"):
         fetch(tmp_path, remote(host, "references_1.zip", bytes=10**18))
     assert len(host.requests) == asked
-    monkeypatch.setattr(plan, "disk_free", lambda _root: plan.RESERVE + 1000)
+    monkeypatch.setattr(cost, "disk_free", lambda _root: cost.RESERVE + 1000)
     with pytest.raises(DataError, match=r"3,000,\d+ bytes are to be fetched"):
         fetch(tmp_path, remote(host, "references_1.zip", bytes=10**18, bytes_exact=False))
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from static_host import Served
 
 KILLS = 20
-RATE = 4_000_000
+RATE = 3_000_000
 MOST_TWICE = 1 << 20
 
 

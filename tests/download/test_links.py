@@ -43,33 +43,29 @@ def file(name: str) -> RemoteFile:
 def test_a_link_finds_its_file(tmp_path: Path, text: str) -> None:
     found = links(tmp_path, text)
     assert found.names == ("references_3.zip",)
-    location = found.get(file("references_3.zip"))
-    assert location is not None
+    location = found.location(file("references_3.zip"))
     assert location.url.startswith(HOST)
     assert "FFFFFFFF" in location.url
     assert "&amp;" not in location.url
-    found.check_fresh(file("references_3.zip"))
+    found.fresh_location(file("references_3.zip"))
 
 
 def test_several_links_in_one_line_each_have_the_name_before_them(tmp_path: Path) -> None:
     text = f"train_50k_0.zip {HOST}/a_n.zip?{LATER} train_50k_1.zip {HOST}/b_n.zip?{LATER}"
     found = links(tmp_path, text)
     assert found.names == ("train_0.zip", "train_1.zip")
-    location = found.get(file("train_1.zip"))
-    assert location is not None
+    location = found.location(file("train_1.zip"))
     assert "/b_n.zip" in location.url
 
 
 def test_what_is_not_in_the_list_has_no_link(tmp_path: Path) -> None:
     found = links(tmp_path, f"{HOST}/dev_queries_50k_0.zip?{LATER}\n{HOST}/disc21_yfcc_attributions.csv?{LATER}")
     assert found.names == ("dev_queries.zip",)
-    assert found.get(file("references_3.zip")) is None
 
 
 def test_a_link_copied_twice_with_fresh_signature_is_one(tmp_path: Path) -> None:
     found = links(tmp_path, f"{HOST}/refs_50k_3.zip?{EARLIER}\n{HOST}/refs_50k_3.zip?{LATER}")
-    location = found.get(file("references_3.zip"))
-    assert location is not None
+    location = found.location(file("references_3.zip"))
     assert "FFFFFFFF" in location.url
 
 
@@ -100,7 +96,7 @@ def test_an_expired_link_is_told_when_used_not_when_read(tmp_path: Path) -> None
     with pytest.raises(
         NetworkError, match=r"references_3\.zip: its link \(line 1\) expired [0-9,]+ days ago"
     ) as caught:
-        found.check_fresh(file("references_3.zip"))
+        found.fresh_location(file("references_3.zip"))
     assert "64057ABC" not in str(caught.value)
 
 

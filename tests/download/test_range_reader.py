@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ranged import CONTENT, NAME, POLICY
 from static_host import Fault, StaticHost
 
-from ndec_bench.download.location import Location
+from ndec_bench.download.exchange import Location
 from ndec_bench.download.range_reader import RangeReader
 from ndec_bench.errors import NetworkError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def reader(host: StaticHost, session: requests.Session) -> Callable[..., RangeReader]:
     def opened(path: str = NAME, size: int | None = None) -> RangeReader:
-        return RangeReader(lambda: Location(host.url + path, size), session=session, policy=POLICY)
+        return RangeReader("images.zip", lambda: Location(host.url + path, size), session=session, policy=POLICY)
 
     return opened
 

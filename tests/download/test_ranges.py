@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +19,9 @@ from ranged import CONTENT, DIGEST, HASTY, MIB, NAME, POLICY, check, leave
 from requests.adapters import BaseAdapter
 from static_host import Fault, StaticHost
 
-from ndec_bench.download.location import Fetched, Location
-from ndec_bench.download.policy import Policy
-from ndec_bench.download.ranges import discard, fetch, sidecar
+from ndec_bench.download.exchange import Location, Policy, retry_after
+from ndec_bench.download.part import discard, sidecar
+from ndec_bench.download.ranges import Fetched, fetch
 from ndec_bench.errors import DataError, InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
@@ -398,3 +400,18 @@ def test_an_unusable_folder_is_named(get: Callable[..., Fetched], part: Path) ->
 def test_a_policy_that_would_lose_more_than_promised_is_refused() -> None:
     with pytest.raises(ValueError, match="1 byte to 1 MiB"):
         Policy(piece=MIB + 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(None, None), ("0", 0.0), (" 17 ", 17.0), ("-3", None), ("9" * 5_000, None), ("soon", None), ("1.5", None)],
+)
+def test_retry_after_in_seconds(text: str | None, expected: float | None) -> None:
+    assert retry_after(text) == expected
+
+
+def test_retry_after_as_a_date() -> None:
+    soon = retry_after(format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True))
+    assert soon is not None
+    assert 3_000 < soon <= 3_600
+    assert retry_after("Tue, 14 Nov 2023 22:13:20 GMT") == 0.0

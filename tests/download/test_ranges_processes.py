@@ -21,16 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from ndec_bench.download.location import Fetched
+    from ndec_bench.download.ranges import Fetched
 
 
 CHILD = """
 import resource, sys
 from pathlib import Path
 import requests
-from ndec_bench.download.location import Location
+from ndec_bench.download.exchange import Location, Policy
 from ndec_bench.download.ranges import fetch
-from ndec_bench.download.policy import Policy
 from ndec_bench.errors import NdecBenchError
 url, part, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 if limit:

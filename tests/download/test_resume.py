@@ -10,8 +10,9 @@ import pytest
 from ranged import CONTENT, DIGEST, NAME, POLICY, check, leave
 from static_host import Fault, StaticHost
 
-from ndec_bench.download.location import Fetched, Location
-from ndec_bench.download.ranges import fetch, sidecar
+from ndec_bench.download.exchange import Location
+from ndec_bench.download.part import Facts, sidecar
+from ndec_bench.download.ranges import Fetched, fetch
 from ndec_bench.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -217,3 +218,16 @@ def test_damage_on_disk_is_found(host: StaticHost, get: Callable[..., Fetched], 
     with pytest.raises(NetworkError, match=r"what arrived has SHA-256 .*, expected .*removed"):
         get(sha256=DIGEST)
     check(get(sha256=DIGEST), part)
+
+
+def test_facts_tell_versions_apart() -> None:
+    known = Facts(5, '"a"', "Monday")
+    assert known.difference(Facts(None, None, None)) is None
+    assert known.difference(Facts(5, 'W/"a"', "Tuesday")) is None
+    assert known.difference(Facts(6, '"a"', "Monday")) == "its size was 5 bytes and is 6"
+    assert known.vouches_for(Facts(5, '"a"', None))
+    assert not known.vouches_for(Facts(5, None, "Monday"))
+    assert not Facts(5).vouches_for(Facts(5))
+    assert Facts(5, '"a"', None, "00").vouches_for(Facts(5, '"b"', None, "00"))
+    assert Facts(5, '"a"', None, "00").vouches_for(Facts(5, '"a"'))
+    assert not Facts(5, '"a"', None, "00").vouches_for(Facts(5, '"a"', None, "01"))

@@ -10,8 +10,8 @@ import requests
 from static_host import Fault, StaticHost
 
 from ndec_bench.data.registry import RemoteFile, find
+from ndec_bench.download.exchange import Policy
 from ndec_bench.download.links import read_links
-from ndec_bench.download.policy import Policy
 from ndec_bench.download.sources import Candidate, candidates
 from ndec_bench.errors import NetworkError, UsageError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.download.links import Links
 
-HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002, read_timeout=2.0)
+HASTY = Policy(attempts=2, first_wait=0.001, longest_wait=0.002)
 CONTENT = b"PK\x03\x04" + bytes(range(256)) * 40
 REVISION = "659e2db2063ded69b14f79a03ea382ebcf5777ce"
 
@@ -116,7 +116,7 @@ def test_a_mirror_that_refuses_the_file_says_so_first(session: requests.Session,
 
 @pytest.mark.parametrize("address", ["ftp://host/x", "host/x", "https://", "file:///data", "https://host/x?token=1"])
 def test_a_mirror_that_is_no_address_is_wrong_use(session: requests.Session, address: str) -> None:
-    with pytest.raises(UsageError, match=r"NDEC_BENCH_BASE_URL_META=.* is no address"):
+    with pytest.raises(UsageError, match=r"NDEC_BENCH_BASE_URL_META=.* is not an address"):
         of("references_3.zip", session, NDEC_BENCH_BASE_URL_META=address)
 
 

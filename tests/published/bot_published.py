@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def state(seed: int = 0) -> dict[str, torch.Tensor]:
+def content(name: str = "bot") -> dict[str, torch.Tensor]:
     """Return the published state dict."""
-    found: dict[str, torch.Tensor] = randomised(IscResNet("50", reduced=True), seed=seed).state_dict()
+    found: dict[str, torch.Tensor] = randomised(IscResNet("50", reduced=True), seed=0).state_dict()
     found["base.10.p"] = torch.tensor([2.7])
     return found | {f"classifier_{number}_1.weight": torch.zeros(40, 256) for number in range(4)}
 
 
 def write(name: str, folder: Path) -> None:
     """Write the files that the card of baseline ``name`` lists into ``folder``."""
-    torch.save(state(), folder / "baseline_matrix_baro_c24.pth.tar")
+    torch.save(content(), folder / "baseline_matrix_baro_c24.pth.tar")

@@ -9,8 +9,8 @@ import torch
 from calm_weights import calmed
 from random_weights import randomised
 
-from ndec_baselines.methods.cnncl import CARDS
-from ndec_baselines.networks.cnncl_net import CnnclNet
+import ndec_baselines
+from ndec_baselines.methods.cnncl import CnnclNet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ SEEDS = {"cnncl": 107, "cnncl-selfsup": 98}
 
 def write(name: str, folder: Path) -> None:
     """Write the files that the card of baseline ``name`` lists into ``folder``."""
-    weights = CARDS[name].weights
+    weights = ndec_baselines.card(name).weights
     assert weights is not None
     torch.save(content(name), folder / weights.files[0].name)
 

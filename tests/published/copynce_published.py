@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def content(dimension: int = copynce.DIMENSION) -> dict[str, object]:
+def content(name: str = "copynce", dimension: int = copynce.DIMENSION) -> dict[str, object]:
     """Return what the published file holds: the state dict of the model in training, and the epoch."""
     state = randomised(copynce.network(dimension), seed=0).state_dict()
     return {"model": {**state, "infonce_log_scale": torch.tensor(3.2)}, "epoch": 30}

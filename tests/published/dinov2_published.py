@@ -44,7 +44,7 @@ def shapes(dimension: int) -> dict[str, tuple[int, ...]]:
     return found | {"norm.weight": (dimension,), "norm.bias": (dimension,)}
 
 
-def state(name: str) -> dict[str, torch.Tensor]:
+def content(name: str) -> dict[str, torch.Tensor]:
     """Return the tensors that `write` saves for baseline ``name``; tokens and positions are as large as patches are."""
     generator = torch.Generator().manual_seed(0)
     drawn = {}
@@ -62,4 +62,4 @@ def state(name: str) -> dict[str, torch.Tensor]:
 
 def write(name: str, folder: Path) -> None:
     """Write the files that the card of baseline ``name`` lists into ``folder``."""
-    torch.save(state(name), folder / FILES[name][0])
+    torch.save(content(name), folder / FILES[name][0])

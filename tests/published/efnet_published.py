@@ -17,8 +17,8 @@ import torch
 from calm_weights import calmed
 from random_weights import randomised
 
-from ndec_baselines.methods.efnet import MEMBERS
-from ndec_baselines.networks.efnet_net import CALLBACKS, MemberNet
+import ndec_baselines
+from ndec_baselines.methods.efnet import CALLBACKS, MEMBERS, MemberNet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,9 @@ CALLBACK = {"efnet-1": CALLBACKS[0], "efnet-2": CALLBACKS[0]}
 def write(name: str, folder: Path) -> None:
     """Write the files that the card of baseline ``name`` lists into ``folder``."""
     for member in [name] if name in MEMBERS else list(MEMBERS):
-        path = folder / MEMBERS[member].file
+        weights = ndec_baselines.card(member).weights
+        assert weights is not None
+        path = folder / weights.files[0].name
         path.parent.mkdir(parents=True, exist_ok=True)
         save(member, content(member), path)
 
@@ -41,7 +43,7 @@ def content(name: str) -> dict[str, Any]:
     """Return what the file of member ``name`` holds beside its callbacks, which `save` adds."""
     member = MEMBERS[name]
     number = int(name.removeprefix("efnet-"))
-    network = randomised(MemberNet(member), number)
+    network = randomised(MemberNet(member, ndec_baselines.card(name).dimension), number)
     network.state_dict()[_power(network)].fill_(2.9 - number / 10)  # told from the initial 3, one from another
     calmed(network, side=min(member.side, 224))
     state = published_names(network.state_dict()) if member.paired else dict(network.state_dict())
@@ -49,7 +51,7 @@ def content(name: str) -> dict[str, Any]:
     if name in LIGHT:
         return {**light, "state_dict": state}
     if name in CLASSES:
-        state["criterion.kernel"] = torch.full((1, 1), 0.5).expand(member.dimension, CLASSES[name])
+        state["criterion.kernel"] = torch.full((1, 1), 0.5).expand(ndec_baselines.card(name).dimension, CLASSES[name])
     return {
         **light,
         "state_dict": state,

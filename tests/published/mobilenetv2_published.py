@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def content(name: str = "mobilenetv2") -> dict[str, torch.Tensor]:
+    """Return the published state dict."""
+    found: dict[str, torch.Tensor] = randomised(
+        import_torchvision().models.mobilenet_v2(weights=None), seed=0
+    ).state_dict()
+    return found
+
+
 def write(name: str, folder: Path) -> None:
     """Write the files that the card of baseline ``name`` lists into ``folder``."""
-    network = randomised(import_torchvision().models.mobilenet_v2(weights=None), seed=0)
-    torch.save(network.state_dict(), folder / "mobilenet_v2-b0353104.pth")
+    torch.save(content(), folder / "mobilenet_v2-b0353104.pth")

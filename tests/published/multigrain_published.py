@@ -24,11 +24,11 @@ def network() -> torch.nn.Module:
     return whole
 
 
-def content() -> dict[str, Any]:
+def content(name: str = "multigrain") -> dict[str, Any]:
     """Return what the checkpoint holds."""
     state: OrderedDict[str, torch.Tensor] = OrderedDict()
-    for name, value in network().state_dict().items():
-        state[name.replace("fc.", "classifier.") if name.startswith("fc.") else f"features.{name}"] = value
+    for key, value in network().state_dict().items():
+        state[key.replace("fc.", "classifier.") if key.startswith("fc.") else f"features.{key}"] = value
     state["pool.p"] = torch.tensor(3.0)
     optimiser = OrderedDict(
         {

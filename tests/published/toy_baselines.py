@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_baselines.base import Card, Described, Expected, Preprocessing, Registration
+from ndec_baselines.base import Described, Expected, ModelCard, Preprocessing, Registration
 from ndec_bench.matches import Matches
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ndec_baselines.base import Batch, LocalWeights, SplitImages
     from ndec_bench.progress import Progress
 
-CARD = Card(
+CARD = ModelCard(
     name="toy-mean",
     version="1",
     title="Mean colour",
@@ -46,7 +46,7 @@ class MeanColour:
     device = "cpu"
     weights_sha256 = None
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: ModelCard) -> None:
         self.card = card
 
     def preprocess(self, image: Image.Image) -> np.ndarray:
@@ -63,7 +63,7 @@ class MeanPairs:
     device = "cpu"
     weights_sha256 = None
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: ModelCard) -> None:
         self.card = card
 
     def match(

@@ -53,7 +53,7 @@ class ConnectProxy(LocalServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 5.0
+    timeout = 60.0
     disable_nagle_algorithm = True
 
     def setup(self) -> None:

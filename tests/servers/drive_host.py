@@ -18,7 +18,6 @@ import re
 import socket
 import struct
 import threading
-from collections import deque
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http import HTTPStatus
@@ -26,7 +25,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import parse_qs, urlsplit
 
-from static_host import Fault, Served
+from static_host import Fault, Faults, Served
 
 if TYPE_CHECKING:
     import ssl
@@ -101,7 +100,7 @@ class Asked(Served):
 
 
 @dataclass
-class DriveHost:
+class DriveHost(Faults):
     """Files by id, what goes wrong with them, and all that was asked.
 
     ``warns`` lets the page that warns come again and again.
@@ -112,8 +111,9 @@ class DriveHost:
     warns: bool = False
     closing: threading.Event = field(default_factory=threading.Event)
     uuids: set[str] = field(default_factory=set)
-    _faults: dict[str, deque[Fault]] = field(default_factory=dict)
-    _always: dict[str, Fault] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     def add(
         self,
@@ -126,18 +126,6 @@ class DriveHost:
     ) -> None:
         """Keep ``content`` as the file ``drive_id``."""
         self.files[drive_id] = DriveFile(content, filename, scanned, refusal)
-
-    def fault(self, place: str, *faults: Fault, always: bool = False) -> None:
-        """Let the next answers from ``place`` go wrong one after the other; with ``always``, the last one for ever."""
-        self._faults[place] = deque(faults[:-1] if always else faults)
-        self._always.pop(place, None)
-        if always:
-            self._always[place] = faults[-1]
-
-    def take_fault(self, place: str) -> Fault:
-        """Return the fault of the next answer from ``place``, used up; one without faults if none is planned."""
-        waiting = self._faults.get(place)
-        return waiting.popleft() if waiting else self._always.get(place, Fault())
 
     def answers(self, place: str) -> list[Asked]:
         """Return the requests that were answered from ``place``, in order."""

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.download.policy import Policy
-from ndec_bench.download.ranges import sidecar
+from ndec_bench.download.exchange import Policy
+from ndec_bench.download.part import sidecar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from static_host import StaticHost
 
-    from ndec_bench.download.location import Fetched
+    from ndec_bench.download.ranges import Fetched
 
 POLICY = Policy(
     attempts=4,
-    connect_timeout=2,
-    read_timeout=10,
     first_wait=0.001,
     longest_wait=0.002,
     longest_retry_after=5,

@@ -104,7 +104,30 @@ class Served:
         return self.headers.get("range")
 
 
-class StaticHost(LocalServer):
+class Faults:
+    """What goes wrong with the next answers, by their path or another name for a place."""
+
+    def __init__(self) -> None:
+        self._faults: dict[str, deque[Fault]] = {}
+        self._always: dict[str, Fault] = {}
+        self._lock = threading.Lock()
+
+    def fault(self, place: str, *faults: Fault, always: bool = False) -> None:
+        """Let the next answers of ``place`` go wrong one after the other; with ``always``, the last one for ever."""
+        with self._lock:
+            self._faults[place] = deque(faults[:-1] if always else faults)
+            self._always.pop(place, None)
+            if always:
+                self._always[place] = faults[-1]
+
+    def take_fault(self, place: str) -> Fault:
+        """Return the fault of the next answer of ``place``, used up; one without faults if none is planned."""
+        with self._lock:
+            waiting = self._faults.get(place)
+            return waiting.popleft() if waiting else self._always.get(place, Fault())
+
+
+class StaticHost(LocalServer, Faults):
     """A context manager: serves ``files`` (path to content or to a file on disk) from its entry to its exit.
 
     Parameters
@@ -127,24 +150,14 @@ class StaticHost(LocalServer):
         self.requests: list[Served] = []
         self.rate = rate
         self.closing = threading.Event()
-        self._faults: dict[str, deque[Fault]] = {}
-        self._always: dict[str, Fault] = {}
         self._etags: dict[str, str] = {}
-        self._lock = threading.Lock()
         self._free_at = 0.0
+        Faults.__init__(self)
         super().__init__(_Handler)
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
         super().__exit__()
-
-    def fault(self, path: str, *faults: Fault, always: bool = False) -> None:
-        """Let the next requests for ``path`` go wrong one after the other; with ``always``, the last one for ever."""
-        with self._lock:
-            self._faults[path] = deque(faults[:-1] if always else faults)
-            self._always.pop(path, None)
-            if always:
-                self._always[path] = faults[-1]
 
     def change(self, path: str, content: bytes, etag: str | None = None) -> None:
         """Serve other bytes from now on, under another ETag (or the one given)."""
@@ -164,12 +177,6 @@ class StaticHost(LocalServer):
         """Return the bytes of bodies handed to sockets, of one path or of all."""
         with self._lock:
             return sum(request.sent for request in self.requests if path in {None, request.path})
-
-    def take_fault(self, path: str) -> Fault:
-        """Return the fault of the next request for ``path``, used up; one without faults if none is planned."""
-        with self._lock:
-            waiting = self._faults.get(path)
-            return waiting.popleft() if waiting else self._always.get(path, Fault())
 
     def note(self, served: Served, sent: int = 0) -> None:
         """Enter a request in the log, or more bytes sent for it."""

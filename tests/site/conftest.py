@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import threading
 import zlib
 from contextlib import ExitStack
@@ -257,6 +258,8 @@ def result_of(
     return Result.model_validate_json(json.dumps({**content, **changes}))
 
 
+HOSTILE = '<script>alert(1)</script>"\u202egnp.exe ' + "W" * 200
+
 DECLARED = {
     "labels_used": ["none"],
     "train_images": ["disc21-train"],
@@ -299,6 +302,9 @@ def card_of(name: str, split: str = "ndec", top: dict[str, object] | None = None
 class Folders:
     """A folder of results, one of submissions, and the site built from them."""
 
+    result, card, direction = staticmethod(result_of), staticmethod(card_of), staticmethod(direction_of)
+    hostile = HOSTILE
+
     def __init__(self, root: Path) -> None:
         self.results, self.submissions, self.out = root / "results", root / "submissions", root / "site"
         self.results.mkdir(parents=True)
@@ -313,6 +319,19 @@ class Folders:
             folder.mkdir()
             (folder / "submission.toml").write_text(write_card(card), encoding="utf-8")
         return path
+
+    def put(
+        self,
+        name: str,
+        quality: float = 0.6,
+        split: str = "ndec",
+        *,
+        top: dict[str, object] | None = None,
+        method: dict[str, object] | None = None,
+        **changes: object,
+    ) -> Path:
+        """Write a result that ranks, with its card; the arguments are those of `result_of` and `card_of`."""
+        return self.add(result_of(name, quality, split, **changes), card_of(name, split, top, **(method or {})))
 
     def build(self, *, private: bool = False) -> Path:
         """Build the site and return its folder."""
@@ -367,30 +386,6 @@ def fill(folders: Folders) -> Folders:
     return folders
 
 
-@pytest.fixture(scope="session")
-def make_result() -> Callable[..., Result]:
-    """Return the factory of results."""
-    return result_of
-
-
-@pytest.fixture(scope="session")
-def make_direction() -> Callable[..., dict[str, Any]]:
-    """Return the factory of what a submission with norms has in addition."""
-    return direction_of
-
-
-@pytest.fixture(scope="session")
-def make_card() -> Callable[..., SubmissionCard]:
-    """Return the factory of cards."""
-    return card_of
-
-
-@pytest.fixture(scope="session")
-def make_folders() -> Callable[[Path], Folders]:
-    """Return the maker of empty folders of results and submissions."""
-    return Folders
-
-
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:
     """Return empty folders of results and submissions."""
@@ -403,6 +398,31 @@ def full_site(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     folders = fill(Folders(tmp_path_factory.mktemp("full site")))
     folders.build()
     return folders
+
+
+@pytest.fixture(scope="session")
+def open_site(full_site: Folders, tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Return the full site with more rows: strangers' words, other numbers of replicates, a precision not reached."""
+    folders = Folders(tmp_path_factory.mktemp("more"))
+    shutil.copytree(full_site.results, folders.results, dirs_exist_ok=True)
+    shutil.copytree(full_site.submissions, folders.submissions, dirs_exist_ok=True)
+    card = card_of("evil", title=HOSTILE, description="D" * 3000, code_licence="L" * 300)
+    folders.add(result_of("evil", 0.66, replicates=1000, notes=[HOSTILE, "N" * 10_000]), card)
+    folders.put("few-draws", 0.67)
+    low = result_of("low", 0.6409, replicates=1000)
+    for part in low.parts.values():
+        part.__dict__.update(recall_at_p90=None, recall_at_p90_interval=None)
+        assert part.replicates
+        part.replicates.__dict__.update(recall_at_p90=[0.0] * 1000)
+    folders.add(low, card_of("low"))
+    folders.build()
+    return folders
+
+
+@pytest.fixture(scope="session")
+def served(open_site: Folders, serve: Callable[[Path], str]) -> str:
+    """Return the address of that site."""
+    return serve(open_site.out)
 
 
 class Opened:
@@ -433,13 +453,13 @@ class Opened:
         self.context.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def open_page(browser: Browser) -> Callable[..., Opened]:
     """Return the opener of pages; it takes the settings of a context, such as ``viewport``."""
     return functools.partial(Opened, browser)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[[Path], str]]:
     """Return a function that serves a folder on loopback and returns its address."""
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 import posixpath
-import random
 import re
 import shutil
+from dataclasses import astuple
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,24 +16,29 @@ from urllib.parse import unquote, urlsplit
 import html5lib
 import pytest
 from markupsafe import escape
+from ndec_bench.submissions.check.reading import read_repository
 
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.metrics.bootstrap import interval
+from ndec_bench.printable import without_overrides
+from ndec_bench.progress import silent
 from ndec_bench.results.record import Result
 from ndec_bench.site import build, charts, text
 from ndec_bench.site.boards import neighbours, tables
-from ndec_bench.site.entries import Entry, read_entries, slug_of
-from ndec_bench.site.output import MANIFEST
-from ndec_bench.site.records import fields
-from ndec_bench.site.runs import mean_of
+from ndec_bench.site.pages import fields
+from ndec_bench.submissions.check import check
+from ndec_bench.submissions.check.changes import rows
+from ndec_bench.submissions.check.standing import stand
+from ndec_bench.submissions.entries import Entry, read_entries, slug_of
+from ndec_bench.submissions.runs import mean_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.site.conftest import Folders
 
-    from ndec_bench.submissions.card import SubmissionCard
 
+ROOT = Path(__file__).parents[2]
 VOID_LINKS = {"a": "href", "link": "href", "img": "src", "script": "src"}
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(1)> \"quoted\" 'single' & {{ 7*7 }} "
@@ -160,12 +164,10 @@ def test_html_parses_strictly_and_ids_are_unique(full_site: Folders) -> None:
         assert len(ids) == len(set(ids)), name
 
 
-def test_home_page_with_100_results_is_below_300_kb(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
-) -> None:
+def test_home_page_with_100_results_is_below_300_kb(folders: Folders) -> None:
     for i in range(100):
         name = f"method-{i:03}"
-        folders.add(make_result(name, 0.2 + 0.006 * i, replicates=100), make_card(name))
+        folders.add(folders.result(name, 0.2 + 0.006 * i, replicates=100), folders.card(name))
     out = folders.build()
     page = folders.page()
     loaded = [out / "index.html", *(path for path in (out / "static").iterdir() if f"static/{path.name}" in page)]
@@ -250,19 +252,15 @@ def test_a_private_site_ranks_what_nobody_verified_and_says_so(full_site: Folder
     assert "A private site." not in full_site.page()
 
 
-def test_what_was_not_declared_does_not_rank(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
-) -> None:
-    folders.add(make_result("open"), make_card("open", top={"declarations": {}}))
+def test_what_was_not_declared_does_not_rank(folders: Folders) -> None:
+    folders.add(folders.result("open"), folders.card("open", top={"declarations": {}}))
     folders.build()
     assert "not declared: labels_used, train_images" in row_of(folders.page(), "open")
     assert 'data-d="unknown|unknown|unknown|unknown|unknown|unknown|unknown|unknown"' in folders.page()
 
 
-def test_a_check_is_void_when_the_list_of_pairs_changes(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
-) -> None:
-    folders.add(make_result("moved", predictions_sha256="ab" * 32), make_card("moved"))
+def test_a_check_is_void_when_the_list_of_pairs_changes(folders: Folders) -> None:
+    folders.add(folders.result("moved", predictions_sha256="ab" * 32), folders.card("moved"))
     folders.build()
     assert "not verified" in row_of(folders.page(), "moved")
     assert "void: the result has another list of pairs" in folders.page("s/moved/index.html")
@@ -294,13 +292,13 @@ def test_runs_of_one_method_are_one_row_with_mean_and_spread(full_site: Folders)
     assert len(set(ranks.values())) == 1
 
 
-def test_runs_of_one_name_have_a_page_in_each_table(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
-) -> None:
+def test_runs_of_one_name_have_a_page_in_each_table(folders: Folders) -> None:
     for split in ("ndec", "ndec-mini-1"):
         for seed in (1, 2):
             name = f"{split}-{seed}"
-            folders.add(make_result(name, 0.5, split), make_card(name, split, top={"runs_of": "Both", "seed": seed}))
+            folders.add(
+                folders.result(name, 0.5, split), folders.card(name, split, top={"runs_of": "Both", "seed": seed})
+            )
     folders.build()
     found = {path.parent.name: path.read_text(encoding="utf-8") for path in folders.out.glob("s/runs-of-both-*/*")}
     assert len(found) == 2
@@ -322,37 +320,29 @@ def test_runs_of_one_name_have_a_page_in_each_table(
     ],
 )
 def test_runs_that_differ_in_more_than_their_seed_are_refused(
-    folders: Folders,
-    make_result: Callable[..., Result],
-    make_card: Callable[..., SubmissionCard],
-    top: dict[str, object],
-    declared: dict[str, object],
-    result: dict[str, object],
-    named: str,
+    folders: Folders, top: dict[str, object], declared: dict[str, object], result: dict[str, object], named: str
 ) -> None:
-    card = make_card("run-1", top={"runs_of": "Mine", "seed": 1})
+    card = folders.card("run-1", top={"runs_of": "Mine", "seed": 1})
     top = {"runs_of": "Mine", "seed": 2, "declarations": card.declarations.model_dump() | declared} | top
-    folders.add(make_result("run-1"), card)
-    folders.add(make_result("run-2", **result), make_card("run-2", top=top))
+    folders.add(folders.result("run-1"), card)
+    folders.add(folders.result("run-2", **result), folders.card("run-2", top=top))
     with pytest.raises(DataError, match=f"run-2.json: a run of 'Mine' but unlike run-1 in {named};"):
         folders.build()
 
 
-def test_no_submission_takes_the_address_of_a_row(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
-) -> None:
+def test_no_submission_takes_the_address_of_a_row(folders: Folders) -> None:
     for seed in (1, 2):
-        folders.add(make_result(f"run-{seed}"), make_card(f"run-{seed}", top={"runs_of": "Mine", "seed": seed}))
+        folders.add(folders.result(f"run-{seed}"), folders.card(f"run-{seed}", top={"runs_of": "Mine", "seed": seed}))
     folders.build()
     (page,) = folders.out.glob("s/runs-of-mine-*")
-    folders.add(make_result(page.name))
+    folders.add(folders.result(page.name))
     with pytest.raises(DataError, match=f"{page.name}.json: its name is the address of the row of 'Mine'"):
         folders.build()
 
 
-def test_any_protocol_makes_anchors(folders: Folders, make_result: Callable[..., Result]) -> None:
+def test_any_protocol_makes_anchors(folders: Folders) -> None:
     for number, protocol in enumerate(("ndec-1", "my own <b>", "../x", "")):
-        content = json.loads(make_result(f"p{number}").model_dump_json()) | {"protocol": protocol}
+        content = json.loads(folders.result(f"p{number}").model_dump_json()) | {"protocol": protocol}
         (folders.results / f"p{number}.json").write_text(json.dumps(content), encoding="utf-8")
     folders.build()
     ids = Links(folders.page()).ids
@@ -360,15 +350,15 @@ def test_any_protocol_makes_anchors(folders: Folders, make_result: Callable[...,
     assert not [name for name in ids if re.search(r"[^\w.-]", name)]
 
 
-def test_the_mean_of_runs_resamples_the_same_queries(make_result: Callable[..., Result]) -> None:
-    runs = [make_result(name, quality) for name, quality in (("a", 0.5), ("b", 0.6))]
+def test_the_mean_of_runs_resamples_the_same_queries(folders: Folders) -> None:
+    runs = [folders.result(name, quality) for name, quality in (("a", 0.5), ("b", 0.6))]
     mean = mean_of(runs, "mean").parts["all"]
     for field in ("micro_ap", "recall_at_p90"):
         x, y = (getattr(run.parts["all"].replicates, field) for run in runs)
         assert getattr(mean.replicates, field) == pytest.approx([(a + b) / 2 for a, b in zip(x, y, strict=True)])
     assert mean.micro_ap == pytest.approx(0.55)
     assert mean.micro_ap_interval == interval(mean.replicates.micro_ap)
-    unpaired = mean_of([runs[0], make_result("c", replicates=0)], "mean").parts["all"]
+    unpaired = mean_of([runs[0], folders.result("c", replicates=0)], "mean").parts["all"]
     assert unpaired.replicates is None
     assert unpaired.micro_ap_interval is None
 
@@ -393,10 +383,10 @@ def test_tracks_and_splits_are_never_mixed(full_site: Folders) -> None:
     assert "s/final-sscd/" in full_site.page("disc21-final/index.html")
 
 
-def test_editions_of_a_split_get_tables_of_their_own(folders: Folders, make_result: Callable[..., Result]) -> None:
+def test_editions_of_a_split_get_tables_of_their_own(folders: Folders) -> None:
     other = {"submission": "5b" * 32, "ground_truth": "67" * 32, "split": "ee" * 32}
-    folders.add(make_result("one"))
-    folders.add(make_result("two", digests=other))
+    folders.add(folders.result("one"))
+    folders.add(folders.result("two", digests=other))
     folders.build()
     html = folders.page()
     assert html.count('<table class="ranked"') == 2
@@ -415,13 +405,13 @@ def test_hard_negative_columns_are_left_out_where_the_split_knows_none(full_site
 
 
 def test_mini_stands_under_its_warning_and_on_the_home_page_only_without_ndec(
-    full_site: Folders, folders: Folders, make_result: Callable[..., Result]
+    full_site: Folders, folders: Folders
 ) -> None:
     warning = "This is a smoke test, never evidence about NDEC."
     assert warning in full_site.page("ndec-mini/index.html")
     assert warning not in full_site.page()
     assert warning in full_site.page("s/thumbnail/index.html")
-    folders.add(make_result("thumbnail", 0.3, "ndec-mini-1-small"))
+    folders.add(folders.result("thumbnail", 0.3, "ndec-mini-1-small"))
     folders.build()
     assert warning in folders.page()
     assert "s/thumbnail/index.html" in folders.page()
@@ -460,7 +450,7 @@ def test_a_page_shows_every_recorded_field(full_site: Folders, name: str) -> Non
     recorded = json.loads((full_site.results / f"ndec-1/{name}.json").read_text(encoding="utf-8"))
     lines = set(unescape(page.split('aria-label="All recorded fields">')[1].split("</pre>")[0]).splitlines())
     for field, value in fields(recorded):
-        assert text.without_overrides(f"{field}: {value}") in lines
+        assert without_overrides(f"{field}: {value}") in lines
     assert len(lines) == len(list(fields(recorded)))
     for part in recorded["parts"].values():
         assert f'<data value="{part["micro_ap"]}">{part["micro_ap"]:.4f}</data>' in page
@@ -531,6 +521,43 @@ def test_the_curve_has_a_table_with_stored_points(full_site: Folders) -> None:
     assert f'<data value="{curve["threshold"][place]}">' in row
 
 
+def test_a_pull_request_is_shown_the_ranks_of_the_site(tmp_path: Path) -> None:
+    for name in ("results", "submissions"):
+        (tmp_path / name).mkdir()
+    report = check(ROOT / "results", ROOT / "submissions", base=tmp_path)
+    entries = read_entries(ROOT / "results", ROOT / "submissions", lambda *_: None)
+    expected = {
+        entry.slug: (row.standing.rank, row.standing.best, row.standing.worst, row.standing.group, len(board.rows))
+        for table in tables(entries)
+        for board in table.boards
+        for row in board.rows
+        for entry in row.entries
+    }
+    found = {change.row.name: change.place and astuple(change.place) for change in report.changes}
+    assert len(found) == len(entries)
+    assert {name: place for name, place in found.items() if place} == expected
+    assert len(expected) > max(place[-1] for place in expected.values())  # some rows have several runs
+
+
+@pytest.mark.parametrize("waiting", [1, 2])
+def test_runs_that_wait_for_a_check_are_shown_the_rank_of_their_row(folders: Folders, waiting: int) -> None:
+    for name, quality in (("better", 0.7), ("worse", 0.4)):
+        folders.put(name, quality, replicates=1000)
+    base = folders.results.parent / "base"
+    for name in ("results", "submissions"):
+        shutil.copytree(folders.results.parent / name, base / name)
+    for seed, quality in ((1, 0.75), (2, 0.55), (3, 0.35)):
+        top: dict[str, object] = {"runs_of": "Family", "seed": seed}
+        top |= {"verified": None} if seed <= waiting else {}
+        folders.put(f"run-{seed}", quality, replicates=1000, top=top)
+    head, before = (read_repository(root / "results", root / "submissions", silent) for root in (base.parent, base))
+    for change in stand(rows(head, before), head, before, frozenset()):
+        assert change.waits == (change.row.card.card.seed <= waiting)
+        if change.waits:
+            assert (change.place.rank, change.place.among) == (2, 3)
+            assert [near.name for near in change.neighbours] == ["better", "worse"]
+
+
 def test_neighbours_are_compared_in_pairs(full_site: Folders) -> None:
     entries = read_entries(full_site.results, full_site.submissions, lambda *_: None)
     board = next(b for t in tables(entries) for b in t.boards if (b.split, b.track) == ("ndec", "descriptor"))
@@ -569,10 +596,8 @@ def test_csv_and_json_hold_the_unrounded_numbers(full_site: Folders) -> None:
     assert (full_site.out / "data/v1/results/whitened-cnn.json").read_bytes() == original
 
 
-def test_csv_cells_are_no_formulas(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
-) -> None:
-    folders.add(make_result("one"), make_card("one", title='=HYPERLINK("x")'))
+def test_csv_cells_are_no_formulas(folders: Folders) -> None:
+    folders.add(folders.result("one"), folders.card("one", title='=HYPERLINK("x")'))
     folders.build()
     (row,) = csv.DictReader(io.StringIO(folders.page("data/v1/results.csv")))
     assert row["title"] == '\'=HYPERLINK("x")'
@@ -581,24 +606,19 @@ def test_csv_cells_are_no_formulas(
 # What comes from outside
 
 
-def test_hostile_text_is_shown_and_harmless(
-    folders: Folders,
-    make_result: Callable[..., Result],
-    make_card: Callable[..., SubmissionCard],
-    make_direction: Callable[..., dict[str, Any]],
-) -> None:
+def test_hostile_text_is_shown_and_harmless(folders: Folders) -> None:
     long = "W" * 290
-    card = make_card(
+    card = folders.card(
         "evil", title=HOSTILE, description=HOSTILE * 10 + "x" * 2000, code_licence=HOSTILE, weights_licence=long
     )
-    provenance = make_result("evil").provenance.model_copy(update={"command": HOSTILE, "cpu": HOSTILE})
+    provenance = folders.result("evil").provenance.model_copy(update={"command": HOSTILE, "cpu": HOSTILE})
     folders.add(
-        make_result(
+        folders.result(
             "evil",
             notes=[HOSTILE, "N" * 10_000],
             provenance=provenance.model_dump(),
             signature=HOSTILE,
-            direction=make_direction(0.5, 10, 10, 10, rule=HOSTILE),
+            direction=folders.direction(0.5, 10, 10, 10, rule=HOSTILE),
         ),
         card,
     )
@@ -613,8 +633,8 @@ def test_hostile_text_is_shown_and_harmless(
         html5lib.HTMLParser(strict=True).parse(html)
 
 
-def test_hostile_names_stay_inside_the_site(folders: Folders, make_result: Callable[..., Result]) -> None:
-    result = make_result("../../escape <b>")
+def test_hostile_names_stay_inside_the_site(folders: Folders) -> None:
+    result = folders.result("../../escape <b>")
     path = folders.results / "a.json"
     path.write_text(result.model_dump_json(), encoding="utf-8")
     before = set(folders.results.parent.parent.iterdir())
@@ -648,8 +668,8 @@ def test_a_broken_result_is_named(folders: Folders) -> None:
     assert not folders.out.exists()
 
 
-def test_two_results_of_one_name_are_both_named(folders: Folders, make_result: Callable[..., Result]) -> None:
-    first = folders.add(make_result("one"))
+def test_two_results_of_one_name_are_both_named(folders: Folders) -> None:
+    first = folders.add(folders.result("one"))
     second = folders.results / "z.json"
     second.write_bytes(first.read_bytes())
     with pytest.raises(DataError) as error:
@@ -658,10 +678,8 @@ def test_two_results_of_one_name_are_both_named(folders: Folders, make_result: C
     assert str(second) in str(error.value)
 
 
-def test_a_card_in_the_wrong_folder_is_refused(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
-) -> None:
-    folders.add(make_result("one"), make_card("one"))
+def test_a_card_in_the_wrong_folder_is_refused(folders: Folders) -> None:
+    folders.add(folders.result("one"), folders.card("one"))
     (folders.submissions / "one").rename(folders.submissions / "two")
     with pytest.raises(SubmissionError, match="name is 'one', its folder 'two'"):
         folders.build()
@@ -674,8 +692,8 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
         build(tmp_path, tmp_path / "out", submissions=tmp_path / "none")
 
 
-def test_a_result_without_part_all_is_refused(folders: Folders, make_result: Callable[..., Result]) -> None:
-    path = folders.add(make_result("one", parts={}))
+def test_a_result_without_part_all_is_refused(folders: Folders) -> None:
+    path = folders.add(folders.result("one", parts={}))
     with pytest.raises(DataError, match=f"{re.escape(str(path))}: no scores of part all"):
         folders.build()
 
@@ -683,16 +701,14 @@ def test_a_result_without_part_all_is_refused(folders: Folders, make_result: Cal
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"provenance": {"seconds": float("nan")}}, "provenance.seconds is no finite number"),
-        ({"parts": {"all": {"threshold_at_p90": float("inf")}}}, "parts.all.threshold_at_p90 is no finite number"),
-        ({"parts": {"all": {"micro_ap_interval": [0.1, float("nan")]}}}, "micro_ap_interval is no finite number"),
+        ({"provenance": {"seconds": float("nan")}}, "provenance.seconds is not a finite number"),
+        ({"parts": {"all": {"threshold_at_p90": float("inf")}}}, "parts.all.threshold_at_p90 is not a finite number"),
+        ({"parts": {"all": {"micro_ap_interval": [0.1, float("nan")]}}}, "micro_ap_interval is not a finite number"),
         ({"parts": {"all": {"pr_curve": {"recall": [0.5]}}}}, "parts.all.pr_curve differ in length"),
     ],
 )
-def test_numbers_that_no_page_can_show_are_refused(
-    folders: Folders, make_result: Callable[..., Result], changes: dict[str, Any], named: str
-) -> None:
-    path = folders.add(make_result("one"))
+def test_numbers_that_no_page_can_show_are_refused(folders: Folders, changes: dict[str, Any], named: str) -> None:
+    path = folders.add(folders.result("one"))
     path.write_text(json.dumps(_merged(json.loads(path.read_text(encoding="utf-8")), changes)), encoding="utf-8")
     with pytest.raises(DataError, match=f"{re.escape(str(path))}: .*{re.escape(named)}"):
         folders.build()
@@ -704,202 +720,14 @@ def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# The folder
-
-
-def test_a_site_is_replaced_and_other_folders_are_not(folders: Folders, make_result: Callable[..., Result]) -> None:
-    folders.add(make_result("one"))
-    folders.out.mkdir()
-    folders.build()
-    (folders.results / "ndec-1/one.json").unlink()
-    folders.build()
-    assert not (folders.out / "s").exists()
-    assert not (folders.out / "data/v1/results/one.json").exists()
-    assert not [path for path in folders.out.parent.iterdir() if path.name.startswith(".site")]
-    (folders.out / ".ndec-bench-site").unlink()
-    with pytest.raises(DataError, match="holds files that are no site"):
-        folders.build()
-    assert (folders.out / "index.html").is_file()
-
-
-def test_pages_that_show_nothing_new_are_not_made_again(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard], tmp_path: Path
-) -> None:
-    for split in ("ndec", "ndec-mini-1"):
-        for i in range(5):
-            name = f"{split}-{i}"
-            folders.add(make_result(name, 0.1 + 0.1 * i, split), make_card(name, split))
-    first = build(folders.results, folders.out, submissions=folders.submissions)
-    assert first.rebuilt == len(first.pages)
-    folders.add(make_result("new", 0.35), make_card("new"))
-    kept = folders.out / "s/ndec-mini-1-0/index.html"
-    before = kept.stat().st_mtime_ns
-    tampered = folders.out / "s/ndec-mini-1-1/index.html"
-    tampered.write_text("not what was written", encoding="utf-8")
-    second = build(folders.results, folders.out, submissions=folders.submissions)
-    submissions = [page for page in second.pages if page.startswith("s/")]
-    # Tables, the new page, its neighbours (three on either side are all five), and the one that was tampered with.
-    assert second.rebuilt == len(second.pages) - len(submissions) + 1 + 5 + 1
-    assert kept.stat().st_mtime_ns == before
-    build(folders.results, tmp_path / "anew", submissions=folders.submissions)
-    assert files(folders.out) == files(tmp_path / "anew")
-
-
-@pytest.mark.parametrize("manifest", ["", "[]", '{"s/one/index.html": 1}', "\x00"])
-def test_a_broken_manifest_of_the_last_build_is_passed_over(
-    folders: Folders, make_result: Callable[..., Result], manifest: str
-) -> None:
-    folders.add(make_result("one"))
-    folders.build()
-    first = files(folders.out)
-    (folders.out / MANIFEST).write_text(manifest, encoding="utf-8")
-    folders.build()
-    assert files(folders.out) == first
-
-
-def test_a_file_in_the_way_is_kept(folders: Folders) -> None:
-    folders.out.write_text("precious")
-    with pytest.raises(DataError, match="is no folder"):
-        folders.build()
-    assert folders.out.read_text() == "precious"
-
-
-def test_a_failed_build_leaves_the_old_site(
-    folders: Folders, make_result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders.add(make_result("one"))
-    folders.build()
-    before = files(folders.out)
-    folders.add(make_result("two"))
-    monkeypatch.setattr("ndec_bench.site.builder.results_csv", lambda _: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        folders.build()
-    assert files(folders.out) == before
-
-
-def test_a_site_inside_the_folder_of_results_is_not_read_again(
-    folders: Folders, make_result: Callable[..., Result]
-) -> None:
-    folders.add(make_result("one"))
-    out = folders.results / "site"
-    build(folders.results, out)
-    first = files(out)
-    build(folders.results, out)
-    assert files(out) == first
-
-
-def test_what_a_killed_build_left_behind_is_not_read(folders: Folders, make_result: Callable[..., Result]) -> None:
-    path = folders.add(make_result("one"))
-    left = folders.results / ".site.x1y2z3/new/data/v1/results"
-    left.mkdir(parents=True)
-    shutil.copy(path, left)
-    folders.build()
-    assert len(list(folders.out.glob("s/*"))) == 1
-
-
-def test_a_site_never_replaces_the_results_it_is_made_from(
-    folders: Folders, make_result: Callable[..., Result]
-) -> None:
-    folders.build()
-    folders.results = folders.out / "results"
-    path = folders.add(make_result("one"))
-    with pytest.raises(DataError, match="lies in the folder of the site"):
-        folders.build()
-    assert path.is_file()
-
-
-def test_links_in_a_circle_are_an_error(folders: Folders) -> None:
-    folders.out.symlink_to(folders.out)
-    with pytest.raises(DataError, match="cannot be followed"):
-        folders.build()
-
-
-def test_a_move_that_fails_puts_the_old_site_back(
-    folders: Folders, make_result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders.build()
-    before = files(folders.out)
-    folders.add(make_result("one"))
-    rename = Path.rename
-
-    def refusing(path: Path, target: Path) -> Path:
-        if path.name == "new":
-            raise PermissionError(errno.EACCES, "not now")
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", refusing)
-    with pytest.raises(DataError, match="not now"):
-        folders.build()
-    assert files(folders.out) == before
-
-
-def test_of_builds_at_the_same_time_the_last_one_stays(
-    folders: Folders, make_result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    folders.build()
-    folders.add(make_result("one"))
-    build(folders.results, tmp_path / "other")
-    rename = Path.rename
-
-    def overtaken(path: Path, target: Path) -> Path:
-        moved = rename(path, target)
-        if path == folders.out and (tmp_path / "other").exists():
-            rename(tmp_path / "other", folders.out)
-        return moved
-
-    monkeypatch.setattr(Path, "rename", overtaken)
-    folders.add(make_result("two"))
-    folders.build()
-    assert (folders.out / "s/two/index.html").is_file()
-    assert not [path for path in folders.out.parent.iterdir() if path.name.startswith(".site")]
-
-
-def test_another_library_makes_all_pages_anew(
-    folders: Folders, make_result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders.add(make_result("one"))
-    folders.build()
-    monkeypatch.setattr("ndec_bench.site.builder.version", lambda _: "99")
-    report = build(folders.results, folders.out)
-    assert report.rebuilt == len(report.pages)
-
-
-@pytest.mark.parametrize("seed", [3, 4])
-def test_a_site_that_grew_is_one_made_anew(
-    folders: Folders,
-    make_result: Callable[..., Result],
-    make_card: Callable[..., SubmissionCard],
-    tmp_path: Path,
-    seed: int,
-) -> None:
-    chance = random.Random(seed)  # noqa: S311 - no secret
-    splits = ("ndec", "ndec", "ndec-mini-1", "a split of its own")
-    for step in range(16):
-        name = f"r{chance.randrange(8)}"
-        shutil.rmtree(folders.submissions / name, ignore_errors=True)
-        (folders.results / f"ndec-1/{name}.json").unlink(missing_ok=True)
-        if chance.random() < 0.7:
-            split = chance.choice(splits)
-            top = {"runs_of": chance.choice((None, "Family")), "seed": chance.randrange(3)}
-            top |= chance.choice(({}, {}, {"verified": None}))
-            card = make_card(name, split, top=top, title=f"Title {chance.randrange(4)}")
-            result = make_result(name, round(chance.uniform(0.4, 0.6), 3), split, replicates=chance.choice((0, 40)))
-            folders.add(result, card)
-        private = chance.random() < 0.3
-        folders.build(private=private)
-        fresh = tmp_path / f"fresh {step}"
-        build(folders.results, fresh, submissions=folders.submissions, private=private)
-        assert files(folders.out) == files(fresh), step
-
-
-def test_submissions_are_optional(folders: Folders, make_result: Callable[..., Result]) -> None:
-    folders.add(make_result("one"))
+def test_submissions_are_optional(folders: Folders) -> None:
+    folders.add(folders.result("one"))
     build(folders.results, folders.out)
     assert "no card" in folders.page()
 
 
-def test_progress_is_told(folders: Folders, make_result: Callable[..., Result]) -> None:
-    folders.add(make_result("one"))
+def test_progress_is_told(folders: Folders) -> None:
+    folders.add(folders.result("one"))
     told: list[tuple[str, int, int]] = []
     build(folders.results, folders.out, progress=lambda *event: told.append(event))
     assert ("reading results", 1, 1) in told
@@ -931,13 +759,13 @@ def test_numbers_as_text(function: Callable[[float], str], value: float, shown: 
 
 
 def test_marks_do_not_pile_up() -> None:
-    assert text.without_overrides("Vie\u0302\u0323t " + "e" + "\u0301" * 200 + "x\u202e") == (
+    assert without_overrides("Vie\u0302\u0323t " + "e" + "\u0301" * 200 + "x\u202e") == (
         "Vie\u0302\u0323t e\u0301\u0301\u0301\u0301x"
     )
 
 
-def test_curve_geometry_by_hand(make_result: Callable[..., Result]) -> None:
-    part = make_result("a").parts["all"]
+def test_curve_geometry_by_hand(folders: Folders) -> None:
+    part = folders.result("a").parts["all"]
     curve = part.pr_curve.model_copy(update={"recall": [0.0, 0.5, 0.5, 1.0], "precision": [1.0, 1.0, 0.5, 0.5]})
     chart = charts.curve_chart({"all": part.model_copy(update={"pr_curve": curve, "recall_at_p90": None})})
     # 44..430 from left to right, 258..10 from bottom to top
@@ -946,34 +774,32 @@ def test_curve_geometry_by_hand(make_result: Callable[..., Result]) -> None:
     assert [row.level for row in charts.curve_rows([curve])][-1] == 1.0
 
 
-def test_straight_runs_of_a_curve_are_one_line(make_result: Callable[..., Result]) -> None:
-    part = make_result("a").parts["all"]
+def test_straight_runs_of_a_curve_are_one_line(folders: Folders) -> None:
+    part = folders.result("a").parts["all"]
     recall = [step / 10 for step in range(11)]
     curve = part.pr_curve.model_copy(update={"recall": recall, "precision": [1.0] * 11})
     chart = charts.curve_chart({"all": part.model_copy(update={"pr_curve": curve})})
     assert chart.lines[0].path == "M44 10L430 10"
 
 
-def test_an_empty_curve_draws_nothing(folders: Folders, make_result: Callable[..., Result]) -> None:
-    result = make_result("one")
+def test_an_empty_curve_draws_nothing(folders: Folders) -> None:
+    result = folders.result("one")
     empty = result.parts["all"].model_dump() | {"pr_curve": {"recall": [], "precision": [], "threshold": []}}
-    folders.add(make_result("one", parts={"all": empty}, hard_negatives=None))
+    folders.add(folders.result("one", parts={"all": empty}, hard_negatives=None))
     folders.build()
     assert 'd=""' in folders.page("s/one/index.html")
 
 
 @pytest.mark.parametrize("title", ["\u200b", "\u2066 \u2069", "\u3164\u2800", "\u0301"])
-def test_a_title_that_shows_nothing_is_replaced(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard], title: str
-) -> None:
+def test_a_title_that_shows_nothing_is_replaced(folders: Folders, title: str) -> None:
     for seed in (1, 2):
         name = f"ghost-{seed}"
-        folders.add(make_result(name), make_card(name, top={"runs_of": title, "seed": seed}, title=title))
+        folders.add(folders.result(name), folders.card(name, top={"runs_of": title, "seed": seed}, title=title))
     folders.build()
     assert '<h1><bdi class="user">ghost-1</bdi></h1>' in folders.page("s/ghost-1/index.html")
     assert '<bdi class="user">ghost-1</bdi></a>' in folders.page()
 
 
-def test_entry_without_title_falls_back_to_the_address(make_result: Callable[..., Result]) -> None:
-    entry = Entry(make_result("\u202e"), None, Path("x"), "", "unnamed-1")
+def test_entry_without_title_falls_back_to_the_address(folders: Folders) -> None:
+    entry = Entry(folders.result("\u202e"), None, Path("x"), "", "unnamed-1")
     assert entry.title == "unnamed-1"

@@ -6,7 +6,7 @@ import random
 import re
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import html5lib
 import pytest
@@ -14,21 +14,23 @@ import pytest
 from ndec_bench.progress import silent
 from ndec_bench.site import scatter
 from ndec_bench.site.boards import tables
-from ndec_bench.site.entries import Entry, read_entries
 from ndec_bench.site.pages import _environment
 from ndec_bench.site.scatter import scatter_charts
+from ndec_bench.submissions.entries import Entry, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ndec_bench.site.boards import Board
+    from tests.site.conftest import Folders
+
     from ndec_bench.site.scatter import Label, Point, ScatterChart
+    from ndec_bench.submissions.ranking import Board
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def make_board(make_result: Callable[..., Any], make_card: Callable[..., Any]) -> Callable[..., Board]:
+def make_board(folders: Folders) -> Callable[..., Board]:
     """Return the maker of a board from (µAP, bytes, milliseconds, µAP of the ISC part); None is not recorded."""
 
     def made(
@@ -40,7 +42,7 @@ def make_board(make_result: Callable[..., Any], make_card: Callable[..., Any]) -
         entries = []
         for number, (micro_ap, size, took, isc) in enumerate(rows):
             name = f"method-{number}"
-            result = make_result(name, 0.5, split, replicates=0)
+            result = folders.result(name, 0.5, split, replicates=0)
             interval = None if reach is None else (micro_ap - reach, micro_ap + reach)
             scores = {"micro_ap": micro_ap, "micro_ap_interval": interval}
             parts = {"all": result.parts["all"].model_copy(update=scores)}
@@ -48,7 +50,7 @@ def make_board(make_result: Callable[..., Any], make_card: Callable[..., Any]) -
                 parts["isc"] = result.parts["isc"].model_copy(update={"micro_ap": isc})
             describing = result.describing.model_copy(update={"milliseconds_per_image": took})
             changes = {"parts": parts, "bytes_per_reference": size, "describing": describing}
-            card = make_card(name, split, title=titles[number] if titles else f"M{number}")
+            card = folders.card(name, split, title=titles[number] if titles else f"M{number}")
             entries.append(Entry(result.model_copy(update=changes), card, Path(name), "0" * 64, name, private=True))
         ((board,),) = [table.boards for table in tables(entries)]
         return board
@@ -263,13 +265,13 @@ def test_many_missing_rows_are_counted(make_board: Callable[..., Board]) -> None
     assert drawn(make_board(rows)).count(" and 20 more</p>") == 1
 
 
-def test_runs_of_one_method_are_one_point(make_result: Callable[..., Any], make_card: Callable[..., Any]) -> None:
+def test_runs_of_one_method_are_one_point(folders: Folders) -> None:
     entries = []
     for seed, quality in enumerate((0.5, 0.6, 0.9)):
         name = f"run-{seed}"
         family = {"runs_of": "Family", "seed": seed} if seed < 2 else {}
-        card = make_card(name).model_copy(update=family)
-        entries.append(Entry(make_result(name, quality), card, Path(name), "0" * 64, name, private=True))
+        card = folders.card(name).model_copy(update=family)
+        entries.append(Entry(folders.result(name, quality), card, Path(name), "0" * 64, name, private=True))
     ((board,),) = [table.boards for table in tables(entries)]
     (family,) = [row for row in board.rows if len(row.entries) > 1]
     chart = of_kind(board, "bytes")

@@ -9,24 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ndec_bench.metrics.compare import compare, paired
+from ndec_bench.results.comparison import compare, paired
 from ndec_bench.results.record import read_result
 from ndec_bench.site import text
 from ndec_bench.site.boards import tables
 from ndec_bench.site.comparing import BEST, board_title, compare_rows, matrices, replicates_js
-from ndec_bench.site.entries import read_entries
+from ndec_bench.submissions.entries import read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from playwright.sync_api import Page
     from tests.site.conftest import Folders, Opened
 
-    from ndec_bench.metrics.compare import Measure
-    from ndec_bench.results.record import Result
-    from ndec_bench.site.boards import Row, SplitTables
-    from ndec_bench.submissions.card import SubmissionCard
+    from ndec_bench.results.comparison import Measure
+    from ndec_bench.site.boards import SplitTables
+    from ndec_bench.submissions.ranking import Row
 
 ADDRESS = "compare/index.html"
 
@@ -87,10 +85,10 @@ def test_runs_of_one_method_are_one_row(full_site: Folders) -> None:
     assert row["parts"]["all"]["micro_ap"] == pytest.approx(0.648)
 
 
-def test_tables_of_one_split_are_told_apart(folders: Folders, make_result: Callable[..., Result]) -> None:
-    folders.add(make_result("old", 0.5))
-    digests = make_result("x").digests.model_copy(update={"split": "ab" * 32}).model_dump()
-    folders.add(make_result("new", 0.5, digests=digests))
+def test_tables_of_one_split_are_told_apart(folders: Folders) -> None:
+    folders.add(folders.result("old", 0.5))
+    digests = folders.result("x").digests.model_copy(update={"split": "ab" * 32}).model_dump()
+    folders.add(folders.result("new", 0.5, digests=digests))
     (table,) = tables_of(folders, private=True)
     titles = {board_title(table, board) for board in table.boards}
     assert len(titles) == 2
@@ -129,12 +127,10 @@ def test_a_result_without_replicates_hands_over_its_curve_alone(full_site: Folde
     assert data["curve"]["path"]
 
 
-def test_no_name_breaks_out_of_a_script_or_the_page(
-    folders: Folders, make_result: Callable[..., Result], make_card: Callable[..., SubmissionCard]
-) -> None:
+def test_no_name_breaks_out_of_a_script_or_the_page(folders: Folders) -> None:
     name = '</script><script>alert(1)</script>");alert(1)//\u2028.'
-    folders.add(make_result(name.replace("/", "_"), 0.5))
-    folders.add(make_result("other", 0.4), make_card("other", title=name))
+    folders.add(folders.result(name.replace("/", "_"), 0.5))
+    folders.add(folders.result("other", 0.4), folders.card("other", title=name))
     out = folders.build(private=True)
     for path in (out / "data/v1/replicates").iterdir():
         assert re.fullmatch(r"[a-z0-9._-]+\.js", path.name)
@@ -176,38 +172,8 @@ def test_a_site_without_results_has_the_page_too(folders: Folders) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(
-    full_site: Folders,
-    make_folders: Callable[[Path], Folders],
-    make_result: Callable[..., Result],
-    make_card: Callable[..., SubmissionCard],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Folders:
-    """Return the full site with more rows: a hostile title, replicates of another number, a precision not reached."""
-    folders = make_folders(tmp_path_factory.mktemp("compared"))
-    for path in sorted(full_site.results.rglob("*.json")):
-        folders.add(read_result(path))
-    for path in sorted(full_site.submissions.iterdir()):
-        target = folders.submissions / path.name
-        target.mkdir()
-        (target / "submission.toml").write_bytes((path / "submission.toml").read_bytes())
-    folders.add(
-        make_result("evil", 0.66, replicates=1000), make_card("evil", title='<img src=x onerror="alert(1)">\u202e')
-    )
-    folders.add(make_result("few-draws", 0.67, replicates=200), make_card("few-draws"))
-    low = make_result("low", 0.6409, replicates=1000)
-    for part in low.parts.values():
-        part.__dict__.update(recall_at_p90=None, recall_at_p90_interval=None)
-        assert part.replicates
-        part.replicates.__dict__.update(recall_at_p90=[0.0] * 1000)
-    folders.add(low, make_card("low"))
-    folders.build()
-    return folders
-
-
-@pytest.fixture(scope="module")
-def address(site: Folders, serve: Callable[[Path], str]) -> str:
-    return serve(site.out) + ADDRESS
+def address(served: str) -> str:
+    return served + ADDRESS
 
 
 def differences(page: Page) -> dict[str, list[list[str]]]:
@@ -248,20 +214,20 @@ def choose(page: Page, address: str, *ids: str, measure: str = "") -> None:
     ],
 )
 def test_numbers_are_those_of_ndec_bench_compare(
-    open_page: Callable[..., Opened], site: Folders, address: str, names: tuple[str, ...], measure: Measure
+    open_page: Callable[..., Opened], open_site: Folders, address: str, names: tuple[str, ...], measure: Measure
 ) -> None:
-    results = [(name, read_result(site.results / f"ndec-1/{name}.json")) for name in names]
+    results = [(name, read_result(open_site.results / f"ndec-1/{name}.json")) for name in names]
     with open_page() as opened:
         choose(opened.page, address, *names, measure=measure)
         found = differences(opened.page)
         assert opened.complaints == []
     assert len(found) == 2
     overall = compare(results)
-    letters = {entry.label: chr(65 + place) for place, entry in enumerate(overall.entries)}
+    letters = {entry.name: chr(65 + place) for place, entry in enumerate(overall.results)}
     for part, lines in zip(("all", "isc"), found.values(), strict=True):
         expected = []
         for pair in compare(results, part=part, measure=measure).pairs:
-            a, b, it = letters[pair.a], letters[pair.b], pair.paired
+            a, b, it = letters[pair.a], letters[pair.b], pair
             line = [f"{a} − {b}", text.signed(it.difference, 4), text.signed_interval(it.interval, 4)]
             line += [text.p_value(it.p_value), *([text.p_value(pair.p_holm)] if len(names) > 2 else [])]
             higher = f"{a if it.interval[0] > 0 else b} is higher"
@@ -272,9 +238,9 @@ def test_numbers_are_those_of_ndec_bench_compare(
 
 @pytest.mark.browser
 def test_means_of_seeds_are_compared_like_results(
-    open_page: Callable[..., Opened], site: Folders, address: str
+    open_page: Callable[..., Opened], open_site: Folders, address: str
 ) -> None:
-    rows = {row.title: row for table in tables_of(site) for board in table.boards for row in board.rows}
+    rows = {row.title: row for table in tables_of(open_site) for board in table.boards for row in board.rows}
     seeded, other = rows["Seeded network"], rows["Distilled student"]
     expected = paired(seeded.result, other.result)
     with open_page() as opened:
@@ -290,11 +256,9 @@ def test_means_of_seeds_are_compared_like_results(
 
 
 @pytest.mark.browser
-def test_values_halfway_are_rounded_as_python_does(
-    open_page: Callable[..., Opened], folders: Folders, make_result: Callable[..., Result]
-) -> None:
+def test_values_halfway_are_rounded_as_python_does(open_page: Callable[..., Opened], folders: Folders) -> None:
     for name, quality in (("base", 0.5), ("up", 0.53125), ("down", 0.40625), ("odd", 0.59375)):
-        folders.add(make_result(name, quality))
+        folders.add(folders.result(name, quality))
     index = folders.build(private=True) / ADDRESS
     with open_page() as opened:
         for name, shown in (("up", "+0.0312"), ("down", "−0.0938"), ("odd", "+0.0938")):
@@ -305,14 +269,16 @@ def test_values_halfway_are_rounded_as_python_does(
 
 
 @pytest.mark.browser
-def test_figures_stand_side_by_side_with_a_chart(open_page: Callable[..., Opened], site: Folders, address: str) -> None:
+def test_figures_stand_side_by_side_with_a_chart(
+    open_page: Callable[..., Opened], open_site: Folders, address: str
+) -> None:
     with open_page() as opened:
         page = opened.page
         choose(page, address, "gist", "evil", "whitened-cnn")
         figures = page.locator("#compared-figures tbody tr")
         titles = [line.locator("a").inner_text() for line in figures.all()]
-        assert titles == ["Whitened cnn", '<img src=x onerror="alert(1)">', "Gist"]
-        result = read_result(site.results / "ndec-1/whitened-cnn.json")
+        assert titles == ["Whitened cnn", open_site.hostile.replace("\u202e", ""), "Gist"]
+        result = read_result(open_site.results / "ndec-1/whitened-cnn.json")
         cells = figures.first.locator("td").all_inner_texts()
         interval = result.parts["all"].micro_ap_interval
         assert interval is not None
@@ -407,7 +373,7 @@ def test_results_are_chosen_on_the_page(open_page: Callable[..., Opened], addres
 
 @pytest.mark.browser
 def test_an_address_cannot_mix_tables_or_ask_for_too_many(
-    open_page: Callable[..., Opened], folders: Folders, make_result: Callable[..., Result], site: Folders, address: str
+    open_page: Callable[..., Opened], folders: Folders, open_site: Folders, address: str
 ) -> None:
     with open_page() as opened:
         choose(opened.page, address, "gist", "pair-matcher", "phash", "nobody", "gist", "<b>")
@@ -415,7 +381,7 @@ def test_an_address_cannot_mix_tables_or_ask_for_too_many(
         assert "1 of another table left out" in opened.page.locator(".chooser output").inner_text()
         assert "2 left out that no table has as a row" in opened.page.locator(".chooser output").inner_text()
         for number in range(12):
-            folders.add(make_result(f"r{number}", 0.3 + number / 100))
+            folders.add(folders.result(f"r{number}", 0.3 + number / 100))
         index = folders.build(private=True) / ADDRESS
         choose(opened.page, index.as_uri(), *(f"r{number}" for number in range(12)))
         assert opened.page.locator("#compared-figures tbody tr").count() == 10
@@ -427,18 +393,18 @@ def test_an_address_cannot_mix_tables_or_ask_for_too_many(
 
 
 @pytest.mark.browser
-def test_results_can_be_compared_from_disk(open_page: Callable[..., Opened], site: Folders) -> None:
+def test_results_can_be_compared_from_disk(open_page: Callable[..., Opened], open_site: Folders) -> None:
     with open_page() as opened:
-        choose(opened.page, (site.out / ADDRESS).as_uri(), "gist", "phash", "evil")
+        choose(opened.page, (open_site.out / ADDRESS).as_uri(), "gist", "phash", "evil")
         assert len(differences(opened.page)["µAP, all queries"]) == 3
         assert opened.complaints == []
         assert all(url.startswith("file://") for url in opened.requests)
 
 
 @pytest.mark.browser
-def test_without_scripts_the_best_rows_are_there(open_page: Callable[..., Opened], site: Folders) -> None:
+def test_without_scripts_the_best_rows_are_there(open_page: Callable[..., Opened], open_site: Folders) -> None:
     with open_page(java_script_enabled=False) as opened:
-        opened.page.goto((site.out / ADDRESS).as_uri())
+        opened.page.goto((open_site.out / ADDRESS).as_uri())
         assert not opened.page.locator(".chooser").is_visible()
         assert opened.page.locator("table.matrix").first.is_visible()
         assert opened.page.get_by_text("ndec-bench compare A.json B.json").is_visible()

@@ -14,12 +14,14 @@ from urllib.parse import urljoin
 import pytest
 
 from ndec_bench.progress import silent
-from ndec_bench.site.boards import tables
-from ndec_bench.site.entries import Entry, read_entries, slug_of
-from ndec_bench.site.exports import FEED_ENTRIES, card_schema_json, feed_atom, results_bib, results_tex
+from ndec_bench.site.exports import FEED_ENTRIES, data_files, feed_atom, results_bib, results_tex
+from ndec_bench.submissions.entries import Entry, read_entries, slug_of
+from ndec_bench.submissions.ranking import boards
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.site.conftest import Folders
 
 ROOT = Path(__file__).parents[2]
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -28,7 +30,7 @@ INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T00:00:00Z")
 
 
 @pytest.fixture
-def make_entry(make_result: Callable[..., Any], make_card: Callable[..., Any]) -> Callable[..., Entry]:
+def make_entry(folders: Folders) -> Callable[..., Entry]:
     """Return the maker of an entry; ``card`` and ``method`` replace fields of its card, ``result`` of the result."""
 
     def made(
@@ -41,8 +43,8 @@ def make_entry(make_result: Callable[..., Any], make_card: Callable[..., Any]) -
         method: dict[str, Any] | None = None,
         **result: object,
     ) -> Entry:
-        written = make_card(name, **(method or {})).model_copy(update=card or {}) if has_card else None
-        found = make_result(name, quality, split, **result)
+        written = folders.card(name, **(method or {})).model_copy(update=card or {}) if has_card else None
+        found = folders.result(name, quality, split, **result)
         return Entry(found, written, Path(name), "0" * 64, slug_of(name), private=True)
 
     return made
@@ -69,7 +71,7 @@ def balanced(tex: str) -> bool:
 
 def test_a_row_in_latex(make_entry: Callable[..., Entry]) -> None:
     entry = make_entry("one", 0.5, replicates=0, bytes_per_reference=5120, dimensions=1280)
-    tex = results_tex(tables([entry]))
+    tex = results_tex(boards([entry]))
     assert r"\begin{tabular}{llrrrrrrr}" in tex
     head, row = cells(tex)
     assert head == ["Rank", "Method", r"$\mu$AP", "R@P90", "ISC", "Cost", "Hit", "Dim", "Bytes"]
@@ -79,7 +81,7 @@ def test_a_row_in_latex(make_entry: Callable[..., Entry]) -> None:
 
 
 def test_intervals_and_tie_groups_in_latex(make_entry: Callable[..., Entry]) -> None:
-    tex = results_tex(tables([make_entry("a", 0.7), make_entry("b", 0.699), make_entry("c", 0.4)]))
+    tex = results_tex(boards([make_entry("a", 0.7), make_entry("b", 0.699), make_entry("c", 0.4)]))
     _, first, second, third = cells(tex)
     assert re.fullmatch(r"0\.700 \{\\footnotesize \[0\.6\d\d, 0\.7\d\d\]\}", first[2])
     assert (first[0], second[0], third[0]) == ("1--2", "1--2", "3")
@@ -94,12 +96,12 @@ def test_what_is_not_there_is_a_dash_and_minus_is_a_sign(make_entry: Callable[..
     changed = entry.result.model_copy(
         update={"hard_negatives": account.model_copy(update={"cost": -0.0123, "at_p90_isc": None})}
     )
-    (_, row) = cells(results_tex(tables([Entry(changed, entry.card, entry.source, entry.sha256, "pairs", True)])))
+    (_, row) = cells(results_tex(boards([Entry(changed, entry.card, entry.source, entry.sha256, "pairs", True)])))
     assert row[5:] == ["$-0.012$", "--", "--", "--"]
 
 
 def test_a_split_without_hard_negatives_has_fewer_columns(make_entry: Callable[..., Entry]) -> None:
-    head, row = cells(results_tex(tables([make_entry("f", 0.6, "disc21-final")])))
+    head, row = cells(results_tex(boards([make_entry("f", 0.6, "disc21-final")])))
     assert head == ["Rank", "Method", r"$\mu$AP", "R@P90", "Dim", "Bytes"]
     assert len(row) == len(head)
 
@@ -117,11 +119,11 @@ def test_a_split_without_hard_negatives_has_fewer_columns(make_entry: Callable[.
     ],
 )
 def test_titles_in_latex(make_entry: Callable[..., Entry], title: str, written: str) -> None:
-    assert cells(results_tex(tables([make_entry("the-name", method={"title": title})])))[1][1] == written
+    assert cells(results_tex(boards([make_entry("the-name", method={"title": title})])))[1][1] == written
 
 
 def test_a_name_without_a_card_stays_on_its_line(make_entry: Callable[..., Entry]) -> None:
-    assert cells(results_tex(tables([make_entry("a\n\\b & c", has_card=False)])))[1][1] == r"a {\textbackslash}b \& c"
+    assert cells(results_tex(boards([make_entry("a\n\\b & c", has_card=False)])))[1][1] == r"a {\textbackslash}b \& c"
 
 
 def test_hostile_words_stay_inside_their_cell(make_entry: Callable[..., Entry]) -> None:
@@ -131,7 +133,7 @@ def test_hostile_words_stay_inside_their_cell(make_entry: Callable[..., Entry]) 
         make_entry("evil", 0.4, method={"title": HOSTILE[:60]}),
         make_entry("shop", 0.3, split),
     ]
-    tex = results_tex(tables(entries))
+    tex = results_tex(boards(entries))
     assert tex.isascii()
     assert balanced(tex)
     assert all(len(row) in (6, 9) for row in cells(tex))
@@ -142,18 +144,18 @@ def test_hostile_words_stay_inside_their_cell(make_entry: Callable[..., Entry]) 
 
 def test_runs_are_one_row_with_their_number(make_entry: Callable[..., Entry]) -> None:
     runs = [make_entry(f"r{seed}", 0.5 + seed / 10, card={"runs_of": "Family & co", "seed": seed}) for seed in (1, 2)]
-    (_, row) = cells(results_tex(tables(runs)))
+    (_, row) = cells(results_tex(boards(runs)))
     assert (row[1], row[2][:5]) == (r"Family \& co (2 runs)", "0.650")
 
 
 def test_the_header_names_data_and_keys(make_entry: Callable[..., Entry]) -> None:
     entries = [make_entry("a"), make_entry("b", 0.4)]
-    tex, bib = results_tex(tables(entries)), results_bib(entries)
+    tex, bib = results_tex(boards(entries)), results_bib(entries)
     keys = re.search(r"(?m)^% (\w+), (\w+), (\w+) and method:NAME", tex)
     assert keys
     assert all(f"{{{key}," in bib for key in keys.groups())
     changed = Entry(entries[0].result, None, Path("a"), "1" * 64, "a", True)
-    digests = [re.findall(r"% SHA-256 over .*: ([0-9a-f]{64})\n", t) for t in (tex, results_tex(tables([changed])))]
+    digests = [re.findall(r"% SHA-256 over .*: ([0-9a-f]{64})\n", t) for t in (tex, results_tex(boards([changed])))]
     assert len(digests[0]) == len(digests[1]) == 1
     assert digests[0] != digests[1]
 
@@ -170,7 +172,7 @@ def test_latex_takes_all_of_it(make_entry: Callable[..., Entry], tmp_path: Path)
     titles = [HOSTILE, ascii_, "ÀÉÎÕÜŮÇŠŌĂŻŐ ßæÆœŒøØłŁı", "µμ–—‘’“”…×±−→"]
     entries = [make_entry(f"n{i}", 0.3 + i / 10, method={"title": t}) for i, t in enumerate(titles)]
     entries.append(make_entry("shop", 0.3, "Our 100% \U0001f600"))
-    (tmp_path / "results.tex").write_text(results_tex(tables(entries)), encoding="utf-8")
+    (tmp_path / "results.tex").write_text(results_tex(boards(entries)), encoding="utf-8")
     (tmp_path / "paper.tex").write_text(
         r"\documentclass{article}\usepackage{booktabs}\begin{document}\tiny\input{results}\end{document}",
         encoding="utf-8",
@@ -233,7 +235,7 @@ def test_hostile_words_stay_inside_their_entry(make_entry: Callable[..., Entry])
 
 
 def feed_of(entries: list[Entry], base_url: str | None = None) -> ET.Element:
-    feed = ET.fromstring(feed_atom(tables(entries), base_url))  # noqa: S314 - our own
+    feed = ET.fromstring(feed_atom(boards(entries), base_url))  # noqa: S314 - our own
     for element in (feed, *feed.findall(f"{ATOM}entry")):  # RFC 4287, 4.1.1 and 4.1.2
         for required in ("id", "title", "updated"):
             (found,) = element.findall(f"{ATOM}{required}")
@@ -306,13 +308,11 @@ def test_the_feed_says_what_does_not_rank(make_entry: Callable[..., Entry]) -> N
 
 def test_results_of_the_repository() -> None:
     entries = read_entries(ROOT / "results", ROOT / "submissions", silent, private=True)
-    found = tables(entries)
+    found = boards(entries)
     tex = results_tex(found)
     assert tex.isascii()
     assert balanced(tex)
-    ranked = sum(len(board.rows) for table in found for board in table.boards)
-    boards = sum(bool(board.rows) for table in found for board in table.boards)
-    assert len(cells(tex)) == ranked + boards
+    assert len(cells(tex)) == sum(len(board.rows) + bool(board.rows) for board in found)
     bib = results_bib(entries)
     assert balanced(bib)
     assert all(bib.count(f"@misc{{method:{entry.slug},") == 1 for entry in entries if entry.card)
@@ -320,9 +320,9 @@ def test_results_of_the_repository() -> None:
     assert results_tex(found) == tex
 
 
-def test_the_schema_of_a_card_knows_its_fields(make_card: Callable[..., Any]) -> None:
-    schema = json.loads(card_schema_json())
-    card = make_card("a").model_dump(mode="json")
+def test_the_schema_of_a_card_knows_its_fields(folders: Folders) -> None:
+    schema = json.loads(dict(data_files([], [], None))["data/v1/submission.schema.json"])
+    card = folders.card("a").model_dump(mode="json")
     assert set(schema["properties"]) == set(card)
     assert schema["additionalProperties"] is False
     assert set(schema["$defs"]["Declarations"]["properties"]) == set(card["declarations"])

@@ -47,7 +47,6 @@ def main() -> None:
     text = table(
         f"**Choices**: (c) with one setting changed, {STEPS} steps, seed 1, on the part held out of the training part. "
         "The first line is what was taken; the weight of the loss is that of the highest µAP with `ratio`, as in (d).",
-        ["setting", "µAP", "with `ratio`", "best smooth rule", "true pairs kept", "AUC", "hard negatives kept"],
         [line(change, one) for change, one in zip(CHANGES, found, strict=True)],
     )
     put(work / "choices.md", text, REPOSITORY / "docs" / "asl.md" if options.record else None, "choices")
@@ -66,21 +65,21 @@ def tried(work: Path, section: str, key: str, value: object) -> dict[str, Any]:
     return train(work, file, work / "choices" / name, seed=1)
 
 
-def line(change: tuple[str, str, object], found: dict[str, Any]) -> list[str]:
-    """Return the cells of a run."""
+def line(change: tuple[str, str, object], found: dict[str, Any]) -> dict[str, str]:
+    """Return the cells of a run by column."""
     section, key, value = change
     held, rules = found["held_out"], found["rules"]
     smooth = max((rule for rule in rules if ":" in rule), key=lambda rule: rules[rule])
     said = str(value).lower() if isinstance(value, bool) else value
-    return [
-        f"`{section}.{key} = {said}`" if key else "as taken",
-        f"{held['micro_ap']:.4f}",
-        f"{rules['ratio']:.4f}",
-        f"{rules[smooth]:.4f} (`{smooth}`)",
-        f"{100 * held['kept']:.1f} %",
-        f"{held['auc']:.4f}",
-        f"{100 * held['hard_kept']:.1f} %",
-    ]
+    return {
+        "setting": f"`{section}.{key} = {said}`" if key else "as taken",
+        "µAP": f"{held['micro_ap']:.4f}",
+        "with `ratio`": f"{rules['ratio']:.4f}",
+        "best smooth rule": f"{rules[smooth]:.4f} (`{smooth}`)",
+        "true pairs kept": f"{100 * held['kept']:.1f} %",
+        "AUC": f"{held['auc']:.4f}",
+        "hard negatives kept": f"{100 * held['hard_kept']:.1f} %",
+    }
 
 
 if __name__ == "__main__":

@@ -14,17 +14,6 @@ leave open, and what was chosen here, is in ``docs/asl.md``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ndec_baselines.asl.norm_ratio import NORM_FLOOR, NormRatioLoss
+from ndec_baselines.asl.losses import NORM_FLOOR, NormRatioLoss
 
 __all__ = ["NORM_FLOOR", "NormRatioLoss"]
-
-
-def __getattr__(name: str) -> object:
-    # Loaded on first use: the list of baselines reads the cards of this package without torch.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("ndec_baselines.asl.norm_ratio"), name)

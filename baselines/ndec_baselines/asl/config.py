@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ndec_bench.errors import UsageError
+from ndec_bench.errors import UsageError, os_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,14 +169,13 @@ def read_config(path: Path, *, seed: int | None = None) -> Config:
     Raises
     ------
     UsageError
-        If the file cannot be read, is no TOML, or has an unknown, missing or impossible setting; all are named.
+        If the file cannot be read, is not TOML, or has an unknown, missing or impossible setting; all are named.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})", hint="give a TOML file") from error
+        with os_errors(f"{path}: cannot be read", UsageError, hint="give a TOML file"):
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: no TOML ({error})", hint="see docs/asl.md for an example") from error
+        raise UsageError(f"{path}: not TOML ({error})", hint="see docs/asl.md for an example") from error
     if seed is not None:
         content["seed"] = seed
     try:

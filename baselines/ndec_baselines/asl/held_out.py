@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from ndec_bench.metrics import average_precision as metrics
 from ndec_bench.search.rules import parse_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
+    from ndec_baselines.asl.batches import Studio
     from ndec_baselines.asl.network import Describer
-    from ndec_baselines.asl.pictures import Made, Studio
     from ndec_baselines.asl.training_set import HeldOutPlan
     from ndec_bench.progress import Progress
 
@@ -35,13 +35,9 @@ RULES = (
 PART = 32
 
 
-class Measure(Protocol):
-    """Returns µAP and the recall at 90 % precision (None if not reached) of scored pairs:
-    `ndec_bench.metrics.average_precision`.
-    """
-
-    def __call__(self, scores: Floats, correct: NDArray[np.bool_], positives: int) -> tuple[float, float | None]:
-        """Take (n,) float64 scores, (n,) bool truth and the number of true pairs, found or not."""
+def micro_ap(scores: Floats, correct: NDArray[np.bool_], positives: int) -> float:
+    """Return µAP of scored pairs (n,); ``positives`` counts the true pairs, found or not."""
+    return metrics.micro_ap(metrics.rank(scores, correct, positives))
 
 
 @dataclass(frozen=True)
@@ -78,16 +74,21 @@ class HeldOutPart:
     def __init__(self, plan: HeldOutPlan, studio: Studio, progress: Progress) -> None:
         self.plan = plan
         total = len(plan.references) + len(plan.copies) + len(plan.hard)
-        made: list[torch.Tensor] = []
-        for one in _made(plan, studio):
-            made.append((one.pixels * _STEP).round().to(torch.int8))
-            progress("pictures held out", len(made), total)
-        self._pixels = torch.stack(made)
+        pictures = chain(
+            map(studio.original, plan.references),
+            (studio.copy(image_id, "held out", number) for image_id, number in plan.copies),
+            (studio.mild(i, "held out", number) if number else studio.original(i) for i, number in plan.hard),
+        )
+        pixels: list[torch.Tensor] = []
+        for picture in pictures:
+            pixels.append((picture.pixels * _STEP).round().to(torch.int8))
+            progress("pictures held out", len(pixels), total)
+        self._pixels = torch.stack(pixels)
 
-    def measured(self, describer: Describer, device: torch.device, measure: Measure) -> HeldOut:
+    def measured(self, describer: Describer, device: torch.device) -> HeldOut:
         """Return what ``describer``, in evaluation, reaches."""
         vectors, norms = self.described(describer, device)
-        return measured(self.plan, vectors, norms, measure)
+        return measured(self.plan, vectors, norms)
 
     def described(self, describer: Describer, device: torch.device) -> tuple[Floats, Floats]:
         """Return unit vectors (n, d) and norms (n,) of references, copies and hard negatives, in that order."""
@@ -105,7 +106,7 @@ _STEP = 47.0
 """Normalised pixels lie within ±2.65: kept in steps of 1/47, as eight bits."""
 
 
-def measured(plan: HeldOutPlan, vectors: Floats, norms: Floats, measure: Measure) -> HeldOut:
+def measured(plan: HeldOutPlan, vectors: Floats, norms: Floats) -> HeldOut:
     """Return the measures of described pictures: references, copies, hard negatives, in the plan's order."""
     references = len(plan.references)
     truth = _truth(plan)
@@ -120,8 +121,8 @@ def measured(plan: HeldOutPlan, vectors: Floats, norms: Floats, measure: Measure
     own, others = of_queries[:copies], of_references[truth[:copies]]
     hard = allowed[copies:, 0]
     return HeldOut(
-        micro_ap=measure(*free, copies)[0],
-        micro_ap_ratio=measure(*ruled, copies)[0],
+        micro_ap=micro_ap(*free, copies),
+        micro_ap_ratio=micro_ap(*ruled, copies),
         kept=float((own <= others).mean()),
         kept_if_swapped=float((others <= own).mean()),
         auc=direction_auc(own, others),
@@ -129,7 +130,7 @@ def measured(plan: HeldOutPlan, vectors: Floats, norms: Floats, measure: Measure
     )
 
 
-def by_rule(plan: HeldOutPlan, vectors: Floats, norms: Floats, measure: Measure) -> dict[str, float]:
+def by_rule(plan: HeldOutPlan, vectors: Floats, norms: Floats) -> dict[str, float]:
     """Return µAP on the part held out under each of `RULES`.
 
     The score is the negated squared distance of two unit vectors, as ``ndec-bench score`` takes it.
@@ -147,7 +148,7 @@ def by_rule(plan: HeldOutPlan, vectors: Floats, norms: Floats, measure: Measure)
         moved = scores - rule.penalty(*sides) if rule is not None and rule.smooth else scores
         nearest = np.argsort(-moved, axis=1, kind="stable")
         listed = _listed(moved, nearest, truth, np.take_along_axis(allowed, nearest, axis=1))
-        found[text] = measure(*listed, copies)[0]
+        found[text] = micro_ap(*listed, copies)
     return found
 
 
@@ -175,12 +176,3 @@ def _listed(
     rows, columns = np.nonzero(kept)
     chosen = nearest[rows, columns]
     return scores[rows, chosen], chosen == truth[rows]
-
-
-def _made(plan: HeldOutPlan, studio: Studio) -> Iterator[Made]:
-    for image_id in plan.references:
-        yield studio.original(image_id)
-    for image_id, number in plan.copies:
-        yield studio.copy(image_id, "held out", number)
-    for image_id, number in plan.hard:
-        yield studio.mild(image_id, "held out", number) if number else studio.original(image_id)

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ndec_baselines.networks import isc_resnet
 from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in, without_prefix
-from ndec_baselines.networks.pooling import GeM
+from ndec_baselines.networks.pooling import GeM, LearnedGeM
 from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError, UsageError
 
@@ -145,7 +145,7 @@ def _is_head(name: str) -> bool:
 
 
 def _own(trunk: nn.Module) -> State:
-    # The power of the pooling is not learned and stands in no trunk's file.
+    # The power of the pooling is not learned and is in no trunk's file.
     return {name: value for name, value in trunk.state_dict().items() if name.endswith(".p")}
 
 
@@ -171,7 +171,7 @@ def _large(settings: Network) -> isc_resnet.IscResNet:
             hint="leave both out",
         )
     network = isc_resnet.IscResNet(cast("isc_resnet.Backbone", settings.backbone))
-    pooling = cast("isc_resnet.LearnedGeM", network.base[isc_resnet.GEM_SLOT])
+    pooling = cast("LearnedGeM", network.base[isc_resnet.GEM_SLOT])
     pooling.p.requires_grad_(False)
     return network
 
@@ -203,11 +203,11 @@ def read_export(path: Path) -> AslNetwork:
 
     content = read_checkpoint(path)
     if not isinstance(content, dict) or content.get("format") != EXPORT_FORMAT:
-        raise DataError(f"{path}: no export of ndec-bench train asl", hint="give the model.pt of its folder")
+        raise DataError(f"{path}: not an export of ndec-bench train asl", hint="give the model.pt of its folder")
     try:
         settings = Network.model_validate_json(content["network"])
         network = AslNetwork(settings)
     except (KeyError, TypeError, ValidationError, UsageError) as error:
-        raise DataError(f"{path}: the settings in it do not fit ({error})", hint="train anew") from error
+        raise DataError(f"{path}: the settings in it do not fit ({error})", hint="train again") from error
     load_strictly(path, network.body, state_dict_in(path, content, "state"))
     return network.eval()

@@ -12,13 +12,11 @@ import torch
 from torch import nn
 
 from ndec_baselines.asl import run_files
-from ndec_baselines.asl.batches import Sampler
+from ndec_baselines.asl.batches import Batches, Sampler, Studio
 from ndec_baselines.asl.distributed import gradients
-from ndec_baselines.asl.held_out import HeldOutPart, by_rule
+from ndec_baselines.asl.held_out import HeldOut, HeldOutPart, by_rule
+from ndec_baselines.asl.losses import Classifier, NormRatioLoss, distances, look_alike_loss, triplet_loss
 from ndec_baselines.asl.network import AslNetwork, Describer, export, load_initial
-from ndec_baselines.asl.norm_ratio import NormRatioLoss
-from ndec_baselines.asl.objectives import Classifier, distances, look_alike_loss, triplet_loss
-from ndec_baselines.asl.pictures import Batches, Studio
 from ndec_baselines.asl.sub_batches import collect, settle, with_sub_batches
 from ndec_baselines.asl.training_set import held_out_plan
 from ndec_bench.errors import DataError, InterruptedRun, UsageError
@@ -30,10 +28,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from ndec_baselines.asl.batches import Tensors
     from ndec_baselines.asl.config import Config, Schedule
     from ndec_baselines.asl.distributed import Processes
-    from ndec_baselines.asl.held_out import HeldOut, Measure
-    from ndec_baselines.asl.pictures import Tensors
     from ndec_baselines.asl.training_set import TrainingSet
     from ndec_bench.progress import Progress
 
@@ -77,8 +74,6 @@ class Trainer:
         Settings, and images with their pairs; a part is held out of the latter.
     out
         Folder of log, state and trained network.
-    measure
-        µAP and recall at precision of scored pairs, for the part held out.
     initial
         File of first weights; None to begin at random.
     processes, device
@@ -93,7 +88,6 @@ class Trainer:
         found: TrainingSet,
         out: Path,
         *,
-        measure: Measure,
         initial: Path | None,
         processes: Processes,
         device: torch.device,
@@ -106,7 +100,7 @@ class Trainer:
                 hint="change batch.sub_batch, or start another number of processes",
             )
         self.config, self.out, self.processes, self.device = config, out, processes, device
-        self.measure, self.workers, self.progress = measure, workers, progress
+        self.workers, self.progress = workers, progress
         if not config.data.look_alikes:
             found = found.without_look_alikes() if not config.data.held_out else found
         training, held = found.parted(config.data.held_out, config.seed)
@@ -163,7 +157,7 @@ class Trainer:
             measured = self.take_step(tensors)
             logs = self.step % schedule.log_every == 0 or self.step == schedule.steps
             validates = self.step % schedule.validate_every == 0 or self.step == schedule.steps
-            # Asked for before a state is kept too: it raises if the loss is no number any more.
+            # Asked for before a state is kept too: it raises if the loss is not a number any more.
             values = measured() if logs or validates else {}
             if logs:
                 self.log.add(self.step, values)
@@ -231,7 +225,7 @@ class Trainer:
         score = 0.0
         if self.held is not None:
             self.network.eval()
-            found = self.held.measured(Describer(self.network), self.device, self.measure)
+            found = self.held.measured(Describer(self.network), self.device)
             self.log.add(self.step, found.as_row())
             score = found.micro_ap
         score = self.processes.from_first(score)
@@ -247,7 +241,7 @@ class Trainer:
             return {}
         self.network.body.load_state_dict(self.best["state"])
         vectors, norms = self.held.described(Describer(self.network.eval()), self.device)
-        return by_rule(self.held.plan, vectors, norms, self.measure)
+        return by_rule(self.held.plan, vectors, norms)
 
     def save(self) -> None:
         """Write log and state; only the first process does."""
@@ -301,7 +295,7 @@ class Trainer:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"{self.out / run_files.STATE_FILE}: does not fit the run ({type(error).__name__})",
-                hint="remove it to begin anew, or train on the same images",
+                hint="remove it to begin again, or train on the same images",
             ) from error
 
     def _features(self, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -416,7 +410,6 @@ def train(
     found: TrainingSet,
     out: Path,
     *,
-    measure: Measure,
     initial: Path | None,
     processes: Processes,
     device: str | torch.device,
@@ -434,7 +427,7 @@ def train(
     UsageError
         If settings, images and processes do not fit each other, or ``out`` holds a run with other settings.
     DataError
-        If an image or the state cannot be read, or the loss is no number any more.
+        If an image or the state cannot be read, or the loss is not a number any more.
     InterruptedRun
         If it is stopped; the state of the last validation is kept.
     """
@@ -446,7 +439,6 @@ def train(
         config,
         found,
         out,
-        measure=measure,
         initial=initial,
         processes=processes,
         device=torch.device(device),
@@ -486,8 +478,6 @@ def state_step(out: Path, config_sha256: str) -> int:
 
 def held_out_of(rows: Iterable[Mapping[str, str]], step: int) -> HeldOut | None:
     """Return what the log says of the part held out at ``step``; None if nothing."""
-    from ndec_baselines.asl.held_out import HeldOut
-
     for row in rows:
         if row["step"] == str(step) and row.get("held_micro_ap"):
             hard = row.get("held_hard_kept")

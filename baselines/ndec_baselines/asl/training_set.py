@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from ndec_bench.data.ground_truth import sha256_of_lines
 from ndec_bench.data.images import ImageSource, JoinedSource, SelectedSource
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.errors import DataError, UsageError, os_errors
 from ndec_bench.randomness import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
-
-    from PIL import Image
 
 PAIRS_FILE = "training_pairs.csv"
 _COLUMNS = ("image_id", "look_alike_of")
@@ -93,26 +92,26 @@ def built_set(source: ImageSource, folder: Path, *, every: int = 1) -> TrainingS
     DataError
         If the file is missing, has other columns, or names an image that is not there.
     """
+    from pandas import DataFrame, read_csv
+    from pandas.errors import EmptyDataError, ParserError
+
     path = folder / PAIRS_FILE
+    again = "build the split again"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error})", hint="build the split again") from error
-    if not {*_COLUMNS}.issubset(columns):
-        raise DataError(
-            f"{path}: columns {', '.join(columns) or 'none'}; expected {' and '.join(_COLUMNS)}",
-            hint="build the split again",
-        )
+        with os_errors(f"{path}: cannot be read", hint=again):
+            table = read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+    except EmptyDataError:
+        table = DataFrame()
+    except (UnicodeDecodeError, ParserError) as error:
+        raise DataError(f"{path}: cannot be read ({error})", hint=again) from error
+    if not {*_COLUMNS}.issubset(table.columns):
+        found = ", ".join(map(str, table)) or "none"
+        raise DataError(f"{path}: columns {found}; expected {' and '.join(_COLUMNS)}", hint=again)
     known = set(source.ids)
-    pairs = []
-    for line, row in enumerate(rows, start=2):
-        pair = (row["look_alike_of"] or "", row["image_id"] or "")
-        missing = [i for i in pair if i not in known]
-        if missing:
-            raise DataError(f"{path}: line {line}: no training image {missing[0]!r}", hint="build the split again")
-        pairs.append(pair)
+    pairs = list(zip(table["look_alike_of"], table["image_id"], strict=True))
+    for line, pair in enumerate(pairs, start=2):
+        if missing := [image_id for image_id in pair if image_id not in known]:
+            raise DataError(f"{path}: line {line}: no training image {missing[0]!r}", hint=again)
     look_alikes = {second for _, second in pairs}
     chosen = set([i for i in source.ids if i not in look_alikes][::every])
     kept = sorted(pair for pair in pairs if pair[0] in chosen)
@@ -238,6 +237,4 @@ def read_original(source: ImageSource, image_id: str, longest: int) -> Image.Ima
     if long <= longest:
         return image
     width, height = (max(1, round(side * longest / long)) for side in image.size)
-    from PIL import Image as PillowImage
-
-    return image.resize((width, height), PillowImage.Resampling.BILINEAR, reducing_gap=3.0)
+    return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=3.0)

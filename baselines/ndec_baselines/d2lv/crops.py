@@ -214,7 +214,7 @@ def parted(crop_id: str) -> tuple[str, int]:
     """Return image id and crop number of a crop's id. Raises DataError if it has none."""
     image_id, _, number = crop_id.rpartition("_")
     if not image_id or not number.isdecimal():
-        raise DataError(f"{crop_id!r} is no id of a crop", hint="expected IMAGE_NUMBER, such as Q00001_4")
+        raise DataError(f"{crop_id!r} is not the id of a crop", hint="expected IMAGE_NUMBER, such as Q00001_4")
     return image_id, int(number)
 
 

@@ -19,34 +19,35 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
+from torch import nn
 
 from ndec_baselines.base import recipe
 from ndec_baselines.d2lv import merging
-from ndec_baselines.d2lv.cards import (
+from ndec_baselines.d2lv.crops import REFERENCE_CROPS, QueryCrops, ReferenceCrops
+from ndec_baselines.d2lv.network import MICRO_BATCH, Whitening, preprocess, whitening
+from ndec_baselines.d2lv.plan import (
     BACKBONES,
     CROPPED_REFERENCES,
     SIDES,
     VARIANTS,
+    Plan,
     Variant,
     name_of,
-    preprocessing_of,
-    single_card,
+    network_card,
 )
-from ndec_baselines.d2lv.crops import REFERENCE_CROPS, QueryCrops, ReferenceCrops
-from ndec_baselines.d2lv.network import Whitening, preprocess, torch_baseline, whitening
 from ndec_baselines.d2lv.survey import digest_of, survey_queries
 from ndec_baselines.describing.extract import describe_images, usable_cores
-from ndec_baselines.networks.inference import choose_device
+from ndec_baselines.networks.inference import TorchBaseline, choose_device
 from ndec_baselines.networks.isc_resnet import read_network
 from ndec_bench import atomic
 from ndec_bench.data.images import SelectedSource
-from ndec_bench.descriptors import Descriptors, read_attributes
-from ndec_bench.descriptors.descriptor_file import open_descriptors
+from ndec_bench.descriptors import Descriptors, open_descriptors, read_attributes
 from ndec_bench.errors import DataError, SubmissionError, UsageError
 from ndec_bench.matches import Matches
 from ndec_bench.postprocess.workspace import Workspace
@@ -59,14 +60,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    import torch
     from numpy.typing import NDArray
-    from PIL import Image
 
-    from ndec_baselines.base import Card, LocalWeights, SplitImages
+    from ndec_baselines.base import LocalWeights, ModelCard, SplitImages
     from ndec_baselines.d2lv.merging import Rows
-    from ndec_baselines.d2lv.plan import Plan
-    from ndec_baselines.networks.inference import TorchBaseline
     from ndec_baselines.networks.isc_resnet import Backbone, IscResNet
     from ndec_bench.data.images import ImageSource
     from ndec_bench.descriptors import VectorSource
@@ -96,7 +93,7 @@ class D2LV:
         auto, cpu or cuda.
     """
 
-    def __init__(self, card: Card, weights: LocalWeights, plan: Plan, device: str) -> None:
+    def __init__(self, card: ModelCard, weights: LocalWeights, plan: Plan, device: str) -> None:
         needed = [VARIANTS[variant].file(backbone) for variant in plan.variants for backbone in BACKBONES]
         missing = [name for name in needed if name not in weights.paths]
         if missing:
@@ -107,7 +104,7 @@ class D2LV:
         self.card, self.plan = card, plan
         self.device = choose_device(device)
         self.weights_sha256 = weights.sha256
-        self._weights = weights
+        self.weights = weights
 
     def match(
         self, images: SplitImages, work: Path, *, cap: int, workers: int | None = None, progress: Progress = silent
@@ -129,8 +126,8 @@ class D2LV:
         return Matches(query_ids[rows.queries], reference_ids[rows.references], rows.scores).sorted(cap)
 
     def path_of(self, variant: Variant, backbone: Backbone) -> Path:
-        """Return where the weights of one network lie."""
-        return self._weights.paths[variant.file(backbone)]
+        """Return the file with the weights of one network."""
+        return self.weights.paths[variant.file(backbone)]
 
 
 @dataclass(frozen=True)
@@ -322,24 +319,17 @@ class _Describing:
             return Whitening(*whitening(opened.vectors, plan.dimensions, work))
 
     def _baseline(self, *, blur: bool, whitened: bool) -> TorchBaseline:
-        from torch import nn
-
         variant, side = self._network.variant, self._network.side
-        card = single_card(variant, self._network.backbone, side)
-        card = replace(card, preprocessing=preprocessing_of(variant, side, blur=blur))
+        card = network_card(variant, self._network.backbone, side, blur=blur)
         model: nn.Module = self._model
         if whitened:
             dimension = self._whitening.matrix.shape[1]
             after = f"{card.postprocessing}; PCA-whitening to {dimension} on background images, L2"
             card = replace(card, dimension=dimension, metric="ip", postprocessing=after)
             model = nn.Sequential(self._model, self._whitening)
-
-        def prepare(image: Image.Image) -> torch.Tensor:
-            return preprocess(image, side, grey=variant.grey, blur=blur)
-
-        return torch_baseline(
-            card, model, prepare, device=self._system.device, weights_sha256=self._system.weights_sha256
-        )
+        prepare = partial(preprocess, side=side, grey=variant.grey, blur=blur)
+        device, weights = self._system.device, self._system.weights
+        return TorchBaseline(card, model, prepare, device=device, micro_batch=MICRO_BATCH, weights=weights)
 
     def _described(self, name: str, source: ImageSource, *, blur: bool) -> Path:
         """Return the descriptor file of ``source``, made unless it is there; ``sample`` alone is not whitened."""

@@ -94,7 +94,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 
 def agreed(lists: Sequence[Rows], least: int) -> Rows:
-    """Return the rows of those pairs of crops that stand in at least ``least`` of the lists, with each list's score.
+    """Return the rows of those pairs of crops that are in at least ``least`` of the lists, with each list's score.
 
     Each list holds a pair once. D2LV asks for two of three backbones with cropped queries, for all three with cropped
     references.

@@ -9,24 +9,20 @@ import torch
 from PIL import Image, ImageFilter
 from torch import nn
 
-from ndec_baselines.d2lv.cards import BLUR_RADIUS
-from ndec_baselines.networks.inference import TorchBaseline
-from ndec_baselines.networks.pixels import normalised, square
+from ndec_baselines.d2lv.plan import BLUR_RADIUS
+from ndec_baselines.networks.pixels import stretched
 from ndec_baselines.networks.pooling import UnitLength
 from ndec_bench.errors import DataError
 from ndec_bench.postprocess.linear import principal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
-    from ndec_baselines.base import Card
     from ndec_bench.descriptors import VectorSource
     from ndec_bench.postprocess.workspace import Workspace
 
 MICRO_BATCH = 2
-# Descriptors in float32 carry a variance of rounding below 1e-14 of the largest: what is smaller is no direction.
+# Descriptors in float32 carry a variance of rounding below 1e-14 of the largest: what is smaller is not a direction.
 _SMALLEST_VARIANCE = 1e-12
 
 
@@ -41,19 +37,7 @@ def preprocess(image: Image.Image, side: int, *, grey: bool = False, blur: bool 
         image = image.filter(ImageFilter.GaussianBlur(BLUR_RADIUS))
     if grey:
         image = Image.merge("RGB", [image.convert("L")] * 3)
-    return normalised(square(image, side, Image.Resampling.BICUBIC))
-
-
-def torch_baseline(
-    card: Card,
-    model: nn.Module,
-    prepare: Callable[[Image.Image], torch.Tensor],
-    *,
-    device: str,
-    weights_sha256: str | None,
-) -> TorchBaseline:
-    """Return the baseline of one network, with or without what follows it."""
-    return TorchBaseline(card, model, prepare, device=device, micro_batch=MICRO_BATCH, weights_sha256=weights_sha256)
+    return stretched(image, side, Image.Resampling.BICUBIC)
 
 
 class Whitening(nn.Module):

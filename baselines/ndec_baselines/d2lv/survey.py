@@ -1,37 +1,33 @@
 """What is to be known of all queries before they are cut: their size, and the parts that selective search finds.
 
 Selective search takes a second or so for each picture and holds the interpreter, so it runs in processes of its own.
-What is finished stays in JSON files of some hundred queries each.
+What is finished stays in JSON files of some hundred queries each (`ndec_bench.resume`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ndec_baselines.d2lv.crops import QueryImage
-from ndec_bench import atomic
-from ndec_bench.errors import DataError
 from ndec_bench.progress import Progress, silent
+from ndec_bench.resume import keyed, parts_in, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ndec_bench.data.images import ImageSource
 
-    Found = dict[str, QueryImage]
-
 CHUNK = 200
 RULE = "1"
 """Raised whenever the same query would get other proposals."""
+STAGE = "looking at queries"
 _DIGESTED = 16
 
 
@@ -40,35 +36,36 @@ def survey_queries(
 ) -> dict[str, QueryImage]:
     """Return size and, if asked for, proposals of every image of ``source``, by id.
 
-    Files go into the folder ``work``; those that are there, of the same rule, images and scikit-image, are used again.
+    What an earlier run of the same rule, images and scikit-image finished in the folder ``work`` is used again.
 
     Raises
     ------
     DataError
         If an image is broken (named in the message), a file cannot be written, or a process ended early.
     """
-    recipe = {"rule": RULE, "images_sha256": digest_of(source), "proposals": proposals}
+    recipe = {"rule": RULE, "images_sha256": digest_of(source), "proposals": str(proposals), "chunk": str(CHUNK)}
     if proposals:
         recipe["scikit-image"] = version("scikit-image")
-    chunks = [source.ids[start : start + CHUNK] for start in range(0, len(source.ids), CHUNK)]
-    files = [work / f"{number:05d}.json" for number in range(len(chunks))]
-    read = {number: _read(file, recipe, chunks[number]) for number, file in enumerate(files)}
-    found = {number: part for number, part in read.items() if part is not None}
-    left = [number for number in range(len(chunks)) if number not in found]
-    done = sum(map(len, found.values()))
-    progress("looking at queries", done, len(source.ids))
-    try:
-        for number, part in _surveyed(source, chunks, left, proposals, workers):
-            _write(files[number], recipe, part)
-            found[number] = part
-            done += len(part)
-            progress("looking at queries", done, len(source.ids))
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process ended early (out of memory, or a script without a __main__ guard)",
-            hint="run again, with one worker it needs none",
-        ) from error
-    return {image_id: known for number in sorted(found) for image_id, known in found[number].items()}
+    chunks = {
+        f"{number:05d}.json": source.ids[start : start + CHUNK]
+        for number, start in enumerate(range(0, len(source.ids), CHUNK))
+    }
+    with parts_in(keyed(work, recipe), recipe) as parts:
+        left = [(name, ids) for name, ids in chunks.items() if not parts.has(name)]
+        done = sum(len(ids) for name, ids in chunks.items() if parts.has(name))
+        progress(STAGE, done, len(source.ids))
+        for (name, ids), found in spread(partial(_look_at, source, proposals), left, workers if proposals else 1):
+            with parts.adding(name) as path:
+                path.write_text(json.dumps(found, separators=(",", ":")), encoding="utf-8")
+            done += len(ids)
+            progress(STAGE, done, len(source.ids))
+        return {
+            image_id: QueryImage(
+                (width, height), tuple((left, top, right, bottom) for left, top, right, bottom in boxes)
+            )
+            for name in parts
+            for image_id, ((width, height), boxes) in json.loads(parts.path(name).read_bytes()).items()
+        }
 
 
 def digest_of(source: ImageSource) -> str:
@@ -83,55 +80,17 @@ def digest_of(source: ImageSource) -> str:
     return digest.hexdigest()
 
 
-def _surveyed(
-    source: ImageSource, chunks: Sequence[Sequence[str]], left: Sequence[int], proposals: bool, workers: int
-) -> Iterator[tuple[int, Found]]:
-    if workers <= 1 or len(left) < 2 or not proposals:
-        for number in left:
-            yield number, _look_at(source, chunks[number], proposals)
-        return
-    # Spawned, not forked: forking a process with running threads can hang, and Windows cannot fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(left)), context)
-    try:
-        jobs = {number: pool.submit(_look_at, source, chunks[number], proposals) for number in left}
-        for number, job in jobs.items():
-            yield number, job.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _look_at(source: ImageSource, ids: Sequence[str], proposals: bool) -> Found:
+def _look_at(
+    source: ImageSource, proposals: bool, chunk: tuple[str, Sequence[str]]
+) -> dict[str, tuple[tuple[int, int], list[tuple[int, int, int, int]]]]:
+    """Return size and proposals of the images of a chunk (its name, its ids), by id."""
     found = {}
-    for image_id in ids:
+    for image_id in chunk[1]:
         image = source.read(image_id)
-        boxes: tuple[tuple[int, int, int, int], ...] = ()
+        boxes: list[tuple[int, int, int, int]] = []
         if proposals:
             from ndec_baselines.d2lv.proposals import proposals as searched
 
-            boxes = tuple(searched(np.asarray(image)))
-        found[image_id] = QueryImage(image.size, boxes)
+            boxes = list(searched(np.asarray(image)))
+        found[image_id] = image.size, boxes
     return found
-
-
-def _read(file: Path, recipe: dict[str, Any], ids: Sequence[str]) -> Found | None:
-    try:
-        stored = json.loads(file.read_bytes())
-        if stored["recipe"] != recipe or list(stored["queries"]) != list(ids):
-            return None
-        return {
-            image_id: QueryImage((int(size[0]), int(size[1])), tuple(_corners(box) for box in boxes))
-            for image_id, (size, boxes) in stored["queries"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return None  # missing or not ours: it is made again
-
-
-def _corners(box: Sequence[Any]) -> tuple[int, int, int, int]:
-    left, top, right, bottom = map(int, box)
-    return left, top, right, bottom
-
-
-def _write(file: Path, recipe: dict[str, Any], part: Found) -> None:
-    queries = {image_id: [known.size, known.proposals] for image_id, known in part.items()}
-    atomic.write_text(file, json.dumps({"recipe": recipe, "queries": queries}, separators=(",", ":")) + "\n")

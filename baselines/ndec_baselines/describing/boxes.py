@@ -7,22 +7,25 @@ image, in the detector's order, which some systems rely on (`Registration.choose
 
 from __future__ import annotations
 
-import csv
 import io
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ndec_bench.data.images import MAX_PIXELS, decode_image
+from ndec_bench.data.tables import check_ids, read_table, read_text
 from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from PIL import Image
 
     from ndec_bench.data.images import ImageSource
+    from ndec_bench.data.tables import TextTable
 
     Corners = tuple[float, float, float, float]
 
@@ -32,7 +35,6 @@ MAX_BOXES = 50_000_000
 MAX_COORDINATE = 1e6
 LETTERBOX = 640
 LETTERBOX_STEP = 32
-_MAX_ID = 256
 _MAX_KIND = 1_000_000
 _SHOWN = 60
 
@@ -67,21 +69,33 @@ class Box:
 def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
     """Return the boxes of each image in a CSV with the header ``image_id,left,top,right,bottom,score[,kind]``.
 
-    The boxes of an image keep the order of their lines; its lines need not stand together. Without ``kind`` every box
+    The boxes of an image keep the order of their lines, which may lie apart. Without ``kind`` every box
     is of kind 0. A header alone is a detector that found nothing.
 
     Raises
     ------
     DataError
-        If the file cannot be read, is no such CSV, or a line is not one box; the line is named.
+        If the file cannot be read, is not such a CSV, or a line is not one box; the line is named.
     """
+    file = read_text(path, DataError, f"expected {','.join(COLUMNS)}")
+    table = read_table(file)
+    names = table.header()
+    if names not in ([*COLUMNS], [*COLUMNS, *OPTIONAL]):
+        shown = table.text(0) if names else "nothing"
+        file.refuse(f"the first line is {shown!r}, expected {','.join(COLUMNS)} and perhaps {','.join(OPTIONAL)}")
+    if len(table) - 1 > MAX_BOXES:
+        file.refuse(f"more than {MAX_BOXES:,} boxes", hint="leave the weak detections out")
+    rows = table.below(1)
+    rows.check_widths(len(names))
+    boxes = rows.frame({name: at for at, name in enumerate(names)}, numbers=COLUMNS[1:])
+    check_ids(file, boxes["image_id"], rows.place)
+    _check_numbers(rows, boxes)
+    kinds = _kinds(rows, boxes["kind"]) if "kind" in names else [0] * len(boxes)
     found: dict[str, list[Box]] = {}
-    for count, (line, row) in enumerate(_rows(path)):
-        if count >= MAX_BOXES:
-            raise DataError(f"{path}: more than {MAX_BOXES:,} boxes", hint="leave the weak detections out")
-        image_id, box = _parsed(f"{path}: line {line}", row)
-        found.setdefault(image_id, []).append(box)
-    return {image_id: tuple(boxes) for image_id, boxes in found.items()}
+    columns = [boxes[name].tolist() for name in COLUMNS]
+    for image_id, left, top, right, bottom, score, kind in zip(*columns, kinds, strict=True):
+        found.setdefault(image_id, []).append(Box(left, top, right, bottom, score, kind))
+    return {image_id: tuple(of_image) for image_id, of_image in found.items()}
 
 
 class CroppedSource:
@@ -173,69 +187,32 @@ def jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, None)
-            names = _header(path, header)
-            for row in reader:
-                if row:
-                    if len(row) != len(names):
-                        raise DataError(
-                            f"{path}: line {reader.line_num}: {len(row)} columns, expected {len(names)}",
-                            hint=f"expected {','.join(names)}",
-                        )
-                    yield reader.line_num, dict(zip(names, row, strict=True))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint="give a CSV of boxes") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start})", hint="give a CSV of boxes") from error
-    except csv.Error as error:
-        raise DataError(
-            f"{path}: line {reader.line_num}: no CSV ({error})", hint=f"expected {','.join(COLUMNS)}"
-        ) from error
-
-
-def _header(path: Path, header: list[str] | None) -> list[str]:
-    names = [name.strip() for name in header or []]
-    if names not in ([*COLUMNS], [*COLUMNS, *OPTIONAL]):
-        shown = ",".join(names)[:_SHOWN] or "nothing"
-        raise DataError(
-            f"{path}: the first line is {shown!r}, expected {','.join(COLUMNS)} and perhaps {','.join(OPTIONAL)}",
-            hint="write that header",
-        )
-    return names
-
-
-def _parsed(where: str, row: Mapping[str, str]) -> tuple[str, Box]:
-    image_id = row["image_id"].strip()
-    if not image_id or len(image_id) > _MAX_ID or not image_id.isprintable():
-        raise DataError(f"{where}: no image id {image_id[:_SHOWN]!r}", hint="write the file name without its suffix")
-    left, top, right, bottom = (_number(where, name, row[name]) for name in COLUMNS[1:5])
-    if left >= right or top >= bottom:
-        raise DataError(
-            f"{where}: box ({left:g}, {top:g}, {right:g}, {bottom:g}) is empty",
+def _check_numbers(rows: TextTable, boxes: pd.DataFrame) -> None:
+    for name in COLUMNS[1:]:
+        wrong = np.flatnonzero(~(boxes[name].abs() <= MAX_COORDINATE))  # NaN compares false
+        if len(wrong):
+            row = int(wrong[0])
+            rows.file.refuse(
+                f"{rows.place(row)}: {name} is {boxes[name][row]}",
+                hint=f"expected a number of size at most {MAX_COORDINATE:,.0f}",
+            )
+    left, top, right, bottom = (boxes[name] for name in COLUMNS[1:5])
+    empty = np.flatnonzero((left >= right) | (top >= bottom))
+    if len(empty):
+        row = int(empty[0])
+        corners = ", ".join(f"{side[row]:g}" for side in (left, top, right, bottom))
+        rows.file.refuse(
+            f"{rows.place(row)}: box ({corners}) is empty",
             hint="expected left < right and top < bottom, in pixels",
         )
-    return image_id, Box(left, top, right, bottom, _number(where, "score", row["score"]), _kind(where, row))
 
 
-def _number(where: str, name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not abs(value) <= MAX_COORDINATE:  # NaN compares false
-        raise DataError(
-            f"{where}: {name} is {text[:_SHOWN]!r}", hint=f"expected a number of size at most {MAX_COORDINATE:,.0f}"
-        )
-    return value
-
-
-def _kind(where: str, row: Mapping[str, str]) -> int:
-    text = row.get("kind", "0").strip()
-    # isdecimal alone takes digits of other scripts; int() refuses overlong ones with a ValueError of its own.
-    if not (text.isascii() and text.isdecimal() and len(text) < 8 and int(text) <= _MAX_KIND):
-        raise DataError(f"{where}: kind is {text[:_SHOWN]!r}", hint="expected the number of the detector's class")
-    return int(text)
+def _kinds(rows: TextTable, texts: pd.Series[str]) -> list[int]:
+    for text in texts.cat.categories:
+        # isdecimal alone takes digits of other scripts; int() refuses overlong ones with a ValueError of its own.
+        if not (text.isascii() and text.isdecimal() and len(text) < 8 and int(text) <= _MAX_KIND):
+            row = int(np.flatnonzero(texts == text)[0])
+            rows.file.refuse(
+                f"{rows.place(row)}: kind is {text[:_SHOWN]!r}", hint="expected the number of the detector's class"
+            )
+    return texts.astype(int).tolist()

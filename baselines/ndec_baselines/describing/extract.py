@@ -1,9 +1,11 @@
-"""Images to a descriptor file: described block by block, kept on disk as they come, rows in the order of the ids.
+"""Images to a descriptor file: images → blocks → parts → file.
 
-`ndec_baselines.describing.row_blocks` makes the rows and `ndec_baselines.describing.finished_rows` keeps them, so that
-a run that was killed goes on where it stopped, and memory holds a few blocks however many images there are.
+`ndec_baselines.describing.row_blocks` makes blocks of rows, `ndec_baselines.describing.finished_rows` keeps them in
+parts on disk, and when no image is left the parts are written as one file, rows in the order of the ids. So a run that
+was killed goes on where it stopped, and memory holds a few blocks however many images there are.
 
-The descriptor file depends on the images and the baseline alone; speed, device and versions are written beside it.
+The descriptor file depends on the images and the baseline alone; speed, device and versions go into a report next to
+it.
 """
 
 from __future__ import annotations
@@ -12,21 +14,20 @@ import os
 import platform
 import re
 import shutil
-import zlib
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import TYPE_CHECKING
 
 from ndec_baselines.base import recipe
-from ndec_baselines.describing.finished_rows import FINISHED, discard, finished_rows
-from ndec_baselines.describing.report import DescribeReport, libraries, read_report, sidecar
+from ndec_baselines.describing.finished_rows import finished_rows
 from ndec_baselines.describing.row_blocks import BATCH_SIZE, is_broken, row_blocks
-from ndec_bench import atomic
 from ndec_bench.descriptors import sha256_of_file, write_descriptors
 from ndec_bench.descriptors.stored import told
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.errors import DataError, UsageError, os_errors
 from ndec_bench.progress import Progress, silent
+from ndec_bench.results.describing import DescribeReport, read_report, sidecar, speed, write_describing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -42,6 +43,8 @@ __all__ = ["DescribeReport", "Shard", "describe_images", "read_report", "sidecar
 _FLOAT_BYTES = 4
 _BYTES_PER_ID = 64
 _NAMED_BROKEN = 20
+_FINISHED = "finished.h5"
+"""The whole file before it goes to its place. It is not listed as a part, so the next run removes what a kill left."""
 
 
 @dataclass(frozen=True)
@@ -133,20 +136,25 @@ def describe_images(
     texts = {**(attributes or {}), **recipe(baseline)}
     choices = {**texts, **_versions(baseline), "device": baseline.device, "machine": platform.machine()}
     shown = told(progress, len(ids))
-    with finished_rows(out, choices, ids, baseline.card.dimension, _crc_of_file(source), progress=shown) as rows:
-        _recheck_broken(rows, source, keep_going)
+    with finished_rows(out, choices, source, ids, baseline.card.dimension, progress=shown) as rows:
+        rows.drop_repaired(partial(_still_broken, source, rows, keep_going))
         _check_disk(out, rows)
         tell(_plan(baseline, rows, workers))
-        if rows.note:
-            tell(rows.note)
+        if rows.parts.note:
+            tell(rows.parts.note)
+        if rows.images:
+            tell(f"going on after {rows.images:,} of {len(ids):,} images, found in {rows.parts.folder}")
         make = partial(row_blocks, baseline, source, batch_size=batch_size, workers=workers, keep_going=keep_going)
         _describe(rows, make, lambda done: progress(stage, done, len(ids)), tell)
         finished = _written(rows, texts, shown)
         report = _report(baseline, rows, out.name, sha256_of_file(finished), workers=workers, batch_size=batch_size)
-        _give_name(finished, report, out)
-        discard(rows.folder)
-    if rows.broken:
-        tell(f"{len(rows.broken):,} broken images are left out; {out} lists them in invalid_ids")
+        write_describing(finished, report)
+        with os_errors(f"{out}: cannot be written", hint="run the same command again"):
+            finished.replace(out)
+            sidecar(finished).replace(sidecar(out))
+        rows.parts.discard()
+    if report.invalid_images:
+        tell(f"{report.invalid_images:,} broken images are left out; {out} lists them in invalid_ids")
     return report
 
 
@@ -179,31 +187,30 @@ def _versions(baseline: Baseline) -> dict[str, str]:
     return {f"version_of_{name}": text for name, text in libraries(baseline).items() if name in deciding}
 
 
-def _crc_of_file(source: ImageSource) -> Callable[[str], int | None]:
-    def crc(image_id: str) -> int | None:
-        try:
-            return zlib.crc32(source.read_bytes(image_id))
-        except DataError:
-            return None
-
-    return crc
+def libraries(baseline: Baseline) -> dict[str, str]:
+    """Return the versions of Python and of the packages that a descriptor of ``baseline`` goes through, by name."""
+    names = ("h5py", "ndec-bench", "numpy", "pillow", *baseline.card.requires)
+    return dict(sorted({"python": platform.python_version(), **{name: _version(name) for name in names}}.items()))
 
 
-def _recheck_broken(rows: FinishedRows, source: ImageSource, keep_going: bool) -> None:
-    """Cut ``rows`` back to before the first image that was broken and can be read now.
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        # Cards name what is imported, such as cv2; what is installed may have another name. Looking it up is slow.
+        installed = packages_distributions().get(name)
+        return version(installed[0]) if installed else "unknown"
 
-    Raises DataError for one that cannot, unless ``keep_going``.
-    """
-    for count, line in enumerate(rows.lines):
-        for broken in line.broken:
-            try:
-                source.read(broken.image_id)
-            except DataError as error:
-                if not (keep_going and is_broken(error)):
-                    raise _with_remedy(error, rows) from error
-            else:
-                rows.cut(count)
-                return
+
+def _still_broken(source: ImageSource, rows: FinishedRows, keep_going: bool, image_id: str) -> bool:
+    """Return whether the image is still broken. Raises DataError if it is, unless ``keep_going``."""
+    try:
+        source.read(image_id)
+    except DataError as error:
+        if not (keep_going and is_broken(error)):
+            raise _with_remedy(error, rows) from error
+        return True
+    return False
 
 
 def _check_disk(out: Path, rows: FinishedRows) -> None:
@@ -234,20 +241,21 @@ def _describe(
     done: Callable[[int], None],
     tell: Callable[[str], None],
 ) -> None:
-    """Describe the images that ``rows`` lacks."""
+    """Describe the images that are missing in ``rows``."""
     count, broken = rows.images, len(rows.broken)
     done(count)
-    rows.start_clock()
     try:
-        with closing(make(rows.ids[count:])) as blocks:
-            for block in blocks:
-                rows.append(block)
-                for one in block.broken:
-                    broken += 1
-                    _tell_broken(one, broken, tell)
-                count += block.images
-                done(count)
-        rows.commit()
+        for start, stop in rows.gaps():
+            rows.begin_at(start)
+            with closing(make(rows.ids[start:stop])) as blocks:
+                for block in blocks:
+                    rows.append(block)
+                    for one in block.broken:
+                        broken += 1
+                        _tell_broken(one, broken, tell)
+                    count += block.images
+                    done(count)
+            rows.commit()
     except DataError as error:
         rows.commit()
         raise _with_remedy(error, rows) from error
@@ -257,26 +265,15 @@ def _written(rows: FinishedRows, texts: Mapping[str, str], progress: Progress) -
     """Return where the descriptor file is, written from the rows block by block; not yet under its name."""
     broken = rows.broken
     if not rows.rows:
-        rows.cut(0)
+        rows.parts.discard()
         raise DataError(
             f"all {len(rows.ids):,} images are broken, the first: {broken[0].reason}", hint="check the images"
         )
-    finished = rows.folder / FINISHED
+    finished = rows.parts.path(_FINISHED)
     vectors = rows.vectors(progress)
     invalid_ids = [one.image_id for one in broken]
     write_descriptors(finished, vectors, texts, norms=rows.norms(), invalid_ids=invalid_ids, progress=progress)
     return finished
-
-
-def _give_name(finished: Path, report: DescribeReport, out: Path) -> None:
-    atomic.write_text(sidecar(finished), report.model_dump_json(indent=2) + "\n")
-    try:
-        finished.replace(out)
-        sidecar(finished).replace(sidecar(out))
-    except OSError as error:
-        raise DataError(
-            f"{out}: cannot be written ({error.strerror or error})", hint="run the same command again"
-        ) from error
 
 
 def _report(
@@ -295,9 +292,7 @@ def _report(
         invalid_images=len(rows.broken),
         dimension=rows.dimension,
         bytes_per_descriptor=_FLOAT_BYTES * rows.dimension,
-        seconds=round(seconds, 6),
-        milliseconds_per_image=round(1000 * seconds / count, 6),
-        images_per_second=round(count / seconds, 3),
+        **speed(count, seconds, (6, 6, 3)),
         runs=rows.runs,
         workers=workers,
         batch_size=batch_size,
@@ -318,7 +313,7 @@ def _with_remedy(error: DataError, rows: FinishedRows) -> DataError:
     if is_broken(error):
         hint = ", or ".join(filter(None, (hint, "leave broken images out with --keep-going")))
     if rows.images:
-        kept = f"the {rows.images:,} images that are finished are kept in {rows.folder}"
+        kept = f"the {rows.images:,} images that are finished are kept in {rows.parts.folder}"
         hint = "; ".join(filter(None, (hint, kept)))
     return type(error)(error.message, hint=hint or None)
 

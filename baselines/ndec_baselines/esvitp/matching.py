@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ndec_baselines.base import Card, SplitImages
+    from ndec_baselines.base import ModelCard, SplitImages
     from ndec_baselines.describing.boxes import Box
     from ndec_baselines.networks.inference import TorchBaseline
     from ndec_bench.data.images import ImageSource
@@ -52,7 +52,7 @@ class KeypointMatcher:
         The global descriptor, for its list of candidates; None to go by keypoints alone.
     """
 
-    def __init__(self, card: Card, describer: TorchBaseline | None = None) -> None:
+    def __init__(self, card: ModelCard, describer: TorchBaseline | None = None) -> None:
         self.card = card
         self._describer = describer
 

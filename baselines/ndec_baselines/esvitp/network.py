@@ -12,14 +12,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import nn
 
-from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in
+from ndec_baselines.cards import model_cards
+from ndec_baselines.networks.checkpoints import load_strictly, read_state_dict
+from ndec_baselines.networks.inference import TorchBaseline
+from ndec_baselines.networks.pixels import stretched
 from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from ndec_baselines.base import LocalWeights
 
     State = dict[str, torch.Tensor]
 
@@ -28,6 +34,9 @@ DIMENSION = 256
 LAST_BLOCKS = 4
 READ_OUT = 2 * 512 + 2 * 1024
 NORM_EPS = 1e-6  # timm's Swin has 1e-5
+MICRO_BATCH = 2
+
+preprocess = partial(stretched, side=SIDE, resample=Image.Resampling.BICUBIC)
 
 _DOWNSAMPLE = re.compile(r"layers\.(\d+)\.downsample\.")
 _INDEX = "attn.relative_position_index"
@@ -79,18 +88,16 @@ class EsViT(nn.Module):
 def load_network(path: Path) -> EsViT:
     """Return the network with the weights in ``path``: a dict with ``model``, or a bare state dict.
 
-    As in the published loader, ``module.`` is removed wherever it stands. Unlike there, loading is strict: only the
+    As in the published loader, ``module.`` is removed wherever it is. Unlike there, loading is strict: only the
     index buffers, which follow from the window size, may be left out.
 
     Raises
     ------
     DataError
-        If the file is no such checkpoint, or lacks or has extra keys.
+        If the file is not such a checkpoint, or lacks or has extra keys.
     """
-    content = read_checkpoint(path)
-    inner = "model" if isinstance(content, dict) and "model" in content else None
     network = EsViT()
-    load_strictly(path, network, renamed(state_dict_in(path, content, inner)), drop=lambda name: name.endswith(_INDEX))
+    load_strictly(path, network, renamed(read_state_dict(path, "model")), drop=lambda name: name.endswith(_INDEX))
     return network
 
 
@@ -106,3 +113,11 @@ def _renamed(name: str) -> str:
     if name.startswith("head.linear."):
         return name.replace("head.linear.", "head.")
     return "trunk." + _DOWNSAMPLE.sub(lambda found: f"layers.{int(found[1]) + 1}.downsample.", name)
+
+
+def describer(weights: LocalWeights, device: str) -> TorchBaseline:
+    """Return the global descriptor on ``device``."""
+    network = load_network(weights.only)
+    return TorchBaseline(
+        model_cards()["esvitp"], network, preprocess, device=device, micro_batch=MICRO_BATCH, weights=weights
+    )

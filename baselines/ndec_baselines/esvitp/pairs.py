@@ -1,4 +1,4 @@
-"""How alike two images are by their keypoints: a count of unique nearest neighbours that stand at places of their own.
+"""How alike two images are by their keypoints: a count of unique nearest neighbours at places of their own.
 
 After ``match_keypoint_d_sse2`` in ``local_fea/source_code/util_src/fast_sift_static/sift_feature_match_sse2.c`` and
 ``imgCompareTwo_xl`` in ``util_src/sift/imgcompare.cpp`` of sun-xl/ISC2021.

@@ -1,4 +1,4 @@
-"""Keypoints of many images on disk, in files of a few thousand images each, so that work that stops can go on."""
+"""Keypoints of many images on disk, in parts (`ndec_bench.resume`) of a few thousand images each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 
 from ndec_baselines.esvitp.sift import VALUES, Keypoints, keypoints
-from ndec_bench import atomic
 from ndec_bench.progress import Progress, silent
+from ndec_bench.resume import digest, keyed, parts_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ndec_bench.data.images import ImageSource
 
 PART_IMAGES = 4096
-_SUFFIX = ".keypoints.h5"
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,14 @@ def find_keypoints(
 ) -> KeypointFiles:
     """Return the keypoints of the images of ``source``, found now or by an earlier run of the same recipe.
 
-    Files are taken over if they hold the same ids, the same recipe, and the digest of the first and the last image.
+    A part is taken up if the first and the last of its images have the same files as then.
 
     Parameters
     ----------
     folder
-        Where the files lie.
+        Where each recipe has a folder of parts.
     recipe
-        Text that must agree.
+        What decides about the keypoints, by name; the ids are added.
     workers
         Threads.
     progress, stage
@@ -97,25 +96,29 @@ def find_keypoints(
         If an image is broken (named in the message) or a file cannot be written.
     """
     ids = tuple(source.ids)
+    recipe = {**recipe, "ids_sha256": digest(ids), "images_per_part": str(PART_IMAGES)}
     counts: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    paths = []
     progress(stage, 0, len(ids))
-    with ThreadPoolExecutor(workers, thread_name_prefix="keypoints") as pool, _one_thread_each():
+    with (
+        parts_in(keyed(folder, recipe), recipe, progress=progress) as parts,
+        ThreadPoolExecutor(workers, thread_name_prefix="keypoints") as pool,
+        _one_thread_each(),
+    ):
         for start in range(0, len(ids), PART_IMAGES):
             some = ids[start : start + PART_IMAGES]
-            path = folder / f"{start // PART_IMAGES:05d}{_SUFFIX}"
-            wanted = {**recipe, "images": images_digest(source, some)}
-            known = _known_counts(path, some, wanted)
-            if known is None:
+            name = f"{start // PART_IMAGES:05d}.h5"
+            inputs = images_digest(source, some)
+            if not parts.has(name, inputs):
                 found = []
                 for image in pool.map(lambda image_id: keypoints(source.read(image_id)), some):
                     found.append(image)
                     progress(stage, start + len(found), len(ids))
-                known = _write(path, some, found, wanted)
-            counts.append(known)
-            paths.append(path)
+                with parts.adding(name, inputs) as path:
+                    _write(path, some, found)
+            with h5py.File(parts.path(name), "r") as file:
+                counts.append(file["counts"][:])
             progress(stage, start + len(some), len(ids))
-    return KeypointFiles(ids, np.concatenate(counts), tuple(paths))
+        return KeypointFiles(ids, np.concatenate(counts), tuple(map(parts.path, parts)))
 
 
 def images_digest(source: ImageSource, ids: Sequence[str]) -> str:
@@ -126,30 +129,12 @@ def images_digest(source: ImageSource, ids: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _known_counts(path: Path, ids: Sequence[str], wanted: Mapping[str, str]) -> NDArray[np.int64] | None:
-    """Return the counts in a file of an earlier run; None if it is missing, damaged or of another recipe."""
-    try:
-        with h5py.File(path, "r") as file:
-            if {name: file.attrs[name] for name in file.attrs} != dict(wanted):
-                return None
-            counts: NDArray[np.int64] = file["counts"][:]
-            total = int(counts.sum())
-            whole = len(counts) == len(ids) and file["positions"].shape == (total, 2)
-            return counts if whole and file["descriptors"].shape == (total, VALUES) else None
-    except (OSError, KeyError, ValueError, TypeError):
-        return None
-
-
-def _write(path: Path, ids: Sequence[str], found: Sequence[Keypoints], wanted: Mapping[str, str]) -> NDArray[np.int64]:
-    counts = np.array([len(image) for image in found], dtype=np.int64)
-    with atomic.replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
-        file["counts"] = counts
+def _write(path: Path, ids: Sequence[str], found: Sequence[Keypoints]) -> None:
+    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+        file["counts"] = np.array([len(image) for image in found], dtype=np.int64)
         file["positions"] = np.concatenate([image.positions for image in found])
         file["descriptors"] = np.concatenate([image.descriptors for image in found])
         file["image_names"] = np.array([image_id.encode() for image_id in ids])
-        for name in sorted(wanted):
-            file.attrs[name] = wanted[name]
-    return counts
 
 
 @contextmanager

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from ndec_baselines.base import Card, Described, Expected, Preprocessing, Registration
-from ndec_baselines.methods.thumbnail import check_cpu
+from ndec_baselines.base import Described, check_cpu
+from ndec_baselines.cards import model_cards, registrations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ndec_baselines.base import Batch, LocalWeights
+    from ndec_baselines.base import Batch, ModelCard
 
     Floats = NDArray[np.float64]
 
@@ -35,55 +35,7 @@ CUT_OFF = 4.0
 _DIMENSION = 3 * sum(ORIENTATIONS) * BLOCKS**2
 _FLAT = 1e-9
 
-_ISC2021 = "https://github.com/facebookresearch/isc2021/blob/main/docs/3_gist_full.md"
-_METRICS: tuple[Literal["micro_ap", "recall_at_p90", "recall_at_1", "recall_at_10"], ...] = (
-    "micro_ap",
-    "recall_at_p90",
-    "recall_at_1",
-    "recall_at_10",
-)
-_RESULTS = {
-    "disc21-dev1": (0.15209, 0.10439, 0.24063, 0.24925),
-    "disc21-dev": (0.15553, 0.11370, 0.24010, 0.24620),
-}
-
-CARD = Card(
-    name="gist",
-    version="1",
-    title="GIST",
-    description=(
-        "Colour GIST with the parameters of lear_gist: a square of the image at 32 x 32, local contrast normalisation, "
-        "then the mean energy of 20 Gabor filters (8, 8 and 4 orientations) in 4 x 4 blocks of each colour. The square "
-        "is the centre of a landscape and, by a slip of the published script, the left part of a stretched portrait. "
-        "A square of one colour has no energy; it gets the unit vector with all components negative, at a squared "
-        "distance of at least 2 from every other image."
-    ),
-    dimension=_DIMENSION,
-    metric="l2",
-    preprocessing=Preprocessing(
-        size=(
-            f"landscape: height to {SIDE}, aspect ratio kept, central {SIDE} x {SIDE}; else: to {SIDE} height / width "
-            f"by {SIDE}, left {SIDE} x {SIDE}"
-        ),
-        filter="Pillow BILINEAR",
-        colour="RGB",
-        normalisation="log(1 + value), local contrast normalisation",
-    ),
-    postprocessing="L2",
-    input=f"{SIDE} x {SIDE} RGB",
-    code_licence="Apache-2.0",
-    paper="https://doi.org/10.1023/A:1011139631724",
-    selected_on=("none",),
-    expected=(
-        *(
-            Expected(split, metric, value, _ISC2021, protocol="isc2021")
-            for split, values in _RESULTS.items()
-            for metric, value in zip(_METRICS, values, strict=True)
-        ),
-        Expected("disc21-dev", "micro_ap", 0.1442, "https://arxiv.org/abs/2106.09672", protocol="isc2021", steps=()),
-    ),
-    steps=("pca:dim=256,whiten=no,sample=4000,seed=123",),
-)
+CARD = model_cards()["gist"]
 
 
 class Gist:
@@ -200,9 +152,10 @@ def transfer_functions(side: int = SIDE) -> Floats:
     return np.array(filters)
 
 
-def _load(weights: LocalWeights | None, device: str) -> Gist:
-    check_cpu(CARD.name, device)
+def load(card: ModelCard, weights: None, device: str) -> Gist:
+    """Return the baseline, which runs on the CPU only. Raises UsageError for another ``device``."""
+    check_cpu(card.name, device)
     return Gist()
 
 
-BASELINE = Registration(CARD, _load)
+BASELINES = registrations("gist", load)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndec_baselines.base import Card, Described, Preprocessing, Registration, recipe
-from ndec_baselines.methods.thumbnail import check_cpu
+from ndec_baselines.base import Described, check_cpu, recipe
+from ndec_baselines.cards import model_cards, registrations
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from ndec_baselines.base import Batch, LocalWeights, SplitImages
+    from ndec_baselines.base import Batch, ModelCard, SplitImages
     from ndec_bench.data.images import ImageSource
     from ndec_bench.descriptors import Descriptors
     from ndec_bench.matches import Matches
@@ -45,50 +45,7 @@ ORIENTATIONS = (
 )
 """Those of ``pdqhash.compute_dihedral``, in its order; turns are counter-clockwise."""
 
-_DESCRIPTION = (
-    "The signs of 16 x 16 low DCT frequencies (1 to 16) of a 64 x 64 luma image against their median, as the pdqhash "
-    "package computes them. The squared distance of two hashes written as plus and minus one is four times their "
-    "Hamming distance. The hash of a nearly flat image is noise; PDQ's own quality score, which would say so, is not "
-    "used. Meta's command line tool shrinks an image to 512 x 512 first and so finds other bits."
-)
-_FILTER = (
-    "pdqhash: box filters over both axes, twice (windows: side / 128, rounded up), then the centres of 64 x 64 cells"
-)
-
-CARD = Card(
-    name="pdq",
-    version="1",
-    title="PDQ 256 bit",
-    description=_DESCRIPTION,
-    dimension=BITS,
-    metric="l2",
-    preprocessing=Preprocessing(
-        size="full size, by the library to 64 x 64, aspect ratio not kept",
-        filter=_FILTER,
-        colour="RGB to luma 0.299 R + 0.587 G + 0.114 B (float32)",
-        normalisation="0 to 255",
-    ),
-    postprocessing="bits to +1 and -1",
-    input="full size, luma",
-    code_licence="MIT AND BSD-3-Clause",
-    requires=("pdqhash",),
-    install='".[pdq]" in a clone of ndec-bench',
-    paper="https://github.com/facebook/ThreatExchange/blob/main/hashing/hashing.pdf",
-    selected_on=("none",),
-    family="pdq",
-)
-CARD_8 = replace(
-    CARD,
-    name="pdq-8",
-    title="PDQ 256 bit, 8 orientations",
-    description=(
-        f"{_DESCRIPTION} Queries are hashed in their eight orientations (pdqhash.compute_dihedral); the score of a "
-        "pair is the greatest of the eight negated squared distances, on the scale of the baseline pdq."
-    ),
-    dimension=0,
-    postprocessing="bits to +1 and -1; maximum over the orientations of the query",
-    track="matching",
-)
+CARD, CARD_8 = model_cards()["pdq"], model_cards()["pdq-8"]
 
 
 class Pdq:
@@ -223,14 +180,10 @@ def _signs(batch: Any) -> NDArray[np.float32]:  # noqa: ANN401 -- bits as an arr
     return np.where(np.asarray(batch, dtype=np.uint8) > 0, np.float32(1), np.float32(-1))
 
 
-def _load(weights: LocalWeights | None, device: str) -> Pdq:
-    check_cpu(CARD.name, device)
-    return Pdq()
+def load(card: ModelCard, weights: None, device: str) -> Pdq | PdqMatcher:
+    """Return the baseline or the matcher, which run on the CPU only. Raises UsageError for another ``device``."""
+    check_cpu(card.name, device)
+    return PdqMatcher() if card.track == "matching" else Pdq()
 
 
-def _load_matcher(weights: LocalWeights | None, device: str) -> PdqMatcher:
-    check_cpu(CARD_8.name, device)
-    return PdqMatcher()
-
-
-BASELINES = {CARD.name: Registration(CARD, _load), CARD_8.name: Registration(CARD_8, _load_matcher)}
+BASELINES = registrations("pdq", load)

@@ -7,40 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ndec_baselines.base import Card, Described, Preprocessing, Registration
-from ndec_baselines.methods.thumbnail import check_cpu
+from ndec_baselines.base import Described, check_cpu
+from ndec_baselines.cards import model_cards, registrations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ndec_baselines.base import Batch, LocalWeights
+    from ndec_baselines.base import Batch, ModelCard
 
 HASH_SIDE = 16
 SIDE = 4 * HASH_SIDE  # imagehash.phash: highfreq_factor 4
 
-CARD = Card(
-    name="phash",
-    version="1",
-    title="pHash 256 bit",
-    description=(
-        "The signs of 16 x 16 low DCT frequencies of a 64 x 64 grey image against their median (imagehash.phash, "
-        "hash_size 16), as plus and minus one: the negated squared distance is minus four times the Hamming distance."
-    ),
-    dimension=HASH_SIDE * HASH_SIDE,
-    metric="l2",
-    preprocessing=Preprocessing(
-        size=f"{SIDE} x {SIDE}, aspect ratio not kept",
-        filter="Pillow LANCZOS",
-        colour="RGB to L (Pillow, ITU-R 601)",
-        normalisation="uint8",
-    ),
-    postprocessing="bits to +1 and -1",
-    input=f"{SIDE} x {SIDE} grey",
-    code_licence="BSD-2-Clause",
-    requires=("imagehash",),
-    paper="https://www.phash.org/docs/pubs/thesis_zauner.pdf",
-    selected_on=("none",),
-)
+CARD = model_cards()["phash"]
 
 
 class PHash:
@@ -63,9 +41,10 @@ class PHash:
         return Described(np.where(np.stack(bits), np.float32(1), np.float32(-1)))
 
 
-def _load(weights: LocalWeights | None, device: str) -> PHash:
-    check_cpu(CARD.name, device)
+def load(card: ModelCard, weights: None, device: str) -> PHash:
+    """Return the baseline, which runs on the CPU only. Raises UsageError for another ``device``."""
+    check_cpu(card.name, device)
     return PHash()
 
 
-BASELINE = Registration(CARD, _load)
+BASELINES = registrations("phash", load)

@@ -7,37 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ndec_baselines.base import Card, Described, Preprocessing, Registration
-from ndec_bench.errors import UsageError
+from ndec_baselines.base import Described, check_cpu
+from ndec_baselines.cards import model_cards, registrations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ndec_baselines.base import Batch, LocalWeights
+    from ndec_baselines.base import Batch, ModelCard
 
 SIDE = 16
 
-CARD = Card(
-    name="thumbnail",
-    version="1",
-    title="Thumbnail 16 x 16",
-    description=(
-        "The whole image as 16 x 16 grey values: area averages, minus their mean, plus one grey level, at unit length. "
-        "It knows brightness and contrast changes, blur and recompression; a crop or a mirror image is another image."
-    ),
-    dimension=SIDE * SIDE,
-    metric="l2",
-    preprocessing=Preprocessing(
-        size=f"{SIDE} x {SIDE}, aspect ratio not kept",
-        filter="Pillow BOX (area average)",
-        colour="RGB to L (Pillow, ITU-R 601)",
-        normalisation="uint8",
-    ),
-    postprocessing="minus mean, plus 1 grey level, L2",
-    input=f"{SIDE} x {SIDE} grey",
-    code_licence="Apache-2.0",
-    selected_on=("none",),
-)
+CARD = model_cards()["thumbnail"]
 
 
 class Thumbnail:
@@ -77,15 +57,10 @@ def _averaged(grey: Image.Image) -> Image.Image:
     return grey.resize((SIDE, SIDE), Image.Resampling.BOX)
 
 
-def _load(weights: LocalWeights | None, device: str) -> Thumbnail:
-    check_cpu(CARD.name, device)
+def load(card: ModelCard, weights: None, device: str) -> Thumbnail:
+    """Return the baseline, which runs on the CPU only. Raises UsageError for another ``device``."""
+    check_cpu(card.name, device)
     return Thumbnail()
 
 
-def check_cpu(name: str, device: str) -> None:
-    """Raise UsageError unless ``device`` lets the baseline ``name``, which knows no other, run on the CPU."""
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"baseline {name} runs on the CPU only, not on {device!r}", hint="leave --device out")
-
-
-BASELINE = Registration(CARD, _load)
+BASELINES = registrations("thumbnail", load)

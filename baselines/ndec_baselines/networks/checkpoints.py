@@ -1,7 +1,7 @@
 """Reading published checkpoints: strangers' pickles, opened so that they cannot run code, and loaded strictly.
 
 Everything goes through ``torch.load(weights_only=True)``, which knows tensors and plain containers. Classes that
-published files are known to hold beside the weights (an ``argparse.Namespace``, callbacks of a trainer) are named by
+published files are known to hold next to the weights (an ``argparse.Namespace``, callbacks of a trainer) are named by
 the baseline and replaced by an empty class of ours: what they held is read past, never run. TorchScript is code by
 nature; `ndec_baselines.weights` opens the way to it only for a digest that is pinned or given by the user.
 """
@@ -28,7 +28,7 @@ _MESSAGE = 300
 
 
 class Inert:
-    """Stands in for a class that a checkpoint names beside its weights; takes whatever it is given and does nothing."""
+    """Takes the place of a class that a checkpoint names next to its weights: takes any arguments and does nothing."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -40,7 +40,7 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     Parameters
     ----------
     inert
-        Full names of classes that the file may name beside its weights (``argparse.Namespace``); they become `Inert`.
+        Full names of classes that the file may name next to its weights (``argparse.Namespace``); they become `Inert`.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     except Exception as error:
         # Besides UnpicklingError and RuntimeError, damaged files make torch raise KeyError, EOFError and others.
         raise DataError(
-            f"{path}: no checkpoint that can be read safely ({_first_lines(error)})", hint="give the published file"
+            f"{path}: not a checkpoint that can be read safely ({_first_lines(error)})", hint="give the published file"
         ) from error
 
 
@@ -65,7 +65,7 @@ def state_dict_in(path: Path, content: object, key: str | None = None) -> State:
     Raises
     ------
     DataError
-        If there is no such key, or what is there is no mapping of names to tensors.
+        If there is no such key, or what is there is not a mapping of names to tensors.
     """
     if key is not None:
         if not isinstance(content, Mapping) or key not in content:
@@ -85,6 +85,13 @@ def state_dict_in(path: Path, content: object, key: str | None = None) -> State:
     return dict(content)
 
 
+def read_state_dict(path: Path, *keys: str) -> State:
+    """Return the state dict in a file, under the first of ``keys`` that is there or bare. Raises DataError."""
+    content = read_checkpoint(path)
+    key = next((key for key in keys if isinstance(content, dict) and key in content), None)
+    return state_dict_in(path, content, key)
+
+
 def without_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> State:
     """Return ``state`` with ``prefix`` taken off the names that begin with it (``module.`` of parallel training)."""
     return {name.removeprefix(prefix): value for name, value in state.items()}
@@ -102,7 +109,7 @@ def load_strictly(
     Parameters
     ----------
     drop
-        Tells the names that the published files are known to carry beside the network; they are left out first.
+        Tells the names that the published files are known to carry next to the network; they are left out first.
 
     Raises
     ------
@@ -138,7 +145,7 @@ def read_torchscript(path: Path) -> torch.nn.Module:
     Raises
     ------
     DataError
-        If it is no TorchScript file or damaged.
+        If it is not a TorchScript file, or damaged.
     """
     try:
         with warnings.catch_warnings():
@@ -147,7 +154,7 @@ def read_torchscript(path: Path) -> torch.nn.Module:
             module: torch.nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:
         raise DataError(
-            f"{path}: no TorchScript module ({_first_lines(error)})", hint="give the published file"
+            f"{path}: not a TorchScript module ({_first_lines(error)})", hint="give the published file"
         ) from error
     return module.eval()
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from ndec_baselines.base import Batch, Card
+    from ndec_baselines.base import Batch, LocalWeights, ModelCard
 
     Rows = NDArray[np.float32]
 
@@ -56,27 +56,27 @@ class TorchBaseline:
         Constant number of images the model sees at once on the CPU, where a few fit the cache best.
     cuda_micro_batch
         The same on CUDA.
-    weights_sha256
-        SHA-256 (hex) of the weights files in use; None without weights.
+    weights
+        The weights files that ``model`` was read from; None without.
     precision
         ``float32``, or ``float16`` or ``bfloat16`` for automatic mixed precision, which changes the descriptors.
     """
 
     def __init__(
         self,
-        card: Card,
+        card: ModelCard,
         model: torch.nn.Module,
         preprocess: Callable[[Image.Image], torch.Tensor],
         *,
         device: str,
         micro_batch: int,
         cuda_micro_batch: int = CUDA_MICRO_BATCH,
-        weights_sha256: str | None = None,
+        weights: LocalWeights | None = None,
         precision: str = "float32",
     ) -> None:
         self.card = card
         self.device = choose_device(device)
-        self.weights_sha256 = weights_sha256
+        self.weights_sha256 = None if weights is None else weights.sha256
         self.micro_batch = micro_batch if self.device == "cpu" else cuda_micro_batch
         self.precision = precision
         self._preprocess = preprocess

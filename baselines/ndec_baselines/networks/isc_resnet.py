@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in
+from ndec_baselines.networks.checkpoints import load_strictly, read_state_dict
 from ndec_baselines.networks.inference import out_of_row
-from ndec_baselines.networks.pooling import GeM, UnitLength, gem
+from ndec_baselines.networks.pooling import GeM, LearnedGeM, UnitLength
 from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
@@ -76,18 +76,6 @@ class WaveBlock(nn.Module):
         factors = maps.new_full((height, 1), self.factor)
         factors[start : start + stripe] = 1.0
         return maps * factors
-
-
-class LearnedGeM(nn.Module):
-    """Generalised-mean pooling whose power is learned: one number ``p``, 3 at the start. Source: gem.py L22-L44."""
-
-    def __init__(self, power: float = GEM_POWER) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.full((1,), power))
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return the pooled maps (n, c)."""
-        return gem(maps, self.p)
 
 
 class IscResNet(nn.Module):
@@ -173,15 +161,10 @@ def read_network(path: Path, backbone: Backbone, *, reduced: bool = False) -> Is
     Raises
     ------
     DataError
-        If the file is no plain state dict, or lacks or has other keys.
+        If the file is not a plain state dict, or lacks or has other keys.
     """
     network = IscResNet(backbone, reduced=reduced)
-    load_strictly(
-        path,
-        network,
-        state_dict_in(path, read_checkpoint(path)),
-        drop=lambda name: name.startswith("classifier_"),
-    )
+    load_strictly(path, network, read_state_dict(path), drop=lambda name: name.startswith("classifier_"))
     return for_the_test(network)
 
 

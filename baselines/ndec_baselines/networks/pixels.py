@@ -48,3 +48,14 @@ def normalised(
     values: NDArray[Any] = np.asarray(image.convert("RGB"), dtype=np.float32) / np.float32(255)
     values = (values - np.array(mean, np.float32)) / np.array(deviation, np.float32)
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+
+
+def stretched(
+    image: Image.Image,
+    side: int,
+    resample: Image.Resampling,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    deviation: Sequence[float] = IMAGENET_DEVIATION,
+) -> torch.Tensor:
+    """Return the image as (3, side, side) float32: `square`, then `normalised`."""
+    return normalised(square(image, side, resample), mean, deviation)

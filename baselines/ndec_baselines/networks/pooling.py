@@ -29,6 +29,18 @@ class GeM(nn.Module):
         return gem(maps, self.power, self.floor)
 
 
+class LearnedGeM(nn.Module):
+    """`gem` with a learned power: one number ``p``, 3 at the start (gem.py L22-L44 of the published code of D2LV)."""
+
+    def __init__(self, power: float = 3.0) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.full((1,), power))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return the pooled maps (n, c)."""
+        return gem(maps, self.p)
+
+
 class UnitLength(nn.Module):
     """Rows divided by their Euclidean norm (at least 1e-12, torch's default), as a layer."""
 

@@ -1,4 +1,4 @@
-"""Importing torchvision beside a CPU build of torch.
+"""Importing torchvision next to a CPU build of torch.
 
 torchvision 0.28 from the package index is compiled against CUDA libraries. Beside a CPU-only torch its compiled part
 does not load, and ``import torchvision`` then fails with ``operator torchvision::nms does not exist``, although its

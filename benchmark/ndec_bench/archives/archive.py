@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Self
 from ndec_bench.archives import safe, tar_index, zip_index
 from ndec_bench.archives.index import members_of
 from ndec_bench.archives.joined import JoinedFile
-from ndec_bench.archives.members import DEFLATED
+from ndec_bench.archives.members import DEFLATED, Members
 from ndec_bench.errors import DataError, MissingDataError
+from ndec_bench.printable import escaped
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from ndec_bench.archives.headers import ByteReader
+
 _PIECE = re.compile(r"(.+\.)[a-z]{2}")
-_EXTRA = 128
-"""Bytes read beyond a zip member's name and data: room for the extra field, whose length only its header tells."""
 
 
 class Archive:
@@ -60,17 +61,8 @@ class Archive:
             raise
 
     def read(self, row: int) -> bytes:
-        """Return the bytes of the member in that row of ``members``.
-
-        The header in the archive must name the member and, in a zip, the CRC-32 must be right: an index is not trusted.
-
-        Raises
-        ------
-        DataError
-            If the archive is damaged there or is not what its index says.
-        """
-        safe.check_size(self.file.name, self.members.names[row], self._size(row), int(self.members.stored[row]))
-        return self._read_tar(row) if self.members.kind == "tar" else self._read_zip(row)
+        """Return the bytes of the member in that row of ``members``. Raises DataError as `read_member` does."""
+        return read_member(self.file, self.members, row)
 
     def label(self, row: int) -> str:
         """Return archive and member as messages name them: ``references_0.zip: images/references/R000000.jpg``."""
@@ -86,59 +78,100 @@ class Archive:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _size(self, row: int) -> int:
-        return int(self.members.sizes[row])
 
-    def _read_tar(self, row: int) -> bytes:
-        head, size = int(self.members.heads[row]), self._size(row)
-        content = self.file.read_at(int(self.members.offsets[row]), head + size)
-        if tar_index.parse_header(self.file.name, content[:head]) != (self.members.names[row], size):
-            raise self._stale(row)
-        if len(content) != head + size:
-            raise self._damaged(row, "it is cut short")
-        return content[head:]
+def read_member(file: ByteReader, members: Members, row: int) -> bytes:
+    """Return the bytes of the member in that row of ``members``, which list the archive ``file``.
 
-    def _read_zip(self, row: int) -> bytes:
-        offset, stored = int(self.members.offsets[row]), int(self.members.stored[row])
-        guess = zip_index.LOCAL_HEADER + len(self.members.names[row].encode()) + _EXTRA + stored
-        content = self.file.read_at(offset, guess)
-        name, method, head = zip_index.parse_local_header(self.file.name, content)
-        if (name, method) != (self.members.names[row], int(self.members.methods[row])):
-            raise self._stale(row)
-        if head + stored > len(content):
-            content = self.file.read_at(offset, head + stored)
-        data = content[head : head + stored]
-        if len(data) != stored:
-            raise self._damaged(row, "it is cut short")
-        if method == DEFLATED:
-            data = self._inflated(row, data)
-        if self.members.crcs is not None and zlib.crc32(data) != int(self.members.crcs[row]):
-            raise self._damaged(row, "its checksum (CRC-32) is wrong")
-        return data
+    The header in the archive must name the member and, in a zip, the CRC-32 must be right: a list is not trusted.
 
-    def _inflated(self, row: int, data: bytes) -> bytes:
-        size = self._size(row)
-        stream = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            content = stream.decompress(data, size + 1)  # one more than told, and no bomb goes further
-        except zlib.error as error:
-            raise self._damaged(row, str(error)) from error
-        if len(content) != size or not stream.eof:
-            raise self._damaged(row, f"it does not unpack to the {size:,} bytes that are told")
-        return content
+    Raises
+    ------
+    DataError
+        If the archive is damaged there or is not what its list says.
+    """
+    start, end = _span(members, row)
+    return _content(file.name, members, row, file.read_at(start, end - start))
 
-    def _damaged(self, row: int, reason: str) -> DataError:
-        return DataError(
-            f"{self.file.name}: member {safe.shown(self.members.names[row])}: damaged, {reason}",
-            hint="fetch the archive again",
-        )
 
-    def _stale(self, row: int) -> MissingDataError:
+def read_members(
+    file: ByteReader, members: Members, rows: Iterable[int], *, gap: int = 1 << 16, longest: int = 1 << 23
+) -> Iterator[tuple[int, bytes]]:
+    """Yield each of ``rows`` once, in the order of the archive, with the bytes of its member.
+
+    For files whose reads are dear, remote ones: members with at most ``gap`` bytes between them are read at once, as
+    long as that is not more than ``longest`` bytes. Raises as `read_member` does.
+    """
+    for group in _groups(members, rows, gap, longest):
+        begin, last = _span(members, group[0])[0], _span(members, group[-1])[1]
+        block = file.read_at(begin, last - begin)
+        for row in group:
+            start, end = _span(members, row)
+            yield row, _content(file.name, members, row, block[start - begin : end - begin])
+
+
+def _groups(members: Members, rows: Iterable[int], gap: int, longest: int) -> Iterator[list[int]]:
+    group: list[int] = []
+    first = last = 0
+    for row in sorted(set(rows), key=lambda each: int(members.offsets[each])):
+        start, end = _span(members, row)
+        if group and (start - last > gap or end - first > longest):
+            yield group
+            group = []
+        if not group:
+            first = start
+        group.append(row)
+        last = end
+    if group:
+        yield group
+
+
+def _span(members: Members, row: int) -> tuple[int, int]:
+    """Return where a member begins, and where it ends at most: only a zip's own header tells how long that is."""
+    start, stored = int(members.offsets[row]), int(members.stored[row])
+    if members.kind == "tar":
+        return start, start + int(members.heads[row]) + stored
+    return start, min(start + zip_index.MAX_LOCAL_HEADER + stored, int(members.following[row]))
+
+
+def _content(archive: str, members: Members, row: int, block: bytes) -> bytes:
+    """Return the content of a member; ``block`` holds its bytes in the archive from the header on."""
+    name, size, stored = members.names[row], int(members.sizes[row]), int(members.stored[row])
+    safe.check_size(archive, name, size, stored)
+    if members.kind == "tar":
+        head, expected = int(members.heads[row]), (name, size)
+        found = tar_index.parse_header(archive, block[:head])
+    else:
+        expected = (name, int(members.methods[row]))
+        found, head = zip_index.parse_local_header(archive, block)
+    if found != expected:
         # Not a broken image: the archive has changed, and describing must not go on without its images.
-        return MissingDataError(
-            f"{self.file.name}: member {safe.shown(self.members.names[row])} is not where the index says",
-            hint="delete the file ending in .index beside the archive, then start again",
+        raise MissingDataError(
+            f"{archive}: member {escaped(name)} is not where the index says",
+            hint="delete the file ending in .index next to the archive, then start again",
         )
+    data = block[head : head + stored]
+    if len(data) != stored:
+        raise _damaged(archive, name, "it is cut short, or runs into the next one")
+    if members.kind == "zip" and members.methods[row] == DEFLATED:
+        data = _inflated(archive, name, size, data)
+    if members.crcs is not None and zlib.crc32(data) != int(members.crcs[row]):
+        raise _damaged(archive, name, "its checksum (CRC-32) is wrong")
+    return data
+
+
+def _inflated(archive: str, name: str, size: int, data: bytes) -> bytes:
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = stream.decompress(data, size + 1)  # one more than stated, and no bomb goes further
+    except zlib.error as error:
+        raise _damaged(archive, name, str(error)) from error
+    if len(content) != size or not stream.eof:
+        raise _damaged(archive, name, f"it does not unpack to the {size:,} bytes that are stated")
+    return content
+
+
+def _damaged(archive: str, name: str, reason: str) -> DataError:
+    return DataError(f"{archive}: member {escaped(name)}: damaged, {reason}", hint="fetch the archive again")
 
 
 def pieces(path: Path) -> tuple[Path, ...]:
@@ -154,7 +187,7 @@ def pieces(path: Path) -> tuple[Path, ...]:
         return (path,)
     every = [path.with_name(f"{match[1]}{one}{two}") for one, two in product(ascii_lowercase, repeat=2)]
     count = next((number for number, piece in enumerate(every) if not piece.is_file()), len(every))
-    # Only names with the same first letter are taken for later pieces: ".gz" beside the pieces is none.
+    # Only names with the same first letter are taken for later pieces: ".gz" next to the pieces is not one.
     near = every[: (count // 26 + 1) * 26]
     if count == 0 or path not in near:
         return (path,)
@@ -164,7 +197,7 @@ def pieces(path: Path) -> tuple[Path, ...]:
         if later.is_file():
             raise DataError(
                 f"{every[count]}: missing, but {later.name} is there",
-                hint="fetch it: all pieces must lie side by side",
+                hint="fetch it: all pieces must lie in one folder",
             )
     return tuple(every[:count])
 
@@ -173,5 +206,5 @@ def _cut(file: JoinedFile, count: int) -> DataError:
     names = ", ".join(path.name for path in file.paths)
     return DataError(
         f"{file.name}: the tar is cut short: {names} hold {count:,} whole files, then it breaks off",
-        hint="fetch the rest; its pieces must lie side by side",
+        hint="fetch the rest; all pieces must lie in one folder",
     )

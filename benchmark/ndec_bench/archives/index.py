@@ -1,8 +1,8 @@
-"""The index of an archive, built once and kept beside it, and never trusted.
+"""The index of an archive, built once, kept next to it, and never trusted.
 
 Format: a line of JSON (format, the state of the archive's files, kind, counts, SHA-256 of the rest), then the arrays of
 `Members` in their order, little-endian, then the names in UTF-8 with line feeds between them. An index of another
-state, or that does not fit its archive, is built anew.
+state, or that does not fit its archive, is built again.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def members_of(file: JoinedFile, progress: Progress = silent) -> Members:
 
 
 def index_places(file: JoinedFile) -> tuple[Path, Path]:
-    """Return where the index may lie: beside the first file, or in the user's cache if that folder is not writable."""
+    """Return where the index may lie: next to the first file, or in the user's cache if that folder is not writable."""
     first = file.paths[0]
     folder = hashlib.sha256(str(first.resolve().parent).encode("utf-8", "surrogateescape")).hexdigest()[:16]
     cache = user_cache_path("ndec-bench", appauthor=False) / "indexes" / folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 import weakref
@@ -10,13 +9,11 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, os_errors, reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from _typeshed import WriteableBuffer
 
 
 class Stamp(NamedTuple):
@@ -70,23 +67,12 @@ class JoinedFile:
         DataError
             If a file became shorter or cannot be read.
         """
-        end = min(offset + length, self.size)
-        if not 0 <= offset < end:
-            return b""
+        end, parts = min(offset + length, self.size), []
         number = bisect_right(self._ends, offset)
-        if end <= self._ends[number]:
-            return self._piece(number, offset, end)
-        parts = []
-        while offset < end:
+        while 0 <= offset < end:
             parts.append(self._piece(number, offset, min(end, self._ends[number])))
             offset, number = max(offset, self._ends[number]), number + 1
-        return b"".join(parts)
-
-    def stream(self, start: int = 0, buffer: int = 1 << 20) -> io.BufferedReader:
-        """Return a binary file for reading on from ``start``; closing it leaves this one open."""
-        stream: io.BufferedReader = io.BufferedReader(_Stream(self), buffer)
-        stream.seek(start)
-        return stream
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         """Close the files; nothing happens if they are closed."""
@@ -104,16 +90,15 @@ class JoinedFile:
     def _piece(self, number: int, offset: int, end: int) -> bytes:
         """Return the bytes from ``offset`` to ``end``, which lie in the file ``number``."""
         start = self._ends[number - 1] if number else 0
-        try:
-            content = self._pread(self._files[number], end - offset, offset - start)
+        content = b""
+        try:  # not os_errors(), which costs a tenth of a read
             while len(content) < end - offset:  # a read may end early, at a signal or at 2 GiB
                 more = self._pread(self._files[number], end - offset - len(content), offset - start + len(content))
                 if not more:
                     raise DataError(f"{self.paths[number]}: became shorter", hint="start again when it is complete")
                 content += more
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise DataError(f"{self.paths[number]}: cannot be read ({reason})", hint="check the disk") from error
+            raise DataError(f"{self.paths[number]}: cannot be read ({reason(error)})", hint="check the disk") from error
         return content
 
     def _pread(self, file: int, length: int, offset: int) -> bytes:
@@ -126,45 +111,15 @@ class JoinedFile:
             return os.read(file, length)
 
 
-class _Stream(io.RawIOBase):
-    def __init__(self, joined: JoinedFile) -> None:
-        self._joined = joined
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._joined.size}[whence]
-        if base + offset < 0:
-            raise OSError(22, "position before the start")
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, target: WriteableBuffer) -> int:
-        view = memoryview(target).cast("B")
-        content = self._joined.read_at(self._position, len(view))
-        view[: len(content)] = content
-        self._position += len(content)
-        return len(content)
-
-
 def _open(paths: Sequence[Path]) -> list[int]:
     files: list[int] = []
     try:
         for path in paths:
-            files.append(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)))
-    except OSError as error:
+            with os_errors(f"{path}: cannot be opened", hint="give the archive and all its pieces"):
+                files.append(os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)))
+    except DataError:
         _close(files)
-        raise DataError(
-            f"{path}: cannot be opened ({error.strerror or error})", hint="give the archive and all its pieces"
-        ) from error
+        raise
     return files
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -75,6 +76,14 @@ class Members:
         """Return the rows in the order in which the members lie in the archive."""
         return np.argsort(self.offsets, kind="stable")
 
+    @cached_property
+    def following(self) -> NDArray[np.int64]:
+        """Return by row where the next member begins; a huge number for the last one."""
+        order = self.in_stream_order()
+        following = np.empty_like(self.offsets)
+        following[order] = np.append(self.offsets[order][1:], np.iinfo(np.int64).max)[: len(order)]
+        return following
+
 
 class Listing:
     """Members as an archive's headers tell them, one by one, checked; `members` makes the record."""
@@ -100,7 +109,7 @@ class Listing:
         names = [row[0] for row in rows]
         for first, second in pairwise(names):
             if first == second:
-                raise safe.refusal(self._archive, first, "stands in the archive twice")
+                raise safe.refusal(self._archive, first, "appears twice in the archive")
         offsets, heads, stored, sizes, methods, crcs = (
             np.array([row[column] for row in rows], dtype=np.int64) for column in range(1, 7)
         )

@@ -7,6 +7,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from ndec_bench.errors import DataError
+from ndec_bench.printable import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,10 +71,4 @@ def check_count(archive: str, count: int) -> None:
 
 def refusal(archive: str, name: str, found: str) -> DataError:
     """Return the error for a member that is refused: archive, name made harmless, what was found, the next step."""
-    return DataError(f"{archive}: member {shown(name)}: {found}", hint=_FOREIGN)
-
-
-def shown(name: str) -> str:
-    """Return ``name`` in quotes for messages: at most 120 characters, those that do not print written as escapes."""
-    text = name if len(name) <= 120 else f"{name[:117]}..."
-    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text) + '"'
+    return DataError(f"{archive}: member {escaped(name)}: {found}", hint=_FOREIGN)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import tarfile
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ndec_bench.archives import safe
 from ndec_bench.archives.headers import HeaderStream
 from ndec_bench.archives.members import MAX_HEAD, Listing, Members
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, NdecBenchError
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ndec_bench.archives.joined import JoinedFile
+    from ndec_bench.archives.headers import ByteReader
 
 _BLOCK = tarfile.BLOCKSIZE
 _EXTENDED = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE}
@@ -31,30 +32,32 @@ _KINDS = {
 _MAX_PADDING = 2**20
 """After its end a tar is filled up with zeros to a full record, 10 KiB as a rule."""
 _TOLD_EVERY = 500
+_PAGE = 2 * _BLOCK
+"""Bytes read at once: headers lie far apart, and most have one block."""
 
 
-def index_tar(file: JoinedFile, progress: Progress = silent) -> Members:
+def index_tar(file: ByteReader, progress: Progress = silent) -> Members:
     """Return the members of the tar ``file``; ustar, GNU and pax headers are understood.
 
-    A tar without its end is no error here: ``whole`` is False and the members that are complete are listed.
-    ``progress`` is told the bytes passed.
+    A tar without its end is not an error here: ``whole`` is False and the members that are complete are listed.
+    ``progress`` counts the bytes passed.
 
     Raises
     ------
     DataError
-        If it is no tar, damaged, or holds what `safe` refuses, a link, a device or a name that stands twice.
+        If it is not a tar, is damaged, or holds what `safe` refuses, a link, a device or a name that appears twice.
     """
-    stage = f"indexing {file.paths[0].name.removesuffix('.aa')}"
+    stage = f"indexing {PurePath(file.name).name.removesuffix('.aa')}"
     listing = Listing(file.name)
     progress(stage, 0, file.size)
     try:
         end = _walk(file, listing, lambda done: progress(stage, min(done, file.size), file.size))
-    except DataError:
+    except NdecBenchError:
         raise
     except Exception as error:
         # Headers made up by others make the parser raise anything, RecursionError and OverflowError among it.
         raise DataError(
-            f"{file.name}: no readable tar archive ({error or type(error).__name__})", hint="fetch it again"
+            f"{file.name}: not a readable tar archive ({error or type(error).__name__})", hint="fetch it again"
         ) from error
     members = listing.members("tar", whole=_ends_at(file, end))
     progress(stage, file.size, file.size)
@@ -92,9 +95,9 @@ def is_tar(start: bytes) -> bool:
     return True
 
 
-def _walk(file: JoinedFile, listing: Listing, tell: Callable[[int], None]) -> int:
+def _walk(file: ByteReader, listing: Listing, tell: Callable[[int], None]) -> int:
     """Fill ``listing``; return the offset of the first header that is none."""
-    with HeaderStream(file, MAX_HEAD) as stream, _opened(stream) as tar:
+    with HeaderStream(file, MAX_HEAD, _PAGE) as stream, _opened(stream) as tar:
         seen, end = 0, 0
         while (info := _member_at(tar, stream, end)) is not None:
             if not end <= info.offset < info.offset_data <= tar.offset or info.size < 0:
@@ -124,7 +127,7 @@ def _member_at(tar: tarfile.TarFile, stream: HeaderStream, offset: int) -> tarfi
         return None
 
 
-def _ends_at(file: JoinedFile, offset: int) -> bool:
+def _ends_at(file: ByteReader, offset: int) -> bool:
     """Return whether the tar that has no more header at ``offset`` ends there; False if it is cut short.
 
     Raises

@@ -21,6 +21,7 @@ from ndec_bench.cli import (
     download,
     gallery,
     mini,
+    options,
     pack,
     postprocess,
     reproduce,
@@ -29,11 +30,9 @@ from ndec_bench.cli import (
     serve,
     site,
     submit,
-    targets,
     train,
-    validate,
 )
-from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError
+from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,24 +75,26 @@ def _options(
     """Benchmark harness and leaderboard for practical image copy detection (NDEC)."""
 
 
-demo.register(app)
-download.register(app)
-data.register(app)
-mini.register(app)
-baselines.register(app)
-postprocess.register(app)
-pack.register(app)
-train.register(app)
-run_baseline.register(app)
-score.register(app)
-validate.register(app)
-compare.register(app)
-cite.register(app)
-submit.register(app)
-reproduce.register(app)
-site.register(app)
-gallery.register(app)
-serve.register(app)
+for command in (
+    demo,
+    download,
+    data,
+    mini,
+    baselines,
+    postprocess,
+    pack,
+    train,
+    run_baseline,
+    score,
+    compare,
+    cite,
+    submit,
+    reproduce,
+    site,
+    gallery,
+    serve,
+):
+    command.register(app)
 
 
 def main() -> None:
@@ -105,7 +106,7 @@ def run(arguments: list[str]) -> int:
     """Return the exit code of the command line given as ``arguments``; print results and errors as documented."""
     as_json = "--json" in arguments
     if arguments[:1] in (["score"], ["validate"]):
-        arguments = targets.spread(arguments)
+        arguments = options.spread(arguments)
     try:
         with _sigterm_as_ctrl_c():
             code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
@@ -115,9 +116,9 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (NdecBenchError, OSError, typer.Abort, KeyboardInterrupt) as error:
-        return console.report_error(_told(error), as_json=as_json)
+        return console.report_error(_for_users(error), as_json=as_json)
     if code == _TYPER_INTERRUPTED:
-        return console.report_error(_stopped(), as_json=as_json)
+        return console.report_error(_for_users(KeyboardInterrupt()), as_json=as_json)
     return code if isinstance(code, int) else 0
 
 
@@ -138,25 +139,17 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _told(error: BaseException) -> NdecBenchError:
+def _for_users(error: BaseException) -> NdecBenchError:
     """Return what ended a command, as an error for users."""
     if isinstance(error, NdecBenchError):
         return error
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        return DataError(f"{where}{error.strerror or error}", hint="check the path, its permissions and the disk")
-    return _stopped()
-
-
-def _stopped() -> InterruptedRun:
+        return DataError(f"{where}{reason(error)}", hint="check the path, its permissions and the disk")
     return InterruptedRun("stopped; nothing half-written was left", hint="run the same command again to go on")
 
 
-def _wrong_use(
-    error: Any,  # noqa: ANN401 -- click's own class, reached through typer
-    *,
-    as_json: bool,
-) -> int:
+def _wrong_use(error: Any, *, as_json: bool) -> int:  # noqa: ANN401 -- click's own class, reached through typer
     if as_json:
         return console.report_error(UsageError(error.format_message()), as_json=True)
     error.show()

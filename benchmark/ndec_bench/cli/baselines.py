@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ndec_bench.cli import console
-from ndec_bench.cli.root import Root
+from ndec_bench.cli.options import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ndec_baselines import Card, Listed
+    from ndec_baselines import Listed, ModelCard
     from ndec_bench.data.images import ImageSource
     from ndec_bench.progress import Progress
-
-
-_LONGEST_NAME = 19
-"""Longer names of weights files are cut in the table; they stand in full in the JSON."""
 
 
 def register(app: typer.Typer) -> None:
@@ -39,12 +35,12 @@ def baselines(
     if json:
         console.out_json([_as_json(row) for row in rows])
         return
-    shown = [(row, 1) for row in rows] if every else _by_family(rows)
+    shown = _groups(rows, every=every)
     console.table(
         "Baselines",
-        ["name", "dim", "input", "weights", "licence", "published µAP", "here"],
-        [_as_cells(row, variants) for row, variants in shown],
-        left=7,
+        ["name", "input", "weights", "dim", "published µAP", "here"],
+        [_as_cells(name, members) for name, members in shown.items()],
+        left=3,
         caption=_caption(shown),
     )
 
@@ -97,12 +93,13 @@ def describe(
 
     import ndec_baselines
     from ndec_baselines.describing.extract import Shard, describe_images
+    from ndec_baselines.running import cut_to
 
     # Pillow would only warn of an image that is refused anyway.
     warnings.filterwarnings("error", message=".*decompression bomb.*")
     shard_of = None if shard is None else Shard.parse(shard)
     opened, attributes = _images(images, split, part, root)
-    cut, more_attributes = _cut_to(name, detections)
+    cut, more_attributes = cut_to(name, detections)
     baseline = ndec_baselines.load(
         name, weights=weights, device=device, weights_sha256=weights_sha256, precision=precision
     )
@@ -152,65 +149,47 @@ def _images(
             "which images to describe is not said" if not images else "--images and --split do not go together",
             hint="give --images SOURCE, or --split NAME --part queries",
         )
+    from ndec_baselines.running import image_attributes
+    from ndec_bench.data.layouts import images_of
     from ndec_bench.data.roots import data_root, find_split
-    from ndec_bench.data.split_images import images_of
-    from ndec_bench.pipeline import image_attributes
 
     target, side = find_split(split, data_root(root)), part
     return lambda progress: images_of(target, side, progress=progress), image_attributes(target)
 
 
-def _cut_to(name: str, detections: Path | None) -> tuple[Callable[[ImageSource], ImageSource], dict[str, str]]:
-    """Return what cuts images to the detections in a file, and what the descriptor file says of them."""
-    if detections is None:
-        return lambda images: images, {}
-    from ndec_baselines.describing.boxes import CroppedSource, read_boxes
-    from ndec_baselines.registry import registration
-    from ndec_bench.descriptors import sha256_of_file
-    from ndec_bench.errors import UsageError
-
-    choose = registration(name).choose_box
-    if choose is None:
-        raise UsageError(f"baseline {name} does not cut queries to detections", hint="leave --detections out")
-    boxes = read_boxes(detections)
-    return lambda images: CroppedSource(images, boxes, choose), {"detections_sha256": sha256_of_file(detections)}
-
-
-def _by_family(rows: Sequence[Listed]) -> list[tuple[Listed, int]]:
-    """Return one row per system, the one its name or alias stands for, with the number of its variants."""
+def _groups(rows: Sequence[Listed], *, every: bool) -> dict[str, list[Listed]]:
+    """Return the rows of the table by name: the baseline that is shown, and after it its variants that are not."""
     from ndec_baselines.registry import ALIASES
 
-    families: dict[str, list[Listed]] = {}
+    groups: dict[str, list[Listed]] = {}
     for row in rows:
-        family = row.card.family if row.card is not None else None
-        families.setdefault(family or row.name, []).append(row)
-    shown = []
-    for family, members in sorted(families.items()):
-        first = {row.name: row for row in members}.get(ALIASES.get(family, family), members[0])
-        shown.append((first, len(members)))
-    return shown
+        family = row.card.family if row.card is not None and (not every or row.card.hidden) else None
+        groups.setdefault(family or row.name, []).append(row)
+    return {
+        name: sorted(members, key=lambda row: row.name != ALIASES.get(name, name))
+        for name, members in sorted(groups.items())
+    }
 
 
-def _as_cells(row: Listed, variants: int) -> list[str]:
-    name = row.name if variants == 1 else f"{row.name} (+{variants - 1})"
+def _as_cells(name: str, members: Sequence[Listed]) -> list[str]:
+    row = members[0]
+    if len(members) > 1:
+        name = f"{name} (+{len(members) - 1})"
     here = "yes" if row.available else "no"
     if row.card is None:
-        return [name, "?", "?", "?", "?", "?", here]
-    weights = row.card.weights
-    if weights is None:
-        files = licence = "none"
-    else:
-        files = _shortened(weights.files[0].name) if len(weights.files) == 1 else f"{len(weights.files)} files"
-        licence = weights.licence
-    dimension = str(row.card.dimension) if row.card.track == "descriptor" else "pairs"
-    return [name, dimension, row.card.input, files, licence, _published(row.card), here]
+        return [name, "?", "?", "?", "?", here]
+    card, weights = row.card, row.card.weights
+    licence = "none"
+    if weights is not None:
+        count = len(weights.files)
+        licence = f"{'1 file' if count == 1 else f'{count} files'}, {weights.licence}"
+    mark = "*" if any(member.card is not None and member.card.never_run for member in members) else ""
+    dimension = str(card.dimension) if card.track == "descriptor" else "pairs"
+    # With blanks after the numbers, a narrow table wraps between them and not inside one.
+    return [name, card.input.replace("/", ", "), licence, dimension, _published(card) + mark, here]
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-
-
-def _published(card: Card) -> str:
+def _published(card: ModelCard) -> str:
     """Return the published µAP that says most, with its split: on NDEC, or on the hardest set there is one for."""
     found: dict[str, float] = {}
     for expected in sorted(card.expected, key=lambda one: one.steps is not None):  # of the whole system first
@@ -222,14 +201,18 @@ def _published(card: Card) -> str:
     return "none"
 
 
-def _caption(shown: Sequence[tuple[Listed, int]]) -> str:
-    more = "(+N): variants, listed by --all. " if any(variants > 1 for _, variants in shown) else ""
-    missing = [row for row, _ in shown if row.missing]
-    if not missing:
-        return more.strip()
-    first = missing[0].missing
-    rest = "" if len(missing) == 1 else f" ({len(missing) - 1} more; --json says why for each)"
-    return f"{more}Not here: {first}{rest}"
+def _caption(shown: Mapping[str, Sequence[Listed]]) -> str:
+    said = []
+    if any(len(members) > 1 for members in shown.values()):
+        said.append("(+N): variants, asked for as SYSTEM:VARIANT (sscd:disc-blur, d2lv:blur-cc-50-200); see --all.")
+    cards = [row.card for members in shown.values() for row in members if row.card is not None]
+    if marked := ", ".join(card.name for card in cards if card.never_run):
+        said.append(f"* {marked}: never run with published weights.")
+    missing = [members[0].missing for members in shown.values() if members[0].missing]
+    if missing:
+        more = f" ({len(missing) - 1} more; --json says why for each)" if len(missing) > 1 else ""
+        said.append(f"Not here: {missing[0]}{more}")
+    return "\n".join(said)
 
 
 def _as_json(row: Listed) -> dict[str, Any]:

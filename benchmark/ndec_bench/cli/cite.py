@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from ndec_bench.cli import console
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from ndec_bench.results.citation import Citation
-    from ndec_bench.results.published import Apart, Beside, PublishedRow
+    from ndec_bench.results.published import Comparable, NotComparable, PublishedRow
 
 _WIDTH = 96
 _METHOD_WIDTH = 36
@@ -58,9 +59,11 @@ def _content(citation: Citation) -> dict[str, Any]:
         "bibtex": citation.bibtex,
         "beside": [
             own.row.record() | {"yours": asdict(own.figures), "caveats": list(own.caveats)}
-            for own in citation.company.beside
+            for own in citation.company.comparable
         ],
-        "not_comparable": [other.row.record() | {"reasons": list(other.reasons)} for other in citation.company.apart],
+        "not_comparable": [
+            other.row.record() | {"reasons": list(other.reasons)} for other in citation.company.not_comparable
+        ],
         "notes": list(citation.notes),
     }
 
@@ -69,26 +72,26 @@ def _show(citation: Citation, *, partial: bool) -> None:
     console.out("For the methods section\n")
     console.out(_filled(citation.sentence))
     console.out(f"\nBibTeX\n\n{citation.bibtex}\n\nPublished results that may stand beside it\n")
-    beside, apart = citation.company.beside, citation.company.apart
-    if beside:
-        _show_beside(beside)
+    comparable, others = citation.company.comparable, citation.company.not_comparable
+    if comparable:
+        _show_comparable(comparable)
     elif partial:
         console.out("None: the result is partial.")
     else:
-        console.out("None under the same rules." if apart else "None: no results on this split are known here.")
-    if apart:
-        _show_apart(apart)
+        console.out("None under the same rules." if others else "None: no results on this split are known here.")
+    if others:
+        _show_others(others)
     for note in citation.notes:
         console.out(_filled(f"note: {note}", indent=2))
 
 
-def _show_beside(beside: Sequence[Beside]) -> None:
-    sources = _numbered(own.row.source for own in beside)
-    remarks = _numbered(text for own in beside for text in _remarks(own))
-    for group in _grouped(beside, lambda own: (own.figures.part, own.figures.entry)):
+def _show_comparable(comparable: Sequence[Comparable]) -> None:
+    sources = _numbered(own.row.source for own in comparable)
+    remarks = _numbered(text for own in comparable for text in _remarks(own))
+    for group in _grouped(comparable, lambda own: (own.figures.part, own.figures.entry)):
         rows = [
             [
-                _short(own.row.method),
+                one_line(own.row.method, _METHOD_WIDTH),
                 *(own.row.shown(measure) or "" for measure in MEASURES),
                 _labels(own.row),
                 f"[{sources[own.row.source]}]",
@@ -106,14 +109,14 @@ def _show_beside(beside: Sequence[Beside]) -> None:
         console.out(_filled(f"{_letter(number)}: {text}", indent=3))
 
 
-def _show_apart(apart: Sequence[Apart]) -> None:
-    reasons = _numbered(", ".join(other.reasons) for other in apart)
+def _show_others(others: Sequence[NotComparable]) -> None:
+    reasons = _numbered(", ".join(other.reasons) for other in others)
     shown = list(MEASURES)[:2]
     console.out("\nPublished results that are not comparable with it\n")
-    for group in _grouped(apart, lambda other: other.row.split):
+    for group in _grouped(others, lambda other: other.row.split):
         rows = [
             [
-                _short(other.row.method),
+                one_line(other.row.method, _METHOD_WIDTH),
                 other.row.score_norm,
                 *(other.row.shown(measure) or "" for measure in shown),
                 _labels(other.row),
@@ -127,7 +130,7 @@ def _show_apart(apart: Sequence[Apart]) -> None:
         console.out(_filled(f"{_letter(number)}: {text}", indent=3))
 
 
-def _remarks(own: Beside) -> list[str]:
+def _remarks(own: Comparable) -> list[str]:
     return [*own.caveats, *filter(None, [own.row.remark])]
 
 
@@ -155,10 +158,6 @@ def _letter(number: int) -> str:
     """Return a, b, ... z, aa, ab, ..."""
     head, last = divmod(number - 1, 26)
     return (_letter(head) if head else "") + chr(ord("a") + last)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _METHOD_WIDTH else text[: _METHOD_WIDTH - 1] + "…"
 
 
 def _filled(text: str, *, indent: int = 0) -> str:

@@ -10,11 +10,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from ndec_bench.printable import one_line
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ndec_bench.errors import NdecBenchError
     from ndec_bench.progress import Progress
+    from ndec_bench.results.tables import Table
 
 
 _LOG_WIDTH = 120
@@ -78,11 +81,20 @@ def table(
     # A pipe or a log has no width; a table must not be cut there.
     shown = sys.stderr if to_stderr else sys.stdout
     console = Console(file=shown, width=None if shown.isatty() else _LOG_WIDTH)
-    # Title and caption stand outside the table: inside they would wrap at its width.
+    # Title and caption are outside the table: inside they would wrap at its width.
     console.print(Text(title, style="bold"))
     console.print(view)
     if caption is not None:
         console.print(Text(caption))
+
+
+def show(content: Iterable[Table | str]) -> None:
+    """Print tables and lines to stdout."""
+    for one in content:
+        if isinstance(one, str):
+            out(one)
+        else:
+            table(one.title, one.columns, one.rows, left=one.left, caption=one.caption)
 
 
 def report_error(error: NdecBenchError, *, as_json: bool) -> int:
@@ -96,13 +108,13 @@ def report_error(error: NdecBenchError, *, as_json: bool) -> int:
         }
         out_json({"error": body})
     else:
-        note(f"ndec-bench: {error.kind}: {_one_line(str(error))}")
+        note(f"ndec-bench: {error.kind}: {one_line(str(error))}")
     return error.exit_code
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Yield a callback that draws one bar per stage on stderr; plain lines where stderr is no terminal."""
+    """Yield a callback that draws one bar per stage on stderr; plain lines where stderr is not a terminal."""
     if sys.stderr.isatty():
         with _bars() as draw:
             yield draw
@@ -170,10 +182,6 @@ def _duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def summary(pairs: Mapping[str, str]) -> None:

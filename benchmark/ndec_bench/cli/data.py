@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ndec_bench.cli import console
-from ndec_bench.cli.root import Root
+from ndec_bench.cli.options import Root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,16 +61,17 @@ def verify(
     It can be stopped; images that were decoded are not decoded again. Exit code 4 if a check fails.
     """
     from ndec_bench.data.roots import data_root
+    from ndec_bench.data.verify import check_parts
     from ndec_bench.data.verify import verify as verify_all
     from ndec_bench.errors import MissingDataError
 
     where, parts = data_root(root), tuple(part or ())
-    _check_parts(parts)
+    check_parts(parts)
     if not no_images:
         _say_cost(where, parts)
     with console.progress() as progress:
         found = verify_all(where, parts=parts, images=not no_images, jobs=jobs, progress=progress)
-    if all(check.state == "skipped" for check in found.checks):
+    if found.empty:
         raise MissingDataError(
             f"{where}: nothing to verify is there",
             hint='name the data root with --root, or see "ndec-bench data status"',
@@ -104,16 +105,6 @@ def card(
         console.out(str(out))
 
 
-def _check_parts(parts: tuple[str, ...]) -> None:
-    from ndec_bench.data.registry import PARTS
-    from ndec_bench.errors import UsageError
-
-    known = sorted({part for every in PARTS.values() for part in every})
-    for part in parts:
-        if part not in known:
-            raise UsageError(f"no part is called {part[:80]!r}", hint=f"known: {', '.join(known)}")
-
-
 def _say_cost(root: Path, parts: tuple[str, ...]) -> None:
     from ndec_bench.cli.transfers import duration, size
     from ndec_bench.data.verify import cost
@@ -121,7 +112,7 @@ def _say_cost(root: Path, parts: tuple[str, ...]) -> None:
 
     try:
         found = cost(root, parts=parts)
-    except DataError:  # told by the check itself
+    except DataError:  # the check itself reports it
         return
     if found.images:
         time = f", at most about {duration(found.seconds)} to decode on one core" if found.seconds else ""
@@ -138,10 +129,7 @@ def _show_status(found: Status) -> None:
         left=2,
     )
     console.table(
-        "Images",
-        ("set", "state", "where", "images"),
-        [_set_row(images) for images in found.image_sets],
-        left=3,
+        "Images", ("set", "state", "where", "images"), [_set_row(images) for images in found.image_sets], left=3
     )
     # Outside the table, where paths are broken in the middle.
     for images in found.image_sets:

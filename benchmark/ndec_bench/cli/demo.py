@@ -10,10 +10,9 @@ import typer
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
-    from ndec_bench.pipeline import DemoReport
+    from ndec_baselines.running import DemoReport
     from ndec_bench.results.record import Result
 
-BASELINES = ("thumbnail", "phash", "scattering")
 COST = {
     "small": "about 120 MB and a minute on two cores",
     "full": "about 900 MB and six minutes on two cores",
@@ -38,15 +37,11 @@ def demo(
 
     Builds the embedded benchmark, describes it with three baselines, scores them, writes the leaderboard.
     """
-    from ndec_bench import pipeline
-    from ndec_bench.cli.run_baseline import How, method_of
+    from ndec_baselines import running
 
-    split = "ndec-mini-1" if size == "full" else "ndec-mini-1-small"
     console.note(f"the demo takes {COST[size]}; it writes to {out}")
-    methods = [method_of(name, split, how=How(device="cpu")) for name in BASELINES]
-    command = f"ndec-bench demo --size {size}"
     with console.progress() as progress:
-        report = pipeline.demo(methods, out, size=size, jobs=jobs, command=command, progress=progress)
+        report = running.demo(out, size=size, jobs=jobs, progress=progress, tell=console.note)
     if json:
         console.out_json(_content(report))
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +11,12 @@ import typer
 
 from ndec_bench.cli import console
 from ndec_bench.cli.download_view import show_plan, show_report
-from ndec_bench.cli.root import Root
+from ndec_bench.cli.options import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from ndec_bench.download.cost import Plan
     from ndec_bench.download.links import Links
     from ndec_bench.download.order import Order, Report
-    from ndec_bench.download.plan import Plan
 
 DEFAULT_RATE = 25.0
 
@@ -84,16 +81,17 @@ def download(
     final name is whole and verified; nothing is unpacked, baselines read images out of the archives.
     """
     from ndec_bench.data.roots import data_root
+    from ndec_bench.download.links import read_links
     from ndec_bench.download.order import order
-    from ndec_bench.errors import UsageError
+    from ndec_bench.errors import InterruptedRun, UsageError
 
     if not math.isfinite(rate):
-        raise UsageError(f"--rate {rate} is no rate", hint="give MB/s: --rate 25")
+        raise UsageError(f"--rate {rate} is not a rate", hint="give MB/s: --rate 25")
     if seed and subset is None:
         raise UsageError("--seed belongs to --subset", hint="ndec-bench download ndec --subset matched+20000 --seed 1")
     where = data_root(root)
     wanted = order(dataset, parts or [], subset=subset, seed=seed)
-    signed = _links(links)
+    signed = None if links is None else read_links(links)
     if origin is not None:
         _adopt(origin, where, dry_run=dry_run)
     plan = wanted.plan(where)
@@ -106,15 +104,13 @@ def download(
     elif plan.missing:
         show_plan(plan, rate * 1e6, to_stderr=True)
         _consent(plan, yes=yes)
-    with _interruptible():
+    try:
         report = _carry_out(wanted, plan, signed, jobs)
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            "download stopped; what was received is kept", hint="run the same command to go on"
+        ) from None
     show_report(report, as_json=json)
-
-
-def _links(path: Path | None) -> Links | None:
-    from ndec_bench.download.links import read_links
-
-    return None if path is None else read_links(path)
 
 
 def _adopt(origin: Path, root: Path, *, dry_run: bool) -> None:
@@ -188,16 +184,3 @@ def _consent(plan: Plan, *, yes: bool) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise InterruptedRun("not accepted; nothing was fetched")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Say of a run that is stopped what is true of this one."""
-    from ndec_bench.errors import InterruptedRun
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedRun(
-            "download stopped; what was received is kept", hint="run the same command to go on"
-        ) from None

@@ -11,15 +11,15 @@ from ndec_bench.cli import console
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ndec_bench.download.cost import Plan, Planned
     from ndec_bench.download.jobs import Outcome
     from ndec_bench.download.order import Report
-    from ndec_bench.download.plan import Plan, Planned
     from ndec_bench.errors import NdecBenchError
 
 
 def show_plan(plan: Plan, rate: float, *, as_json: bool = False, to_stderr: bool = False) -> None:
     """Print ``plan`` with the time it takes at ``rate`` bytes per second: table and words, or JSON."""
-    from ndec_bench.download.plan import plan_json
+    from ndec_bench.download.cost import plan_json
 
     if as_json:
         console.out_json(plan_json(plan, rate=rate))
@@ -57,7 +57,7 @@ def _plan_row(group: list[Planned]) -> tuple[str, ...]:
 def _plan_lines(plan: Plan, rate: float) -> Iterator[str]:
     """Yield what is to be fetched, disk and time, and the terms, in words."""
     from ndec_bench.cli.transfers import duration, size
-    from ndec_bench.download.mirrors import mirror_of, shown
+    from ndec_bench.download.sources import mirror_of, shown
 
     if not plan.missing:
         yield "Everything is here."
@@ -112,7 +112,7 @@ def _show_outcome(outcome: Outcome) -> None:
 
 
 def _failure(report: Report) -> NdecBenchError:
-    """Return the one error that stands for all failed files, of the kind of the first."""
+    """Return one error for all failed files, of the kind of the first."""
     from ndec_bench.errors import NetworkError
 
     first = report.failed[0].error or NetworkError("failed")

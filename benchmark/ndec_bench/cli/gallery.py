@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ndec_bench.cli import console, targets
-from ndec_bench.cli.root import Root
+from ndec_bench.cli import console, options
+from ndec_bench.cli.options import Root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ndec_bench.data.images import ImageSource
     from ndec_bench.data.split import Split
     from ndec_bench.gallery import Gallery, GalleryReport
-    from ndec_bench.gallery.sections import Side
+    from ndec_bench.gallery.rows import Side
     from ndec_bench.progress import Progress
     from ndec_bench.results.record import Result
 
@@ -50,7 +50,7 @@ def gallery(
     images: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Data root with the split and its images; beside --root or --ground-truth, folders or archives of "
+            help="Data root with the split and its images; with --root or --ground-truth, folders or archives of "
             "images.",
             metavar="DIR",
             show_default=False,
@@ -60,10 +60,10 @@ def gallery(
         str | None, typer.Option(help="The split; by default the result's own.", metavar="NAME", show_default=False)
     ] = None,
     root: Root = None,
-    ground_truth: targets.GroundTruthFile = None,
-    hard_negatives: targets.HardNegatives = None,
-    queries: targets.Queries = None,
-    multi: targets.Multi = False,
+    ground_truth: options.GroundTruthFile = None,
+    hard_negatives: options.HardNegatives = None,
+    queries: options.Queries = None,
+    multi: options.Multi = False,
     out: Annotated[Path, typer.Option(help="The page.", metavar="PAGE.html")] = Path("gallery.html"),
     count: Annotated[int, typer.Option(min=1, max=200, help="Rows of a section.", metavar="N")] = 24,
     size: Annotated[
@@ -79,10 +79,10 @@ def gallery(
     from ndec_bench.atomic import check_writable
     from ndec_bench.gallery import about_size, check_private, plan_gallery, read_list, write_gallery
     from ndec_bench.results.record import read_result
-    from ndec_bench.scoring.parts import TruthTable
+    from ndec_bench.scoring.truth import TruthTable
 
     lists = _lists(results, matches, file)
-    own = targets.Target(ground_truth, hard_negatives, queries, (), (split,) if split else (), root, multi)
+    own = options.Target(ground_truth, hard_negatives, queries, (), (split,) if split else (), root, multi)
     check_private(out)
     check_writable(out)
     _check_inputs_stay(out, [*results, *lists, *(images or []), *own.files])
@@ -137,7 +137,7 @@ def _check_inputs_stay(out: Path, inputs: list[Path]) -> None:
         raise UsageError(f"{out} is an input of this command", hint="write to another file")
 
 
-def _split(own: targets.Target, images: list[Path], results: Sequence[Result], files: list[Path]) -> Split:
+def _split(own: options.Target, images: list[Path], results: Sequence[Result], files: list[Path]) -> Split:
     """Return the split of all ``results``: as given, else the one they name, which lies where the images do."""
     from dataclasses import replace
 
@@ -157,14 +157,14 @@ def _image_root(images: list[Path]) -> Path | None:
     if len(images) > 1 or (images and images[0].is_file()):
         raise UsageError(
             "--images names images, but nothing says where the split is",
-            hint="give --root DIR or --ground-truth GT.csv beside it, or the data root alone as --images DIR",
+            hint="give --root DIR or --ground-truth GT.csv with it, or the data root alone as --images DIR",
         )
     return images[0] if images else None
 
 
-def _sources(split: Split, own: targets.Target, images: list[Path], progress: Progress) -> Mapping[Side, ImageSource]:
+def _sources(split: Split, own: options.Target, images: list[Path], progress: Progress) -> Mapping[Side, ImageSource]:
     from ndec_bench.data.images import open_images
-    from ndec_bench.data.split_images import images_of
+    from ndec_bench.data.layouts import images_of
 
     if images and (own.root is not None or own.ground_truth is not None):
         both = open_images(*images, progress=progress)

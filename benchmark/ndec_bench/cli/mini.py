@@ -9,19 +9,13 @@ import typer
 
 from ndec_bench.cli import console
 
-COST = {
-    "small": "about 120 MB and 15 seconds on two cores",
-    "full": "about 0.8 GB and 90 seconds on two cores",
-}
+COST = {"small": "about 120 MB and 15 seconds on two cores", "full": "about 0.8 GB and 90 seconds on two cores"}
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group to ``app``."""
     group = typer.Typer(
-        name="mini",
-        help="Build ndec-mini, the embedded benchmark.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
+        name="mini", help="Build ndec-mini, the embedded benchmark.", no_args_is_help=True, rich_markup_mode=None
     )
     group.callback()(_group)
     group.command()(build)
@@ -38,8 +32,7 @@ def build(
         Literal["small", "full"], typer.Option(help="full: ndec-mini-1; small: the subset the demo takes.")
     ] = "full",
     photos: Annotated[
-        Path | None,
-        typer.Option(help="Your own photo folder instead; a sub-folder is a group of look-alikes."),
+        Path | None, typer.Option(help="Your own photo folder instead; a sub-folder is a group of look-alikes.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another number: other roles and edits, another name.", min=0)] = 0,
     jobs: Annotated[int, typer.Option(help="Processes that draw pictures.", min=1)] = 2,
@@ -48,8 +41,8 @@ def build(
     """Build ndec-mini, or a benchmark from your own pictures.
 
     Pictures, ground truth, hard negatives and recorded edits go into one folder. A stopped build goes on when the
-    same command is given again. With --photos, no file name enters that folder; OUT.private_names.csv beside it
-    tells which file became which picture: do not share it.
+    same command is given again. With --photos, no file name enters that folder; OUT.private_names.csv next to it
+    says which file became which picture: do not share it.
     """
     from ndec_bench import mini
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ndec_bench.cli import console
-
-if TYPE_CHECKING:
-    from ndec_bench.results.record import Describing
 
 
 def register(app: typer.Typer) -> None:
@@ -30,17 +27,15 @@ def pack(
 ) -> None:
     """Pack descriptor files of both sides into one submission.
 
-    What describing took (FILE.h5.json beside each) goes along, as OUT.json.
+    What describing took (FILE.h5.json next to each) goes along, as OUT.json.
     """
-    from ndec_bench import pipeline
-    from ndec_bench.cli.took import describing_of, report_of
-    from ndec_bench.descriptors import sha256_of_file
+    from ndec_bench.descriptors import packing, sha256_of_file
+    from ndec_bench.results.describing import forget, joined, read_report, write_describing
 
-    reports = [report_of(path) for path in (query, reference)]
-    took = [None if report is None else describing_of(report) for report in reports]
+    took = [read_report(path) for path in (query, reference)]
     with (
         console.progress() as progress,
-        pipeline.pack(query, reference, out, split=split, background=background, progress=progress) as submission,
+        packing.pack(query, reference, out, split=split, background=background, progress=progress) as submission,
     ):
         content = {
             "file": str(out),
@@ -52,26 +47,16 @@ def pack(
             "dimensions": submission.references.dimension,
             "invalid": len(submission.invalid_ids),
         }
-    _record(out, [query, reference], took)
+    known = [report for report in took if report is not None]
+    if len(known) == len(took):
+        write_describing(out, joined(known))
+    else:
+        unknown = ", ".join(str(path) for path, report in zip((query, reference), took, strict=True) if report is None)
+        console.note(f"what describing took is not recorded: there is no record of it next to {unknown}")
+        forget(out)
     if json:
         console.out_json(content)
     else:
         console.summary(
             {name: f"{value:,}" if isinstance(value, int) else str(value) for name, value in content.items()}
         )
-
-
-def _record(out: Path, paths: list[Path], took: list[Describing | None]) -> None:
-    """Write what describing both sides took beside the submission; where a part of it is unknown, nothing."""
-    from ndec_baselines.describing.extract import sidecar
-    from ndec_bench import pipeline
-    from ndec_bench.results.record import read_describing, write_describing
-
-    known = [one for one in took if one is not None]
-    if len(known) == len(took):
-        write_describing(out, pipeline.joined(known))
-        return
-    unknown = ", ".join(str(path) for path, one in zip(paths, took, strict=True) if one is None)
-    console.note(f"what describing took is not recorded: there is no record of it beside {unknown}")
-    if read_describing(out) is not None:  # of an earlier submission under this name
-        sidecar(out).unlink(missing_ok=True)

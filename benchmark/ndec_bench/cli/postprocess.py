@@ -22,8 +22,7 @@ def postprocess(
     source: Annotated[Path, typer.Argument(metavar="IN.h5", help="Submission or descriptor file.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT.h5", help="File to write, in the same form.", show_default=False)],
     step: Annotated[
-        list[str],
-        typer.Option(help="Step NAME or NAME:key=value,...; once for each, in order.", metavar="STEP"),
+        list[str], typer.Option(help="Step NAME or NAME:key=value,...; once for each, in order.", metavar="STEP")
     ],
     background: Annotated[
         Path | None,
@@ -59,11 +58,11 @@ def postprocess(
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Apply steps to descriptors: l2, centre, pca, score-norm, stretch, subtract, shift, mean, concat."""
-    from ndec_bench.cli.took import carry, records_of
     from ndec_bench.postprocess import parse_step, postprocess_file
+    from ndec_bench.results.describing import carry, read_describing, read_report
 
     steps = [parse_step(text) for text in step]
-    took = records_of([source, *(others or ())])  # OUT may be one of them
+    took = [read_describing(path) or read_report(path) for path in (source, *(others or ()))]  # OUT may be one of them
     with console.progress() as progress:
         report = postprocess_file(
             source,

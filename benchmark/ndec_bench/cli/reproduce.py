@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ndec_bench.cli import console
-from ndec_bench.cli.reproduce_view import content, show
-from ndec_bench.cli.reproduce_ways import Given, described_again, file_of, how_of, made_again, scored_again
-from ndec_bench.cli.root import Root, folder
+from ndec_bench.cli.options import Root, folder
+from ndec_bench.cli.run_baseline import chosen_steps
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ndec_bench.cli.reproduce_ways import Sampled
-    from ndec_bench.results.differences import Comparison, Verdict
+    from ndec_baselines.again import DescribedSample, Reproduction
+    from ndec_bench.results.differences import Comparison
     from ndec_bench.results.record import Result
-    from ndec_bench.submissions.card import SubmissionCard, Verified
+
+_MOST_DIFFERENCES = 20
+_SHOWN = ("micro_ap", "recall_at_p90", "recall_at_1")
 
 
 def register(app: typer.Typer) -> None:
@@ -39,12 +40,12 @@ def reproduce(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(help="Describe so many images again too, half of them queries.", min=2, metavar="N"),
+        typer.Option(help="Also describe N images again, half of them queries.", min=2, metavar="N"),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            help="With --sample: draws the images (default: a new one, which is told).",
+            help="With --sample: draws the images (default: a new one, which is printed).",
             min=0,
             metavar="N",
             show_default=False,
@@ -109,7 +110,12 @@ def reproduce(
         bool, typer.Option("--record", help="If all is OK, write the table [verified] of the card.")
     ] = False,
     date: Annotated[
-        str | None, typer.Option(help="With --record: day of the check, YYYY-MM-DD (default: today).")
+        datetime | None,
+        typer.Option(
+            help="With --record: day of the check (default: today).",
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
@@ -118,139 +124,139 @@ def reproduce(
     The file is fetched from the card's address, or given with --file. --sample describes some of the images again and
     compares the vectors; --whole needs no file and describes all of them.
     """
-    from ndec_bench.data.roots import data_root, find_split
-    from ndec_bench.results.differences import compared
-    from ndec_bench.verification import redescribe as redescribing
-    from ndec_bench.verification import rescore as rescoring
-
-    given = Given(file, sample, whole, out, baseline, tuple(step or ()), no_steps, background, seed)
-    given.check()
-    day = _day(date)
-    recorded = rescoring.recorded_results(name, results, protocol)
-    card = rescoring.card_of(name, submissions)
-    if record:
-        _check_recordable(name, card, recorded, given)
-    split = find_split(recorded[0].split, data_root(root))
-    for one in recorded:
-        rescoring.check_split(one, split)
-    pictured = split if images is None else find_split(recorded[0].split, images)
-    rescoring.check_split(recorded[0], pictured)
-    how = how_of(weights, weights_sha256, device, precision, workers, detections)
-    sampled = None
-    if whole:
-        found = made_again(recorded, pictured, given, how, threads, backend)
-    else:
-        path = file_of(given, card, recorded[0], public=public_hosts)
-        if sample is not None:  # first, for it may lack weights or a background
-            least = redescribing.LEAST_SAMPLE if record else 2
-            sampled = described_again(path, pictured, sample, given, how, least, has_precision=precision is not None)
-        found = scored_again(recorded, path, split, given, threads, backend)
-    comparisons = [compared(before, now) for before, now in zip(recorded, found, strict=True)]
-    verdict = _worst(comparisons, sampled)
-    verified = None
-    if record and verdict == "OK" and card is not None:
-        verified = _recorded(card, rescoring.card_path(name, submissions), recorded[0], found[0], given, sampled, day)
-    elif record:
-        console.note(f"not recorded: {verdict}, and only OK is")
-    if json:
-        console.out_json(content(name, verdict, recorded, comparisons, sampled, verified))
-    else:
-        show(recorded, found, comparisons, sampled)
-    _finish(name, verdict, as_json=json)
-
-
-def _day(date: str | None) -> str:
-    from datetime import UTC, datetime
-
-    from ndec_bench.errors import UsageError
-
-    if date is None:
-        return datetime.now(UTC).date().isoformat()
-    try:
-        return datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC).date().isoformat()
-    except ValueError:
-        raise UsageError(f"--date {date[:40]!r}", hint="write the day as YYYY-MM-DD") from None
-
-
-def _check_recordable(name: str, card: SubmissionCard | None, recorded: Sequence[Result], given: Given) -> None:
-    from ndec_bench.errors import UsageError
-
-    if card is None:
-        raise UsageError(f"--record: {name} has no card", hint="name the folder of cards with --submissions")
-    if len({one.predictions_sha256 for one in recorded}) > 1:
-        raise UsageError(
-            f"--record: {name} has several results, and a card is verified for one list", hint="add --protocol"
-        )
-    public = card.descriptors is not None and card.descriptors.url is not None
-    if not (given.whole or given.sample or public):
-        raise UsageError(
-            f"--record: the card of {name} names no address, so that nobody else could score the file again",
-            hint="describe it again with --sample or --whole",
-        )
-    if given.file is not None and given.sample is None:
-        raise UsageError(
-            "--record: with --file nobody looks at what the card's address serves",
-            hint="leave --file out, or describe images again with --sample",
-        )
-
-
-def _worst(comparisons: Sequence[Comparison], sampled: Sampled | None) -> Verdict:
-    verdicts = {one.verdict for one in comparisons}
-    if "FAIL" in verdicts or (sampled is not None and not sampled.agreement.passed):
-        return "FAIL"
-    return "close" if "close" in verdicts else "OK"
-
-
-def _recorded(
-    card: SubmissionCard,
-    path: Path,
-    recorded: Result,
-    found: Result,
-    given: Given,
-    sampled: Sampled | None,
-    day: str,
-) -> Verified:
-    """Return what the card now says, after it was written: the table ``[verified]`` and nothing else changes."""
-    from ndec_bench import atomic
-    from ndec_bench.submissions.card import Verified, with_table
-
-    verified = Verified(level="re-scored", predictions_sha256=recorded.predictions_sha256, date=day)
-    if given.whole and found.describing is not None:
-        note = f"all images described again with {found.describing.baseline}"
-        verified = verified.model_copy(
-            update={"level": "re-described", "images": found.describing.images, "note": note}
-        )
-    elif sampled is not None:
-        agreement = sampled.agreement
-        verified = verified.model_copy(
-            update={
-                "level": "re-described",
-                "images": agreement.images,
-                "lowest_cosine": round(agreement.lowest_cosine, 6),
-                "note": f"a sample, drawn with seed {sampled.seed}, described again with {sampled.baseline}",
-            }
-        )
-    before = card.verified
-    same_list = before is not None and before.predictions_sha256 == verified.predictions_sha256
-    if before is not None and same_list and (before.level, verified.level) == ("re-described", "re-scored"):
-        console.note(f"{path}: stays re-described, which is more than re-scored")
-        return before
-    after = card.model_copy(update={"verified": verified})
-    atomic.write_text(path, with_table(path.read_text(encoding="utf-8"), after, "verified"))
-    console.note(f"{path}: [verified] written, {verified.level}")
-    return verified
-
-
-def _finish(name: str, verdict: Verdict, *, as_json: bool) -> None:
-    """Print the verdict, end with 3 if it is FAIL."""
+    from ndec_baselines import again
+    from ndec_baselines.running import RunOptions
     from ndec_bench.errors import SubmissionError
 
-    if not as_json:
-        console.out(verdict)
-    if verdict != "FAIL":
-        return
-    if as_json:  # the verdict is printed; a second JSON object would spoil the first
-        raise typer.Exit(SubmissionError.exit_code)
-    raise SubmissionError(
-        f"{name} does not reproduce", hint="check weights, images and versions against the record's provenance"
+    options = again.ReproduceOptions(
+        protocol=protocol,
+        results=results,
+        submissions=submissions,
+        root=root,
+        images=images,
+        file=file,
+        sample=sample,
+        seed=seed,
+        whole=whole,
+        out=out,
+        baseline=baseline,
+        background=background,
+        run=RunOptions(
+            steps=chosen_steps(step, no_steps=no_steps),
+            weights=weights,
+            weights_sha256=weights_sha256,
+            device=device,
+            precision=precision,
+            workers=workers,
+            detections=detections,
+        ),
+        threads=threads,
+        backend=backend,
+        public_hosts=public_hosts,
+        record=record,
+        day=None if date is None else date.date(),
     )
+    with console.progress() as progress:
+        found = again.reproduce(name, options, progress=progress, tell=console.note)
+    if json:
+        console.out_json(_content(found))
+    else:
+        _show(found)
+    if found.verdict == "FAIL" and json:  # the verdict is printed; a second JSON object would spoil the first
+        raise typer.Exit(SubmissionError.exit_code)
+    if found.verdict == "FAIL":
+        raise SubmissionError(
+            f"{name} does not reproduce", hint="check weights, images and versions against the record's provenance"
+        )
+
+
+def _show(made: Reproduction) -> None:
+    """Print tables of recorded and new scores, how a sample agrees, and the verdict."""
+    for before, now, comparison in zip(made.recorded, made.found, made.comparisons, strict=True):
+        console.table(
+            f"{before.name} on {before.split}, protocol {before.protocol}: {comparison.verdict}",
+            ["", "recorded", "now", "difference"],
+            [*_rows(before, now), *_other_rows(comparison)],
+            caption=_caption(comparison),
+        )
+    if made.sample is not None:
+        console.summary(_of_sample(made.sample))
+    console.out(made.verdict)
+
+
+def _of_sample(sample: DescribedSample) -> dict[str, str]:
+    found = sample.agreement
+    rows = {
+        "described again": f"{found.images:,} images with {sample.baseline}, seed {sample.seed}",
+        "lowest cosine": f"{found.lowest_cosine:.6f} ({found.lowest_id})",
+        "mean cosine": f"{found.mean_cosine:.6f}",
+        "length apart": f"{100 * found.length:.3f} % at most ({found.length_id})",
+    }
+    if found.norm is not None:
+        rows["norm apart"] = f"{100 * found.norm:.3f} % at most ({found.norm_id})"
+    return {**rows, "verdict": "OK" if found.passed else "FAIL"}
+
+
+def _rows(before: Result, now: Result) -> list[list[str]]:
+    rows = [["list of pairs", before.predictions_sha256[:12], now.predictions_sha256[:12], ""]]
+    for part in before.parts:
+        if part in now.parts:
+            for measure in _SHOWN:
+                first, second = (getattr(one.parts[part], measure) for one in (before, now))
+                apart = "" if None in (first, second) else f"{second - first:+.6f}"
+                rows.append([f"parts.{part}.{measure}", _number(first), _number(second), apart])
+    return rows
+
+
+def _other_rows(comparison: Comparison) -> list[list[str]]:
+    """Return rows of differing values that `_rows` does not show."""
+    shown = tuple(f".{measure}" for measure in _SHOWN)
+    others = [
+        one
+        for one in comparison.differences
+        if not (one.field.startswith("parts.") and one.field.count(".") == 2 and one.field.endswith(shown))
+    ]
+    return [[_value(one.field), _value(one.recorded), _value(one.found), ""] for one in others[:_MOST_DIFFERENCES]]
+
+
+def _caption(comparison: Comparison) -> str:
+    from ndec_bench.results.differences import RESCORED
+
+    if comparison.verdict == "OK":
+        return "the same list of pairs and the same scores"
+    same = "the same list of pairs" if comparison.same_list else "another list of pairs"
+    return f"{same}, {len(comparison.differences):,} values differ; close: µAP and recall@P90 within {RESCORED}"
+
+
+def _number(value: float | None) -> str:
+    return "not reached" if value is None else f"{value:.6f}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return "none" if value is None else one_line(str(value), 80)
+
+
+def _content(made: Reproduction) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    results = [
+        {"protocol": one.protocol, **asdict(comparison)}
+        for one, comparison in zip(made.recorded, made.comparisons, strict=True)
+    ]
+    sample = None
+    if made.sample is not None:
+        sample = {
+            "baseline": made.sample.baseline,
+            "seed": made.sample.seed,
+            "passed": made.sample.agreement.passed,
+            **asdict(made.sample.agreement),
+        }
+    return {
+        "name": made.name,
+        "verdict": made.verdict,
+        "results": results,
+        "sample": sample,
+        "verified": None if made.verified is None else made.verified.model_dump(mode="json"),
+    }

@@ -1,4 +1,4 @@
-"""``ndec-bench score``: the numbers of a submission."""
+"""``ndec-bench score`` and ``ndec-bench validate``: the numbers of submissions, and the checks before them."""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ndec_bench.cli import console, targets
-from ndec_bench.cli.root import Root
-from ndec_bench.cli.rule import Asymmetric
+from ndec_bench.cli import console, options
+from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from ndec_bench.data.split import Split
     from ndec_bench.results.record import Result
-    from ndec_bench.scoring.score import Options
+    from ndec_bench.verification.validate import Validation
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Add the commands to ``app``."""
     app.command()(score)
+    app.command()(validate)
 
 
 def score(
-    files: targets.Files = None,
-    query: targets.Query = None,
-    reference: targets.Reference = None,
-    ground_truth: targets.GroundTruthFile = None,
-    hard_negatives: targets.HardNegatives = None,
-    queries: targets.Queries = None,
-    part: targets.Parts = None,
-    multi: targets.Multi = False,
-    split: targets.Splits = None,
-    root: Root = None,
-    background: targets.Background = None,
+    files: options.Files = None,
+    query: options.Query = None,
+    reference: options.Reference = None,
+    ground_truth: options.GroundTruthFile = None,
+    hard_negatives: options.HardNegatives = None,
+    queries: options.Queries = None,
+    part: options.Parts = None,
+    multi: options.Multi = False,
+    split: options.Splits = None,
+    root: options.Root = None,
+    background: options.Background = None,
     protocol: Annotated[
-        str, typer.Option(help="Rules of scoring; all adds the protocol card.", metavar="NAME|all")
+        str, typer.Option(help="Rules of scoring; all adds the protocol table.", metavar="NAME|all")
     ] = "ndec-1",
-    asymmetric: Asymmetric = "none",
+    asymmetric: options.Asymmetric = "none",
     precision: Annotated[
         list[float] | None,
         typer.Option(
@@ -93,26 +95,23 @@ def score(
     """
     from dataclasses import replace
 
-    from ndec_bench.errors import UsageError
-    from ndec_bench.metrics.bootstrap import REPLICATES
     from ndec_bench.protocol import NDEC_1, get_protocol
-    from ndec_bench.scoring.score import Options
+    from ndec_bench.scoring.score import DEFAULTS, Options, score_files
 
-    targets.check_forms(files, query, reference)
-    target = targets.Target(ground_truth, hard_negatives, queries, tuple(part or ()), tuple(split or ()), root, multi)
-    given = [*(files or []), *(query or [])]
+    options.check_forms(files, query, reference)
+    target = options.Target(ground_truth, hard_negatives, queries, tuple(part or ()), tuple(split or ()), root, multi)
+    inputs = [*(files or []), *(query or []), *(reference or []), *(background or []), *target.files]
     several = len(files or ()) > 1 or len(target.names) > 1
-    _check_outputs(out, save_matches, several=several)
-    _check_inputs_stay((out, save_matches), [*given, *(reference or []), *(background or []), *target.files])
+    _check_outputs(out, save_matches, inputs, several=several)
     if out is not None:
         _check_names(files or [], name)
     if threshold is not None and not math.isfinite(threshold):
         raise UsageError(f"--threshold {threshold}", hint="give a finite number on the scale of your scores")
-    options = Options(
+    chosen = Options(
         name=name,
         protocol=NDEC_1 if protocol == "all" else get_protocol(protocol),
-        card=protocol == "all",
-        replicates=REPLICATES if bootstrap else 0,
+        all_protocols=protocol == "all",
+        replicates=DEFAULTS.replicates if bootstrap else 0,
         precisions=tuple(precision or ()),
         threshold=threshold,
         asymmetric=asymmetric,
@@ -120,7 +119,7 @@ def score(
         threads=threads,
         save_matches=save_matches,
     )
-    places: dict[Path, Path] = {}
+    places: list[Path] = []
     if record:
         if out is not None:
             raise UsageError("--record and --out exclude each other", hint="--record writes into --results")
@@ -128,53 +127,105 @@ def score(
             raise UsageError("--record takes files and one split", hint="pack both sides, score split by split")
         if not bootstrap:
             raise UsageError("--record keeps intervals", hint="leave --no-bootstrap out")
-        places = _places(files, name, results_folder / options.protocol.name, submissions)
-        _check_inputs_stay(tuple(places.values()), [*given, *(background or []), *target.files])
+        places = _places(files, name, results_folder / chosen.protocol.name, submissions)
+        _check_inputs_stay(places, inputs)
     if files and len(background or ()) > 1:
         raise UsageError("FILE takes one file of --background", hint="join the files, or give --query and --reference")
-    if query:
-        results = _score_parts(query, reference or [], background or [], target.splits(given), options)
-    else:
-        results = [
-            result
-            for file in files or ()
-            for result in _score_file(
-                file,
-                background or [],
-                target.splits([file]),
-                replace(options, name=places[file].stem) if record else options,
+    results: list[Result] = []
+    for number, submission in enumerate([[file] for file in files or ()] or [query or []]):
+        splits = target.splits(submission)
+        with console.progress() as progress:
+            results += score_files(
+                submission,
+                splits,
+                references=reference or (),
+                backgrounds=background or (),
+                options=replace(chosen, name=places[number].stem) if record else chosen,
+                progress=progress,
             )
-        ]
-    _write(results, out, several=several)
+    if out is not None:
+        _write(results, out, several=several)
     _show(results, out, as_json=json, several=several)
-    if record:
-        _record(results, list(places.values()), as_json=json)
+    for result, place in zip(results, places, strict=False):
+        _record(result, place, as_json=json)
 
 
-def _check_outputs(out: Path | None, save_matches: Path | None, *, several: bool) -> None:
+def validate(
+    files: options.Files = None,
+    query: options.Query = None,
+    reference: options.Reference = None,
+    background: options.Background = None,
+    ground_truth: options.GroundTruthFile = None,
+    hard_negatives: options.HardNegatives = None,
+    queries: options.Queries = None,
+    part: options.Parts = None,
+    multi: options.Multi = False,
+    split: options.Splits = None,
+    root: options.Root = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Look for signs of copying this submission, repeated rows, and labels in norms.",
+            metavar="OTHER.h5",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Check submissions as score does, without the search.
+
+    Where no split is named and none is recognised, or its ground truth is not available, the file alone is checked, and
+    a note says so.
+    """
+    from dataclasses import asdict
+
+    from ndec_bench.verification.validate import validate_files
+
+    options.check_forms(files, query, reference)
+    target = options.Target(ground_truth, hard_negatives, queries, tuple(part or ()), tuple(split or ()), root, multi)
+    found = []
+    with console.progress() as progress:
+        for submission in [[file] for file in files or ()] or [query or []]:
+            splits, notes = _splits(target, submission)
+            found.append(
+                validate_files(
+                    submission,
+                    splits,
+                    references=reference or (),
+                    backgrounds=background or (),
+                    other=audit,
+                    progress=progress,
+                )
+            )
+            found[-1].notes += notes
+    if json:
+        console.out_json({"files": [asdict(one) for one in found]})
+        return
+    for one in found:
+        _show_validation(one)
+
+
+def _check_outputs(out: Path | None, save_matches: Path | None, inputs: list[Path], *, several: bool) -> None:
     from ndec_bench.atomic import check_writable
-    from ndec_bench.errors import UsageError
 
     if several and save_matches is not None:
         raise UsageError("--save-matches takes one result", hint="score the submissions one by one")
-    for path in (None if several else out, save_matches):
-        if path is not None:
+    outputs = [path for path in (out, save_matches) if path is not None]
+    for path in outputs:
+        if path is save_matches or not several:
             check_writable(path)
     if several and out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file, but there are several results", hint="give a folder")
+    _check_inputs_stay(outputs, inputs)
 
 
-def _check_inputs_stay(outputs: tuple[Path | None, ...], inputs: list[Path]) -> None:
-    from ndec_bench.errors import UsageError
-
+def _check_inputs_stay(outputs: Iterable[Path], inputs: list[Path]) -> None:
     for path in outputs:
-        if path is not None and path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
+        if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
             raise UsageError(f"{path} is an input of this command", hint="write to another file")
 
 
 def _check_names(files: list[Path], name: str | None) -> None:
-    from ndec_bench.errors import UsageError
-
     seen: dict[str, Path] = {}
     for file in files:
         called = name or file.stem
@@ -186,101 +237,102 @@ def _check_names(files: list[Path], name: str | None) -> None:
         seen[called] = file
 
 
-def _places(files: list[Path], name: str | None, folder: Path, submissions: Path) -> dict[Path, Path]:
+def _places(files: list[Path], name: str | None, folder: Path, submissions: Path) -> list[Path]:
     """Return where the result of each file is recorded."""
     from ndec_bench.atomic import check_writable
     from ndec_bench.descriptors import sha256_of_file
-    from ndec_bench.errors import UsageError
     from ndec_bench.scoring.score import is_descriptors
     from ndec_bench.submissions.card import name_of
 
-    places: dict[Path, Path] = {}
+    places: list[Path] = []
     for file in files:
         is_descriptors(file)  # it says what is wrong with a file that cannot be read
         place = folder / f"{name_of(file, sha256_of_file(file), submissions, name)}.json"
-        if place in places.values():
+        if place in places:
             raise UsageError(f"{file} would be the second result {place}", hint="score one by one, with --name")
         check_writable(place)
-        places[file] = place
+        places.append(place)
     return places
 
 
-def _record(results: list[Result], places: list[Path], *, as_json: bool) -> None:
-    """Write ``results``, and say what a row that changes needs."""
+def _record(result: Result, place: Path, *, as_json: bool) -> None:
+    """Write ``result``, and say what a row that changes needs."""
     from ndec_bench.errors import DataError
     from ndec_bench.results.record import read_result, write_result
 
-    for result, place in zip(results, places, strict=True):
+    before = None
+    if place.exists():
         try:
-            before = read_result(place) if place.exists() else None
+            before = read_result(place)
         except DataError:
-            console.note(f"{place}: replaced, it was no result of this version")
-            before = None
-        write_result(place, result)
-        if before is not None and before.predictions_sha256 != result.predictions_sha256:
-            old, new = (one.parts["all"].micro_ap if "all" in one.parts else math.nan for one in (before, result))
-            console.note(
-                f"{place}: µAP was {old:.6f} and is {new:.6f}; a row that changes needs an entry [[changes]] in its "
-                'card, which "ndec-bench submit check --base DIR" spells out'
-            )
-        (console.note if as_json else console.out)(f"result recorded in {place}")
+            console.note(f"{place}: replaced, it was not a result of this version")
+    write_result(place, result)
+    if before is not None and before.predictions_sha256 != result.predictions_sha256:
+        old, new = (one.parts["all"].micro_ap if "all" in one.parts else math.nan for one in (before, result))
+        console.note(
+            f"{place}: µAP was {old:.6f} and is {new:.6f}; a row that changes needs an entry [[changes]] in its "
+            'card, which "ndec-bench submit check --base DIR" spells out'
+        )
+    (console.note if as_json else console.out)(f"result recorded in {place}")
 
 
-def _score_file(file: Path, background: list[Path], splits: list[Split], options: Options) -> list[Result]:
-    from dataclasses import replace
+def _write(results: list[Result], out: Path, *, several: bool) -> None:
+    from collections import Counter
 
-    from ndec_bench.descriptors import read_background
-    from ndec_bench.results.record import read_describing
-    from ndec_bench.scoring.score import score_file_on
-
-    options = replace(options, describing=read_describing(file))
-    with console.progress() as progress:
-        if background:
-            options = replace(options, background=read_background(background[0], progress=progress))
-        return score_file_on(file, splits, options=options, progress=progress)
-
-
-def _score_parts(
-    query: list[Path], reference: list[Path], background: list[Path], splits: list[Split], options: Options
-) -> list[Result]:
-    from dataclasses import replace
-
-    from ndec_bench.descriptors import read_submission_parts
-    from ndec_bench.scoring.score import score_splits
-
-    options = replace(options, name=options.name or query[0].stem)
-    with (
-        console.progress() as progress,
-        read_submission_parts(query, reference, background, progress=progress) as submission,
-    ):
-        return score_splits(submission, splits, options=options, progress=progress, where=str(query[0]))
-
-
-def _write(results: list[Result], out: Path | None, *, several: bool) -> None:
     from ndec_bench.results.record import write_result
 
-    if out is None:
-        return
     if several:
         out.mkdir(parents=True, exist_ok=True)
+    names = Counter(result.name for result in results)
     for result in results:
-        write_result(_place(result, results, out) if several else out, result)
-
-
-def _place(result: Result, results: list[Result], out: Path) -> Path:
-    alone = sum(other.name == result.name for other in results) == 1
-    return out / (f"{result.name}.json" if alone else f"{result.name}-{result.split}.json")
+        name = result.name if names[result.name] == 1 else f"{result.name}-{result.split}"
+        write_result(out / f"{name}.json" if several else out, result)
 
 
 def _show(results: list[Result], out: Path | None, *, as_json: bool, several: bool) -> None:
-    from ndec_bench.cli.showing import show_result
     from ndec_bench.results.record import result_json
+    from ndec_bench.results.tables import result_tables
 
     if as_json:
         texts = [result_json(result).rstrip("\n") for result in results]
         console.out("[\n" + ",\n".join(texts) + "\n]" if several else texts[0])
         return
     for result in results:
-        show_result(result)
+        console.show(result_tables(result))
     if out is not None:
         console.out(f"result written to {out}")
+
+
+def _splits(target: options.Target, files: Sequence[Path]) -> tuple[list[Split], list[str]]:
+    """Return what to check against; without any, if none was asked for, a note that says why."""
+    from ndec_bench.errors import MissingDataError
+
+    try:
+        return target.splits(files), []
+    except (MissingDataError, UsageError) as error:
+        if target != options.Target(root=target.root):
+            raise
+        return [], [f"not checked against a split: {error}"]
+
+
+def _show_validation(checked: Validation) -> None:
+    from ndec_bench.printable import one_line
+
+    facts = checked.facts
+    if checked.track == "matching":
+        what = f"{facts['pairs']:,} pairs of {facts['queries']:,} queries and {facts['references']:,} references"
+    else:
+        what = (
+            f"{facts['queries']:,} queries × {facts['references']:,} references, {facts['dimensions']} dimensions, "
+            f"{facts['dtype']}, {facts['metric']}"
+        )
+        if facts["background"]:
+            what += f", {facts['background']:,} background images"
+    against = f"valid for {', '.join(checked.splits)}" if checked.splits else "valid, checked against no split"
+    named = facts.get("split")
+    what += f", split {one_line(named)}" if named else ""
+    console.out(f"{checked.file}: {checked.track} track, {what}: {against}")
+    for note in checked.notes:
+        console.out(f"  note: {one_line(note)}")
+    for finding in (checked.audit or {}).get("findings", ()):
+        console.out(f"  audit {finding['severity']}: {finding['sentence']}")

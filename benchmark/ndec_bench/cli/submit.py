@@ -380,8 +380,7 @@ def upload(
 
 
 def _halved(file: Path, name: str) -> Path:
-    from ndec_bench.descriptors import form_of
-    from ndec_bench.descriptors.half import write_half
+    from ndec_bench.descriptors import form_of, write_half
     from ndec_bench.errors import UsageError
 
     if form_of(file) != "submission":

@@ -1,24 +1,23 @@
-"""How transfers are shown: bytes, rate and time left, per file and in total; bars in a terminal, lines in a log."""
+"""Transfers on the screen: bytes, rate and time left, per file and in total; bars in a terminal, lines in a log."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from rich.progress import Progress as Bars
+    from rich.progress import Task
+
     from ndec_bench.progress import Progress
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-_WINDOW = 30.0
-"""Seconds over which the rate is averaged: long enough for a steady figure, short enough to show a change."""
 
 
 def size(count: float) -> str:
@@ -49,109 +48,78 @@ def transfers(sizes: Mapping[str, int]) -> Iterator[Progress]:
 
     ``sizes`` gives the files that are to come and their bytes, which the total counts from the start.
     """
-    meters = _Meters({name: _Meter(total) for name, total in sizes.items()})
-    if sys.stderr.isatty():
-        with _bars(meters) as draw:
-            yield draw
-    else:
-        yield _Lines(meters)
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        get_time=time.monotonic,
+    ) as bars:
+        yield _Transfers(bars, sizes)
 
 
-@dataclass
-class _Meter:
-    """Bytes done and expected, and the rate of the last `_WINDOW` seconds."""
+class _Transfers:
+    """The bars of all files and of their sum.
 
-    total: int
-    done: int = 0
-    _seen: deque[tuple[float, int]] = field(default_factory=deque)
-
-    def note(self, done: int, total: int) -> None:
-        self.done, self.total = done, total
-        self._seen.append((time.monotonic(), done))
-        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[0][0] > _WINDOW:
-            self._seen.popleft()
-
-    def skip(self, count: int) -> None:
-        """Leave ``count`` bytes that lay there from an earlier run out of the rate."""
-        self._seen = deque((when, done + count) for when, done in self._seen)
-
-    @property
-    def rate(self) -> float:
-        if len(self._seen) < 2 or self._seen[-1][0] <= self._seen[0][0]:
-            return 0.0
-        (begun, first), (now, last) = self._seen[0], self._seen[-1]
-        return max(last - first, 0) / (now - begun)
-
-    def __str__(self) -> str:
-        text = f"{size(self.done)} of {size(self.total)}"
-        if self.rate > 0 and self.done < self.total:
-            text += f", {size(self.rate)}/s, {duration((self.total - self.done) / self.rate)} left"
-        return text
-
-
-class _Meters:
-    """The meters of all files, and one for their sum."""
-
-    def __init__(self, files: dict[str, _Meter]) -> None:
-        self.files = files
-        self.whole = _Meter(sum(meter.total for meter in files.values()))
-        self._begun: set[str] = set()
-
-    def note(self, stage: str, done: int, total: int) -> _Meter:
-        meter = self.files.setdefault(stage, _Meter(total))
-        if stage not in self._begun:
-            self._begun.add(stage)
-            self.whole.skip(done)
-        self.whole.note(self.whole.done + done - meter.done, self.whole.total + total - meter.total)
-        meter.note(done, total)
-        return meter
-
-
-class _Lines:
-    """One line every ten seconds, and one when a file is done: readable in a log."""
+    Without a terminal they only count, and a line comes every ten seconds and when a file is done.
+    """
 
     EVERY = 10.0
 
-    def __init__(self, meters: _Meters) -> None:
-        self._meters = meters
-        self._last = time.monotonic()
-        self._finished: set[str] = set()
+    def __init__(self, bars: Bars, sizes: Mapping[str, int]) -> None:
+        self._bars = bars
+        self._totals = dict(sizes)
+        self._tasks: dict[str, Task] = {}
+        self._whole = self._task("in all", sum(sizes.values()))
+        self._told = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
-        self._meters.note(stage, done, total)
-        if done >= total:
-            if stage not in self._finished:
-                self._finished.add(stage)
-                console.note(f"{stage}: {size(total)} done")
-        elif time.monotonic() - self._last >= self.EVERY:
-            self._last = time.monotonic()
-            files = self._meters.files.items()
-            active = [f"{name} {m.done * 100 // m.total} %" for name, m in files if 0 < m.done < m.total]
-            console.note(f"in all {self._meters.whole}: {', '.join(active)}")
+        task = self._tasks.get(stage)
+        if task is None:
+            task = self._tasks[stage] = self._task(stage, total)
+            # What lay there from an earlier run is done, and no part of the rate.
+            task.completed = done
+            self._whole.completed += done
+        whole_total = (self._whole.total or 0) + total - self._totals.get(stage, 0)
+        self._totals[stage] = total
+        self._bars.update(self._whole.id, total=whole_total, advance=done - task.completed)
+        self._bars.update(task.id, total=total, completed=done)
+        if done >= total and task.visible:
+            self._bars.update(task.id, visible=False)
+            self._say(f"{stage}: {size(total)} done")
+        elif self._bars.disable and done < total and time.monotonic() - self._told >= self.EVERY:
+            self._told = time.monotonic()
+            self._say(self._line())
 
+    def _task(self, name: str, total: int) -> Task:
+        added = self._bars.add_task(name, total=total)
+        return next(task for task in self._bars.tasks if task.id == added)
 
-@contextmanager
-def _bars(meters: _Meters) -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bars
+    def _line(self) -> str:
+        whole = self._whole
+        text = f"in all {size(whole.completed)} of {size(whole.total or 0)}"
+        if whole.speed and whole.time_remaining:
+            text += f", {size(whole.speed)}/s, {duration(whole.time_remaining)} left"
+        active = [
+            f"{task.description} {task.percentage:.0f} %"
+            for task in self._tasks.values()
+            if 0 < task.completed < (task.total or 0)
+        ]
+        return f"{text}: {', '.join(active)}"
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[state]}"))
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        whole = bars.add_task("in all", total=meters.whole.total, state="")
-        tasks: dict[str, Any] = {}
-
-        def draw(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, state="")
-            meter = meters.note(stage, done, total)
-            bars.update(whole, completed=meters.whole.done, total=meters.whole.total, state=str(meters.whole))
-            if tasks[stage] is None:
-                return
-            bars.update(tasks[stage], completed=done, total=total, state=str(meter))
-            if done >= total:
-                bars.remove_task(tasks[stage])
-                tasks[stage] = None
-                bars.console.print(f"{stage}: {size(total)} done", highlight=False, markup=False)
-
-        yield draw
+    def _say(self, line: str) -> None:
+        if self._bars.disable:
+            console.note(line)
+        else:
+            self._bars.console.print(line, highlight=False, markup=False)

@@ -14,47 +14,28 @@ from ndec_bench.data.trust import read_trust
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ndec_bench.data.registry import ImageSet, RemoteFile
-    from ndec_bench.data.trust import Trusted
+    from ndec_bench.data.registry import RemoteFile
+    from ndec_bench.data.trust import FileRecord
 
-_CONTEXT: dict[str, object] = {
+# The terms of the format in the order of its specification; those without an entry of their own are Croissant's.
+_TERMS = (
+    "@language @vocab citeAs column conformsTo cr rai data dataType dct equivalentProperty examples extract field "
+    "fileProperty fileObject fileSet format includes isLiveDataset jsonPath key md5 parentField path recordSet "
+    "references regex repeated replace samplingRate sc separator source subField transform"
+)
+_OWN_TERMS: dict[str, object] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "rai": "http://mlcommons.org/croissant/RAI/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
-    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileProperty": "cr:fileProperty",
-    "fileObject": "cr:fileObject",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
 }
+_CONTEXT = {term: _OWN_TERMS.get(term, f"cr:{term}") for term in _TERMS.split()}
 _FORMATS = {"zip": "application/zip", "tar": "application/x-tar", "tar-chunk": "application/octet-stream"}
 _NAMES = {
     ("ndec", "queries"): "queries",
@@ -96,7 +77,7 @@ def croissant(root: Path) -> dict[str, object]:
     """
     trust = read_trust(root).files
     every = [file for file in remote_files() if file.dataset != "weights"]
-    files = [file for file in every if f"{file.dataset}/{file.name}" in trust and file.path(root).is_file()]
+    files = [file for file in every if file.key in trust and file.path(root).is_file()]
     absent = [file.name for file in every if file not in files and file.dataset == "ndec"]
     holders = {name: _holders(root, name, files) for name in _NAMES}
     sets = {name: found for name, found in holders.items() if found is not None}
@@ -118,7 +99,7 @@ def croissant(root: Path) -> dict[str, object]:
         "isLiveDataset": False,
         "keywords": ["image copy detection", "hard negatives", "DISC21", "ISC2021"],
         "distribution": [
-            *(_file(file, trust[f"{file.dataset}/{file.name}"]) for file in files),
+            *(_file(file, trust[file.key]) for file in files),
             *(_images(name, found) for name, found in sets.items()),
         ],
         "recordSet": [
@@ -130,7 +111,7 @@ def croissant(root: Path) -> dict[str, object]:
     }
 
 
-def _file(file: RemoteFile, trusted: Trusted) -> dict[str, object]:
+def _file(file: RemoteFile, trusted: FileRecord) -> dict[str, object]:
     entry: dict[str, object] = {
         "@type": "cr:FileObject",
         "@id": file.name,
@@ -169,6 +150,7 @@ def _images(name: tuple[str, str], archives: list[str]) -> dict[str, object]:
 def _image_records(name: tuple[str, str]) -> dict[str, object]:
     record, images = _NAMES[name], image_sets()[name]
     source = {"fileSet": {"@id": f"{record}_images"}}
+    pattern = rf"^({images.id})\.jpg$" if images.id else r"([0-9]+/[^/]+)\.[a-zA-Z]+$"
     return {
         "@type": "cr:RecordSet",
         "@id": record,
@@ -185,7 +167,7 @@ def _image_records(name: tuple[str, str]) -> dict[str, object]:
                 "source": {
                     **source,
                     "extract": {"fileProperty": "filename" if images.id else "fullpath"},
-                    "transform": {"regex": _id_pattern(images)},
+                    "transform": {"regex": pattern},
                 },
             },
             {
@@ -198,10 +180,6 @@ def _image_records(name: tuple[str, str]) -> dict[str, object]:
             },
         ],
     }
-
-
-def _id_pattern(images: ImageSet) -> str:
-    return rf"^({images.id})\.jpg$" if images.id else r"([0-9]+/[^/]+)\.[a-zA-Z]+$"
 
 
 def _truth_records(file: str, described: set[str]) -> dict[str, object]:
@@ -225,8 +203,5 @@ def _truth_records(file: str, described: set[str]) -> dict[str, object]:
         "name": "ground_truth",
         "description": "Each query with the reference it was copied from; 44,243 are copies of nothing.",
         "key": {"@id": "ground_truth/query_id"},
-        "field": [
-            column("query_id", "Query", "queries"),
-            column("reference_id", "Reference, or empty", "references"),
-        ],
+        "field": [column("query_id", "Query", "queries"), column("reference_id", "Reference, or empty", "references")],
     }

@@ -1,4 +1,4 @@
-"""Every image of a source decoded once, in parallel, with a journal so that a stopped run goes on where it was."""
+"""Images of a source decoded once, in parallel, in parts (`ndec_bench.resume`): a stopped run goes on where it was."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ndec_bench.archives.safe import is_image
 from ndec_bench.data.ground_truth import sha256_of_lines
 from ndec_bench.errors import DataError
+from ndec_bench.resume import keyed, parts_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ndec_bench.data.layouts import Holding
     from ndec_bench.progress import Progress
 
-JOURNAL = ".ndec-bench.verified.jsonl"
+FOLDER = ".ndec-bench.verified"
 _BLOCK = 1_000
 
 
@@ -30,45 +31,43 @@ def decode_all(
 ) -> dict[str, str]:
     """Return the images of ``source`` that do not decode, id to reason; every other one does.
 
-    Blocks of 1,000 images that were decoded before, from the same files, are not decoded again: the journal under
-    ``root`` lists them. A kill costs at most the block at work.
+    Blocks of 1,000 images that were decoded before, from the same files, are not decoded again. A kill costs at most
+    the block at work.
 
     Parameters
     ----------
     source
         Images.
     root
-        Where the journal lies.
+        Under which it is kept what was decoded, in `FOLDER`.
     name
-        Name of the set, in the journal and for progress.
+        Name of the set, for progress.
     holding
-        The files it is read from: other ones, or changed ones, are decoded anew.
+        The files it is read from: other ones, or changed ones, are decoded again.
     jobs
         Threads; None for one per core.
 
     Raises
     ------
     DataError
-        If the journal cannot be written.
+        If the folder cannot be written, or another process decodes the same set there.
     """
-    identity = _identity(name, holding, source)
-    done = _journal(root / JOURNAL, identity)
-    failures = {image: reason for block in done.values() for image, reason in block.items()}
-    ids = source.ids
-    starts = range(0, len(ids), _BLOCK)
-    stage = f"decoding {name}"
-    progress(stage, sum(min(_BLOCK, len(ids) - at) for at in starts if at in done), len(ids))
-    threads = jobs or os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        count = sum(min(_BLOCK, len(ids) - at) for at in starts if at in done)
-        for at in (at for at in starts if at not in done):
-            block = ids[at : at + _BLOCK]
+    recipe = {"set": name, "images_and_files_sha256": _identity(holding, source)}
+    ids, stage, threads = source.ids, f"decoding {name}", jobs or os.cpu_count() or 1
+    with parts_in(keyed(root / FOLDER, recipe), recipe) as parts, ThreadPoolExecutor(threads) as pool:
+        blocks = {f"{at:08d}.json": ids[at : at + _BLOCK] for at in range(0, len(ids), _BLOCK)}
+        count = sum(len(block) for part, block in blocks.items() if parts.has(part))
+        progress(stage, count, len(ids))
+        for part, block in blocks.items():
+            if parts.has(part):
+                continue
             broken = _decode(source, [block[first::threads] for first in range(threads)], pool)
-            _append(root / JOURNAL, identity, at, broken)
-            failures |= broken
+            with parts.adding(part) as path:
+                path.write_text(json.dumps(broken, sort_keys=True), encoding="utf-8")
             count += len(block)
             progress(stage, count, len(ids))
-    return dict(sorted(failures.items()))
+        failures = chain.from_iterable(json.loads(parts.path(part).read_bytes()).items() for part in parts)
+        return dict(sorted(failures))
 
 
 def _decode(source: ImageSource, shares: Sequence[Sequence[str]], pool: ThreadPoolExecutor) -> dict[str, str]:
@@ -94,17 +93,17 @@ def _decode_share(source: ImageSource, share: Sequence[str], stop: Event) -> dic
     return broken
 
 
-def _identity(name: str, holding: Holding | None, source: ImageSource) -> str:
+def _identity(holding: Holding | None, source: ImageSource) -> str:
     """Return a digest that changes with the files that hold the images, and with their ids."""
     files = (line for path in holding.paths for line in _states(path)) if holding is not None else ()
-    return sha256_of_lines(map(ascii, chain([name], source.ids, files)))  # names need not be text
+    return sha256_of_lines(map(ascii, chain(source.ids, files)))  # names need not be text
 
 
 def _states(path: Path) -> Iterator[str]:
     """Yield the state of the archive ``path``, or that of every image under the folder ``path``."""
     if not path.is_dir():
         yield _state(str(path))
-    # A folder's own time tells of files that come and go, not of one that is written anew.
+    # A folder's own time tells of files that come and go, not of one that is written again.
     for parent, folders, names in os.walk(path):
         folders.sort()
         yield from (_state(os.path.join(parent, name)) for name in sorted(names) if is_image(name))  # noqa: PTH118
@@ -116,30 +115,3 @@ def _state(path: str) -> str:
     except OSError:
         return f"{path} gone"
     return f"{path} {state.st_size} {state.st_mtime_ns}"
-
-
-def _journal(path: Path, identity: str) -> dict[int, dict[str, str]]:
-    """Return the blocks of this identity that are done, by their start; a torn last line is passed over."""
-    done: dict[int, dict[str, str]] = {}
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return done
-    for line in lines:
-        try:
-            entry = json.loads(line)
-            if entry["of"] == identity and isinstance(entry["at"], int):
-                done[entry["at"]] = {str(image): str(reason) for image, reason in entry["broken"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
-    return done
-
-
-def _append(path: Path, identity: str, at: int, broken: dict[str, str]) -> None:
-    line = json.dumps({"of": identity, "at": at, "broken": broken}, sort_keys=True)
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            # A line feed first: after a kill the last line may be torn.
-            file.write(f"\n{line}\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})", hint="check the data root") from error

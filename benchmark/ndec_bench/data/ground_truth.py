@@ -6,29 +6,32 @@ CSV comes with or without a header, with all queries (an empty reference for non
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ndec_bench.data.tables import check_ids, first_repeat, read_table, read_text
 from ndec_bench.errors import DataError
+from ndec_bench.printable import one_line, wrong_with_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    import pandas as pd
+
+    from ndec_bench.data.tables import TextFile, TextTable
+
+NO_MATCH = ("",)
+"""What the column of references holds for a query that copies nothing."""
 
 _HEADER = ("query_id", "reference_id")
 _MAX_BYTES = 1 << 30
 _MAX_JSON_BYTES = 1 << 28
-_MAX_ID = 256
 _LINES_PER_STEP = 1 << 14
-
-# Where a pair was found ("row 2"), query id, reference id or nothing.
-_Entry = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class GroundTruth:
     pairs
         True (query_id, reference_id) pairs, sorted.
     listed
-        Whether a list of all labelled queries was given beside the pairs.
+        Whether a list of all labelled queries was given with the pairs.
     """
 
     query_ids: tuple[str, ...]
@@ -100,35 +103,41 @@ def read_ground_truth(path: Path, *, multi: bool = False, queries: Path | None =
     Raises
     ------
     DataError
-        If a file cannot be read, a row has not one or two fields, an id is empty, overlong or unprintable, a pair or
-        JSON key stands twice, a query has several references without ``multi``, or a query is not in ``queries``. The
-        message names file and row.
+        If a file cannot be read, a row does not have one or two fields, an id is empty, overlong or unprintable, a
+        pair or JSON key appears twice, a query has several references without ``multi``, or a query is not in
+        ``queries``. The message names file and line.
     """
-    truth = _collected(path, _entries(path), multi)
+    file = read_text(path, DataError, "expected lines query_id,reference_id", largest=_MAX_BYTES)
+    if file.content.lstrip()[:1] in {b"{", b"["}:
+        file = replace(file, expected='expected an object of lists: {"Q00001": ["R000001"], "Q00002": []}')
+        entries, place = _json_entries(file)
+    else:
+        entries, place = _csv_entries(file)
+    truth = _truth(file, entries, place, multi)
     return truth if queries is None else _completed(path, truth, queries)
 
 
-def _collected(path: Path, entries: list[_Entry], multi: bool) -> GroundTruth:
-    seen: dict[tuple[str, str], str] = {}
-    first: dict[str, str] = {}
-    for place, query, reference in entries:
-        if (query, reference) in seen:
-            raise DataError(
-                f"{path}: {place} repeats {seen[query, reference]} ({query},{reference})",
-                hint="remove the duplicate: it would count one match twice",
-            )
-        if query in first and not multi:
-            second = "several references" if place == first[query] else f"a second row (first in {first[query]})"
-            raise DataError(
-                f"{path}: {place} gives {query} {second}",
-                hint="one row per query is expected; allow several references with --multi",
-            )
-        seen[query, reference] = place
-        first.setdefault(query, place)
-    if not first:
-        raise DataError(f"{path}: no query found", hint="expected lines query_id,reference_id")
-    pairs = tuple(sorted(pair for pair in seen if pair[1]))
-    return GroundTruth(query_ids=tuple(sorted(first)), pairs=pairs)
+def _truth(file: TextFile, entries: pd.DataFrame, place: Callable[[int], str], multi: bool) -> GroundTruth:
+    """Return the ground truth of ``entries``, query and reference by row; a reference in `NO_MATCH` is none."""
+    if entries.empty:
+        file.refuse("no query found")
+    queries, references = (entries[name].astype(object) for name in _HEADER)
+    if repeat := first_repeat(queries, references):
+        row, first = repeat
+        file.refuse(
+            f"{place(row)} repeats {place(first)} ({queries[row]},{references[row]})",
+            hint="remove the duplicate: it would count one match twice",
+        )
+    if not multi and (repeat := first_repeat(queries)):
+        row, first = repeat
+        second = f"a second row (first in {place(first)})" if place(first) != place(row) else "several references"
+        file.refuse(
+            f"{place(row)} gives {queries[row]} {second}",
+            hint="one row per query is expected; allow several references with --multi",
+        )
+    matched = ~references.isin(NO_MATCH)
+    pairs = zip(queries[matched], references[matched], strict=True)
+    return GroundTruth(query_ids=tuple(sorted(queries.unique())), pairs=tuple(sorted(pairs)))
 
 
 def _completed(path: Path, truth: GroundTruth, queries: Path) -> GroundTruth:
@@ -146,14 +155,11 @@ def _completed(path: Path, truth: GroundTruth, queries: Path) -> GroundTruth:
 
 def write_ground_truth(truth: GroundTruth) -> str:
     """Return the CSV text of ``truth``: header, one row per query and pair, sorted by id, LF line ends."""
-    references: dict[str, list[str]] = {query: [] for query in truth.query_ids}
-    for query, reference in truth.pairs:
-        references[query].append(reference)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows((query, reference) for query in truth.query_ids for reference in references[query] or [""])
-    return out.getvalue()
+    import pandas as pd
+
+    unmatched = set(truth.query_ids).difference(query for query, _ in truth.pairs)
+    rows = sorted([*truth.pairs, *((query, "") for query in unmatched)])
+    return pd.DataFrame(rows, columns=_HEADER, dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -162,98 +168,81 @@ def read_ids(path: Path) -> tuple[str, ...]:
     Raises
     ------
     DataError
-        If the file cannot be read, or an id stands twice, is overlong or cannot be printed.
+        If the file cannot be read, or an id appears twice, is overlong or cannot be printed.
     """
-    ids: dict[str, int] = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        identifier = line.strip()
-        if not identifier:
-            continue
-        if identifier in ids:
-            raise DataError(f"{path}: line {number} repeats line {ids[identifier]} ({identifier[:80]})")
-        _check_id(path, f"line {number}", identifier)
-        ids[identifier] = number
+    file = read_text(path, DataError, "expected one id per line", largest=_MAX_BYTES)
+    table = read_table(file, blank=b" \t")
+    table.check_widths(1)
+    ids = table.frame({"id": 0})["id"]
+    check_ids(file, ids, table.place)
+    if repeat := first_repeat(ids):
+        row, first = repeat
+        file.refuse(f"{table.place(row)} repeats {table.place(first)} ({ids[row]})", hint="list each id once")
     return tuple(ids)
 
 
-def _entries(path: Path) -> list[_Entry]:
-    text = _text(path)
-    start = text.lstrip()[:1]
-    if start == "<":
-        raise DataError(
-            f"{path}: looks like an HTML page, not a CSV file",
-            hint="the download gave a web page instead of the file: fetch it again",
-        )
-    return _json_entries(path, text) if start in {"{", "["} else _csv_entries(path, text)
-
-
-def _csv_entries(path: Path, text: str) -> list[_Entry]:
-    try:
-        rows = [(n, row) for n, row in enumerate(csv.reader(io.StringIO(text)), start=1) if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise DataError(f"{path}: no CSV file ({error})", hint="expected lines query_id,reference_id") from error
-    if rows and tuple(cell.strip().lower() for cell in rows[0][1]) == _HEADER:
-        rows = rows[1:]
-    elif rows and rows[0][1][0].strip().lower().startswith("query"):
-        raise DataError(
-            f"{path}: row {rows[0][0]} looks like a header with other names ({','.join(rows[0][1])[:80]!r})",
-            hint="name the columns query_id,reference_id or leave the header out",
-        )
-    if rows and len(rows[0][1]) == 1 and ";" in rows[0][1][0]:
-        raise DataError(
-            f"{path}: row {rows[0][0]} is parted by a semicolon ({rows[0][1][0][:80]!r})",
+def _csv_entries(file: TextFile) -> tuple[pd.DataFrame, Callable[[int], str]]:
+    table = read_table(file, blank=b" \t,")
+    rows = table.below(_rows_of_header(table))
+    if len(rows) and rows.widths[0] == 1 and ";" in rows.text(0):
+        file.refuse(
+            f"{rows.place(0)} has its fields separated by semicolons ({rows.text(0)!r})",
             hint="expected commas: query_id,reference_id",
         )
-    return [_entry(path, f"row {number}", [cell.strip() for cell in row]) for number, row in rows]
+    rows.check_widths(1, 2)
+    entries = rows.frame({"query_id": 0, "reference_id": 1})
+    check_ids(file, entries["query_id"], rows.place)
+    check_ids(file, entries["reference_id"], rows.place, empty=True)
+    return entries, rows.place
 
 
-def _entry(path: Path, place: str, fields: list[str]) -> _Entry:
-    if len(fields) not in (1, 2) or not fields[0]:
-        raise DataError(
-            f"{path}: {place} has {len(fields)} fields ({','.join(fields)[:80]!r})",
-            hint="expected query_id,reference_id with an empty reference for no match",
+def _rows_of_header(table: TextTable) -> int:
+    """Return how many rows are a header: one or none. Raises DataError for a header with other names."""
+    header = [name.lower() for name in table.header()]
+    if tuple(header) == _HEADER:
+        return 1
+    if header and header[0].startswith("query"):
+        table.file.refuse(
+            f"{table.place(0)} looks like a header with other names ({table.text(0)!r})",
+            hint="name the columns query_id,reference_id or leave the header out",
         )
-    query, reference = (fields[0], fields[1] if len(fields) > 1 else "")
-    _check_id(path, place, query)
-    _check_id(path, place, reference)
-    return place, query, reference
+    return 0
 
 
-def _check_id(path: Path, place: str, identifier: str) -> None:
-    if len(identifier) > _MAX_ID:
-        raise DataError(f"{path}: {place} has an id longer than {_MAX_ID} characters", hint="expected ids of images")
-    if not identifier.isprintable():
-        raise DataError(
-            f"{path}: {place} has an id with characters that cannot be printed ({identifier!r})",
-            hint="expected ids of images",
-        )
+def _json_entries(file: TextFile) -> tuple[pd.DataFrame, Callable[[int], str]]:
+    import pandas as pd
+
+    rows = [
+        (f"key {query[:80]!r}", query.strip(), reference.strip())
+        for query, references in _json_object(file).items()
+        for reference in references or [""]
+    ]
+    entries = pd.DataFrame(rows, columns=["place", *_HEADER], dtype=object)
+    return entries, lambda row: str(entries["place"][row])
 
 
 class _RepeatedKeyError(ValueError):
-    """A key that stands twice in one JSON object."""
+    """A key that appears twice in one JSON object."""
 
 
-def _json_entries(path: Path, text: str) -> list[_Entry]:
-    hint = 'expected an object of lists: {"Q00001": ["R000001"], "Q00002": []}'
-    if len(text) > _MAX_JSON_BYTES:
-        raise DataError(f"{path}: more JSON than any ground truth has ({len(text):,} characters)", hint=hint)
+def _json_object(file: TextFile) -> dict[str, list[str]]:
+    if len(file.content) > _MAX_JSON_BYTES:
+        file.refuse(f"more JSON than any ground truth has ({len(file.content):,} bytes)")
     try:
-        content = json.loads(text, object_pairs_hook=_without_repeats)
+        content = json.loads(file.content, object_pairs_hook=_without_repeats)
     except _RepeatedKeyError as error:
-        raise DataError(f"{path}: key {error} stands twice", hint="give each query one list of references") from error
+        file.refuse(f"key {error} appears twice", hint="give each query one list of references")
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON ({str(error)[:120]})", hint=hint) from error
+        file.refuse(f"not JSON ({one_line(str(error), 120)})")
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a JSON list", hint=hint)
-    entries: list[_Entry] = []
+        file.refuse("holds a JSON list")
     for query, references in content.items():
-        place = f"key {query[:80]!r}"
         if not isinstance(references, list) or not all(isinstance(item, str) for item in references):
-            raise DataError(f"{path}: {place} holds no list of ids", hint=hint)
-        if any(not item.strip() for item in references):
-            raise DataError(f"{path}: {place} lists an empty id", hint="write [] for no match")
-        entries += [_entry(path, place, [query.strip(), item.strip()]) for item in references or [""]]
-    return entries
+            file.refuse(f"key {query[:80]!r} does not hold a list of ids")
+        for name in (query, *references):
+            if wrong := wrong_with_id(name.strip()):
+                file.refuse(f"key {query[:80]!r}: id {name[:40]!r} {wrong}")
+    return content
 
 
 def _without_repeats(items: list[tuple[str, object]]) -> dict[str, object]:
@@ -262,16 +251,3 @@ def _without_repeats(items: list[tuple[str, object]]) -> dict[str, object]:
         key, _ = Counter(key for key, _ in items).most_common(1)[0]
         raise _RepeatedKeyError(repr(key[:80]))
     return content
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(f"{path}: larger than 1 GiB, which no list of ids is", hint="check the path")
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error})", hint="check the path and its permissions"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start})", hint="expected a CSV file") from error

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ndec_bench.archives import safe
 from ndec_bench.archives.archive import Archive, pieces
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, reason
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MAX_PIXELS = 80_000_000
 
 IdRule = Literal["stem", "folder/stem"]
 """What an image is called: its file name without the suffix (``T613143``), or its folder's name and that
-(``00001/T613143``), where the same file name stands in several folders, as in NDEC's negative pairs."""
+(``00001/T613143``), where the same file name is in several folders, as in NDEC's negative pairs."""
 
 
 class ImageSource(Protocol):
@@ -66,13 +66,8 @@ class FolderSource:
     def __init__(self, folder: Path, *, id_rule: IdRule = "stem") -> None:
         self._folder = folder
         names = list(_image_files(folder))
-        self._ids, order = _named(str(folder), names, id_rule)
+        self.ids, order = _named(str(folder), names, id_rule)
         self._names = [names[row] for row in order]
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Return all image ids, sorted by code point."""
-        return self._ids
 
     def read(self, image_id: str) -> Image.Image:
         """Return the image of that id as `read_image` decodes it. Raises DataError also for an unknown id."""
@@ -87,13 +82,13 @@ class FolderSource:
         except FileNotFoundError as error:
             raise _gone(path) from error
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint="check the disk") from error
+            raise DataError(f"{path}: cannot be read ({reason(error)})", hint="check the disk") from error
         if len(content) > safe.MAX_BYTES:
             raise DataError(f"{path}: more than {safe.MAX_BYTES:,} bytes", hint="scale the image down")
         return content
 
     def _path(self, image_id: str) -> Path:
-        return self._folder / self._names[_position(self._ids, image_id)]
+        return self._folder / self._names[_position(self.ids, image_id)]
 
 
 class ArchiveSource:
@@ -123,13 +118,8 @@ class ArchiveSource:
         self._archive = Archive(paths, partial=partial, progress=progress)
         names = self._archive.members.names
         rows = self._archive.members.images()
-        self._ids, order = _named(self._archive.file.name, [names[row] for row in rows], id_rule)
+        self.ids, order = _named(self._archive.file.name, [names[row] for row in rows], id_rule)
         self._rows = [rows[place] for place in order]
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Return all image ids, sorted by code point."""
-        return self._ids
 
     def read(self, image_id: str) -> Image.Image:
         """Return the image of that id, decoded as by `read_image`. Raises DataError naming archive and member."""
@@ -143,30 +133,25 @@ class ArchiveSource:
     def in_stream_order(self) -> Sequence[str]:
         """Return all image ids in the order in which the images lie in the archive."""
         offsets = self._archive.members.offsets[self._rows].tolist()
-        return [image_id for _, image_id in sorted(zip(offsets, self._ids, strict=True))]
+        return [image_id for _, image_id in sorted(zip(offsets, self.ids, strict=True))]
 
     def close(self) -> None:
         """Close the archive; what is no longer used is closed anyway."""
         self._archive.close()
 
     def _row(self, image_id: str) -> int:
-        return self._rows[_position(self._ids, image_id)]
+        return self._rows[_position(self.ids, image_id)]
 
 
 class JoinedSource:
-    """Several sources as one. Raises DataError if an id stands in two of them."""
+    """Several sources as one. Raises DataError if an id is in two of them."""
 
     def __init__(self, sources: Sequence[ImageSource]) -> None:
         self._sources = tuple(sources)
-        self._ids = tuple(sorted(chain.from_iterable(source.ids for source in sources)))
-        if not all(map(operator.lt, self._ids, islice(self._ids, 1, None))):  # of millions, so no loop in Python
-            twice = next(first for first, second in pairwise(self._ids) if first == second)
-            raise DataError(f"image {twice} stands in two sources", hint="give each image once")
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Return all image ids, sorted by code point."""
-        return self._ids
+        self.ids = tuple(sorted(chain.from_iterable(source.ids for source in sources)))
+        if not all(map(operator.lt, self.ids, islice(self.ids, 1, None))):  # of millions, so no loop in Python
+            twice = next(first for first, second in pairwise(self.ids) if first == second)
+            raise DataError(f"image {twice} is in two sources", hint="give each image once")
 
     def read(self, image_id: str) -> Image.Image:
         """Return the image of that id from the source that has it. Raises DataError as that source does."""
@@ -177,8 +162,8 @@ class JoinedSource:
         return self._source(image_id).read_bytes(image_id)
 
     def _source(self, image_id: str) -> ImageSource:
-        for source in self._sources:  # shards are runs of ids, so that few are searched
-            if source.ids and source.ids[0] <= image_id <= source.ids[-1] and _place(source.ids, image_id) is not None:
+        for source in self._sources:
+            if place_of(source.ids, image_id) is not None:
                 return source
         raise DataError(f"image {image_id!r} is in none of the sources", hint="take an id from their list")
 
@@ -202,13 +187,13 @@ class SelectedSource:
                 hint="add the folder or archive that holds them",
             )
         self._source = source
-        self._ids = tuple(sorted(wanted))
+        self.ids = tuple(sorted(wanted))
 
     @classmethod
     def matching(cls, source: ImageSource, pattern: re.Pattern[str], numbers: range | None = None) -> SelectedSource:
         """Return the images whose whole id matches ``pattern`` and, if given, whose number is in ``numbers``.
 
-        The number of an id are the digits at its end: 25000 in Q25000. Two sets in one folder are told apart by it.
+        The number of an id are the digits at its end: 25000 in Q25000. It tells two sets in one folder apart.
 
         Raises
         ------
@@ -225,19 +210,14 @@ class SelectedSource:
             )
         return cls(source, ids)
 
-    @property
-    def ids(self) -> Sequence[str]:
-        """Return the ids selected, sorted by code point."""
-        return self._ids
-
     def read(self, image_id: str) -> Image.Image:
         """Return the image of that id from the source. Raises DataError also for an id that is not selected."""
-        _position(self._ids, image_id)
+        _position(self.ids, image_id)
         return self._source.read(image_id)
 
     def read_bytes(self, image_id: str) -> bytes:
         """Return the image file of that id from the source. Raises DataError also for an id that is not selected."""
-        _position(self._ids, image_id)
+        _position(self.ids, image_id)
         return self._source.read_bytes(image_id)
 
 
@@ -246,8 +226,8 @@ def open_images(
 ) -> ImageSource:
     """Return the images under ``first`` and ``more`` as one source.
 
-    Each is a folder, a zip, a tar, or the first piece of a split one (``.aa``), whose other pieces lie beside it; they
-    may be named too. What a file is, is told by its content.
+    Each is a folder, a zip, a tar, or the first piece of a split one (``.aa``), whose other pieces lie next to it;
+    they may be named too. The content of a file says what it is.
 
     Parameters
     ----------
@@ -301,7 +281,12 @@ def decode_image(content: bytes, name: str) -> Image.Image:
 def _decoded(file: Path | io.BytesIO, name: str) -> Image.Image:
     try:
         with Image.open(file, formats=FORMATS) as image:
-            _check_size(name, image.size)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(
+                    f"{name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are accepted",
+                    hint="scale the image down",
+                )
             return image.convert("RGB")
     except DataError:
         raise
@@ -311,13 +296,15 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Image.Image:
         raise _gone(name) from error
     except Exception as error:
         # Decoders of hostile files raise anything: OSError, SyntaxError, ValueError, struct.error, MemoryError.
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{name}: no readable image ({reason})", hint="replace or remove the file") from error
+        what = str(error) or type(error).__name__
+        raise DataError(f"{name}: no readable image ({what})", hint="replace or remove the file") from error
 
 
 def _named(where: str, names: Sequence[str], id_rule: IdRule) -> tuple[tuple[str, ...], list[int]]:
     """Return the ids of the image files ``names``, sorted, and for each the place of its name."""
-    starts = _starts(names, id_rule)
+    starts = [name.rfind("/") + 1 for name in names]
+    if id_rule == "folder/stem":
+        starts = [name.rfind("/", 0, max(0, start - 1)) + 1 for name, start in zip(names, starts, strict=True)]
     ids = [name[start : name.rfind(".")] for name, start in zip(names, starts, strict=True)]
     order = sorted(range(len(ids)), key=ids.__getitem__)
     for first, second in pairwise(order):
@@ -333,21 +320,15 @@ def _named(where: str, names: Sequence[str], id_rule: IdRule) -> tuple[tuple[str
     return tuple(ids[place] for place in order), order
 
 
-def _starts(names: Sequence[str], id_rule: IdRule) -> list[int]:
-    """Return where the id begins in each of ``names``."""
-    if id_rule == "stem":
-        return [name.rfind("/") + 1 for name in names]
-    return [name.rfind("/", 0, max(0, name.rfind("/"))) + 1 for name in names]
-
-
 def _position(ids: Sequence[str], image_id: str) -> int:
-    position = _place(ids, image_id)
+    position = place_of(ids, image_id)
     if position is None:
         raise DataError(f"image {image_id!r} is not in this source", hint="take an id from its list")
     return position
 
 
-def _place(ids: Sequence[str], image_id: str) -> int | None:
+def place_of(ids: Sequence[str], image_id: str) -> int | None:
+    """Return the place of ``image_id`` in the sorted ``ids``; None if it is not there."""
     position = bisect_left(ids, image_id)
     return position if position < len(ids) and ids[position] == image_id else None
 
@@ -369,11 +350,3 @@ def _image_files(folder: Path) -> Iterator[str]:
 
 def _gone(name: Path | str) -> DataError:
     return DataError(f"{name}: missing", hint="the folder changed while it was read; start again")
-
-
-def _check_size(name: str, size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            f"{name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are accepted", hint="scale the image down"
-        )

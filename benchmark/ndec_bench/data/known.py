@@ -43,7 +43,7 @@ FINAL_PAIRS = "3e0bf48a8d4d8ab80ed761418768a78511fd3ba018e522be8a46e6edbc4eaaf5"
 
 @dataclass(frozen=True)
 class KnownSplit:
-    """What is known of a split before any file is at hand.
+    """What is known of a split before any file is read.
 
     Attributes
     ----------
@@ -192,7 +192,7 @@ def load(name: str, root: Path, *, without: str | None = None) -> Split:
 
 
 def recognise(query_ids: Iterable[str], reference_sample: Iterable[str] = (), root: Path | None = None) -> str | None:
-    """Return the name of the split that a submission is for, told by the ids of its queries; None when in doubt.
+    """Return the name of the split that a submission is for, by the ids of its queries; None when in doubt.
 
     All queries of a known split and no other, or, with ``root``, all queries of a split folder there, make it that
     split. NDEC is known by its ISC queries with 24,252 others from Q50000 on. Of lists that miss queries, as lists of
@@ -269,10 +269,16 @@ def _in_folders(ids: frozenset[str], references: tuple[str, ...], root: Path) ->
         if path.is_file():
             try:
                 split = Split.from_folder(path.parent)
-            except DataError:  # another folder's trouble, told when that split is asked for
+            except DataError:  # reported when that split is asked for
                 continue
             if ids == frozenset(split.query_ids) and set(references) <= set(split.reference_ids or ()):
                 yield split.name
+
+
+def published_file(name: str, root: Path) -> Path | None:
+    """Return the ground truth of the known split ``name`` under ``root``, not one that was derived; None if none is."""
+    places = (path for path in _places(KNOWN[name], KNOWN[name], root) if path.name != DERIVED_FILE)
+    return next((path for path in places if path.is_file()), None)
 
 
 def _find(known: KnownSplit, root: Path, without: str | None = None) -> tuple[GroundTruth, str] | None:

@@ -10,29 +10,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from ndec_bench import atomic
-from ndec_bench.data.images import JoinedSource, SelectedSource, open_images
-from ndec_bench.data.recognition import FIRST_NDEC, NDEC_QUERIES, PAIRS, Recognised, is_ndec, recognise
-from ndec_bench.data.registry import image_sets, remote_files
-from ndec_bench.errors import DataError, MissingDataError
+from ndec_bench.data.images import SelectedSource, open_images
+from ndec_bench.data.recognition import FIRST_NDEC, NDEC_QUERIES, PAIRS, FolderContent, is_ndec, recognise
+from ndec_bench.data.registry import image_sets, shards
+from ndec_bench.errors import DataError, MissingDataError, os_errors
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from ndec_bench.data.images import ImageSource
     from ndec_bench.data.registry import ImageSet
+    from ndec_bench.data.split import Split
 
-__all__ = ["SOURCES_FILE", "Adopted", "Holding", "Recognised", "adopt", "find", "open_set", "recognise"]
+__all__ = [
+    "SOURCES_FILE",
+    "FolderContent",
+    "Holding",
+    "Placement",
+    "adopt",
+    "find",
+    "images_of",
+    "open_set",
+    "recognise",
+]
 
 SOURCES_FILE = "ndec-bench.sources.json"
-"""Beside the data: the folders elsewhere that were taken in place, by image set."""
+"""Next to the data: the folders elsewhere that were taken in place, by image set."""
 
-_VERSION = 1
 _PAIR_ID = re.compile(r"[0-9]{1,9}/[^/]+")
-_QUERY_ID = re.compile(r"Q[0-9]{5,18}")  # more digits are no number of 64 bits
+_QUERY_ID = re.compile(r"Q[0-9]{5,18}")  # more digits do not fit into 64 bits
 _FINAL = ("disc21", "final-queries")
+_BUILT_PARTS = ("queries", "references", "background", "train")
+
+
+class _FolderRecord(BaseModel):
+    version: int = 1
+    sets: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -74,24 +91,23 @@ def find(root: Path, dataset: str, part: str) -> Holding | None:
     DataError
         If the record of folders is damaged.
     """
-    shards = [file for file in remote_files() if (file.dataset, file.part) == (dataset, part)]
-    present = tuple(file.path(root) for file in shards if file.path(root).is_file())
+    files = shards(dataset, part)
+    present = tuple(file.path(root) for file in files if file.path(root).is_file())
     taken = _read_sources(root).get(f"{dataset}/{part}", [])
     folder = root / image_sets()[dataset, part].folder
-    if len(present) < len(shards):
+    if len(present) < len(files):
         if taken:
             return Holding(dataset, part, "folder", tuple(map(Path, taken)))
         if folder.is_dir():
             return Holding(dataset, part, "folder", (folder,))
     if not present:
         return None
-    return Holding(
-        dataset, part, "archives", present, tuple(file.name for file in shards if file.path(root) not in present)
-    )
+    missing = tuple(file.name for file in files if file.path(root) not in present)
+    return Holding(dataset, part, "archives", present, missing)
 
 
 def open_set(root: Path, dataset: str, part: str, *, progress: Progress = silent) -> ImageSource:
-    """Return the images of a set, and no others that lie beside them.
+    """Return the images of a set, and no others that lie next to them.
 
     Ids are those of the set (`ImageSet.id`, and its range of numbers); of negative pairs they are ``FOLDER/NAME``.
     Shards that are missing are passed over.
@@ -115,7 +131,34 @@ def open_set(root: Path, dataset: str, part: str, *, progress: Progress = silent
         )
     if (dataset, part) == PAIRS:
         return _pairs(holding, progress)
-    return _selected(_joined(holding.paths, progress), image_sets()[dataset, part], holding)
+    return _selected(open_images(*holding.paths, progress=progress), image_sets()[dataset, part], holding)
+
+
+def images_of(split: Split, part: str, *, progress: Progress = silent) -> ImageSource:
+    """Return the images of ``part`` (queries, references, background or train), read where they lie.
+
+    These are the folders of a split that was built, or the archives or folders of a known split under its data root.
+    Of a known split's queries only those of the split are in it, and all must be. ``progress`` is told of archives
+    that are read for the first time.
+
+    Raises
+    ------
+    DataError
+        If the split has no such images, or some of its queries are missing. MissingDataError if none are there.
+    """
+    if split.folder is not None and part in _BUILT_PARTS:
+        folder = split.folder / "images" / part
+        if not folder.is_dir():
+            raise DataError(f"{folder}: missing", hint='build the split again, e.g. "ndec-bench mini build"')
+        return open_images(folder, progress=progress)
+    place = split.image_sets.get(part)
+    if split.images_root is None or place is None:
+        raise DataError(f"split {split.name}: no images of {part!r} are known", hint="give --images FOLDER")
+    if isinstance(place, Path):
+        source = open_images(place, progress=progress)
+    else:
+        source = open_set(split.images_root, *place, progress=progress)
+    return SelectedSource(source, split.query_ids) if part == "queries" else source
 
 
 def _pairs(holding: Holding, progress: Progress) -> ImageSource:
@@ -132,11 +175,6 @@ def _pairs(holding: Holding, progress: Progress) -> ImageSource:
     return SelectedSource.matching(source, _PAIR_ID)
 
 
-def _joined(paths: Sequence[Path], progress: Progress) -> ImageSource:
-    sources = [open_images(path, progress=progress) for path in paths]
-    return sources[0] if len(sources) == 1 else JoinedSource(sources)
-
-
 def _selected(source: ImageSource, images: ImageSet, holding: Holding) -> ImageSource:
     numbers = None if images.first is None else range(images.first, images.first + images.images)
     where = ", ".join(map(str, holding.paths[:3]))
@@ -145,37 +183,26 @@ def _selected(source: ImageSource, images: ImageSet, holding: Holding) -> ImageS
     except DataError as error:
         raise DataError(f"{where}: no {images.dataset} {images.part}: {error.message}", hint=error.hint) from error
     # DISC21 final has other pictures under the ids of NDEC's hard negatives: the two are never mixed.
+    wrong, hint = "", "give the folder query_images_h5 of NDEC alone"
     if (images.dataset, images.part) == NDEC_QUERIES:
-        _refuse_disc21(chosen.ids, images, where)
+        strange = next((each for each in chosen.ids if int(each[1:]) < FIRST_NDEC), None)
+        if strange is not None:
+            wrong = f"holds {strange}, which is DISC21's; NDEC's queries begin at Q{FIRST_NDEC}"
+        elif len(chosen.ids) > images.images:
+            counts = f"{len(chosen.ids):,} queries, NDEC has {images.images:,}"
+            wrong = f"{counts}; DISC21 has more from Q{FIRST_NDEC} on"
     elif (images.dataset, images.part) == _FINAL:
-        _refuse_ndec(source.ids, where)
+        own = np.array([int(each[1:]) for each in source.ids if _QUERY_ID.fullmatch(each)], dtype=np.int64)
+        if is_ndec(own):
+            wrong = "by its ids NDEC's queries, which are other pictures than those of DISC21 final"
+            hint = "give the final queries of DISC21 alone"
+    if wrong:
+        raise DataError(f"{where}: {wrong}", hint=hint)
     return chosen
 
 
-def _refuse_disc21(ids: Sequence[str], images: ImageSet, where: str) -> None:
-    strange = next((each for each in ids if int(each[1:]) < FIRST_NDEC), None)
-    if strange is not None:
-        raise DataError(
-            f"{where}: holds {strange}, which is DISC21's; NDEC's queries begin at Q{FIRST_NDEC}",
-            hint="give the folder query_images_h5 of NDEC alone",
-        )
-    if len(ids) > images.images:
-        raise DataError(
-            f"{where}: {len(ids):,} queries, NDEC has {images.images:,}; DISC21 has more from Q{FIRST_NDEC} on",
-            hint="give the folder query_images_h5 of NDEC alone",
-        )
-
-
-def _refuse_ndec(ids: Sequence[str], where: str) -> None:
-    if is_ndec(np.array([int(each[1:]) for each in ids if _QUERY_ID.fullmatch(each)], dtype=np.int64)):
-        raise DataError(
-            f"{where}: by its ids NDEC's queries, which are other pictures than those of DISC21 final",
-            hint="give the final queries of DISC21 alone",
-        )
-
-
 @dataclass(frozen=True)
-class Adopted:
+class Placement:
     """One thing that was taken in place: what, and where it lies."""
 
     name: str
@@ -187,17 +214,16 @@ class Adopted:
         return f"{self.name}: {self.how}, {self.place}"
 
 
-def adopt(found: Recognised, root: Path) -> tuple[Adopted, ...]:
+def adopt(found: FolderContent, root: Path) -> tuple[Placement, ...]:
     """Return what was taken into the data root ``root``: files as links, folders by record. Nothing is copied.
 
     Raises
     ------
     DataError
-        If another file already stands in the place of one, and then nothing is taken; or if ``root`` cannot be
+        If another file is in the place of one, and then nothing is taken; or if ``root`` cannot be
         written.
     """
-    files = [(f"{file.dataset}/{file.name}", path) for file, path in found.archives]
-    files += found.ground_truths
+    files = [*((file.key, path) for file, path in found.archives), *found.ground_truths]
     for place, path in files:
         _check_free(root / place, path)
     done = [_link(place, path, root) for place, path in files]
@@ -208,12 +234,12 @@ def adopt(found: Recognised, root: Path) -> tuple[Adopted, ...]:
         places = _outermost(folder.resolve() for folder in folders)
         if own.is_dir() and all(place == own.resolve() or own.resolve() in place.parents for place in places):
             sets.pop(name, None)  # what was taken before would come first
-            done.append(Adopted(name, own, "in place"))
+            done.append(Placement(name, own, "in place"))
             continue
         sets[name] = [str(place) for place in places]
-        done.append(Adopted(name, folders[0], "recorded"))
+        done.append(Placement(name, folders[0], "recorded"))
     if sets != before:
-        content = {"version": _VERSION, "sets": sets}
+        content = _FolderRecord(sets=sets).model_dump()
         atomic.write_text(root / SOURCES_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
     return tuple(done)
 
@@ -225,7 +251,7 @@ def _outermost(folders: Iterable[Path]) -> list[Path]:
 
 
 def _check_free(target: Path, path: Path) -> None:
-    """Raise DataError if something else than the file ``path`` stands at ``target``."""
+    """Raise DataError if something else than the file ``path`` is at ``target``."""
     if not os.path.lexists(target):
         return
     if not target.exists():
@@ -237,40 +263,25 @@ def _check_free(target: Path, path: Path) -> None:
         )
 
 
-def _link(place: str, path: Path, root: Path) -> Adopted:
+def _link(place: str, path: Path, root: Path) -> Placement:
     target = root / place
     if target.exists():
-        return Adopted(place, path, "in place")
-    try:
+        return Placement(place, path, "in place")
+    hint = "move the file there, or set the data root to a folder on the same disk"
+    with os_errors(f"{target}: cannot be linked to {path}", hint=hint):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             target.symlink_to(path.resolve())
         except OSError:  # Windows without the right to make links: a hard link needs none
             os.link(path, target)
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be linked to {path} ({error.strerror or error})",
-            hint="move the file there, or set the data root to a folder on the same disk",
-        ) from error
-    return Adopted(place, path, "linked")
+    return Placement(place, path, "linked")
 
 
 def _read_sources(root: Path) -> dict[str, list[str]]:
     path = root / SOURCES_FILE
     try:
-        content = json.loads(path.read_bytes())
+        return _FolderRecord.model_validate_json(path.read_bytes()).sets
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path) from error
-    sets = content.get("sets") if isinstance(content, dict) else None
-    if not isinstance(sets, dict):
-        raise _damaged(path)
-    for places in sets.values():
-        if not isinstance(places, list) or not all(isinstance(place, str) for place in places):
-            raise _damaged(path)
-    return sets
-
-
-def _damaged(path: Path) -> DataError:
-    return DataError(f"{path}: damaged", hint="remove it and take the folders again with --from DIR")
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{path}: damaged", hint="remove it and take the folders again with --from DIR") from error

@@ -18,8 +18,8 @@ import numpy as np
 
 from ndec_bench.archives.safe import IMAGE_SUFFIXES
 from ndec_bench.data.known import DISC21_FOLDER, KNOWN
+from ndec_bench.data.own_splits import SUBSET_FILE, SUBSET_PREFIX
 from ndec_bench.data.registry import RemoteFile, find, image_sets, remote_files
-from ndec_bench.data.roots import SUBSET_FILE, SUBSET_PREFIX
 from ndec_bench.data.split import SPLIT_FILE
 from ndec_bench.errors import DataError
 
@@ -49,7 +49,7 @@ _VALIDATION_NAME = re.compile(r"val|dev", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Recognised:
+class FolderContent:
     """What a user's folder holds.
 
     Attributes
@@ -74,7 +74,7 @@ class Recognised:
 
     def describe(self) -> list[str]:
         """Return one line per archive, ground truth and image set, for people."""
-        lines = [f"{file.dataset}/{file.name} from {path}" for file, path in self.archives]
+        lines = [f"{file.key} from {path}" for file, path in self.archives]
         lines += [f"{place} from {path}" for place, path in self.ground_truths]
         for name, folders in self.folders.items():
             more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
@@ -83,7 +83,7 @@ class Recognised:
         return lines
 
 
-def recognise(folder: Path) -> Recognised:
+def recognise(folder: Path) -> FolderContent:
     """Return what lies under ``folder``, in any layout; names are read, no image is opened.
 
     Links to folders are followed, each folder is looked at once. Splits and subsets that this program made are passed
@@ -92,10 +92,10 @@ def recognise(folder: Path) -> Recognised:
     Raises
     ------
     DataError
-        If it is no folder, or holds nothing of NDEC or DISC21.
+        If it is not a folder, or holds nothing of NDEC or DISC21.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no folder", hint="give the folder that holds the archives or images")
+        raise DataError(f"{folder}: is not a folder", hint="give the folder that holds the archives or images")
     look = _Look(folder)
     look.walk()
     found = look.result()
@@ -160,7 +160,7 @@ class _Look:
         if file is not None and file.dataset != "weights" and file.unpack != "none":
             self._once(self.archives.setdefault(file.name, (file, path))[1], path, file.name)
             return
-        place = f"{file.dataset}/{file.name}" if file is not None and file.ground_truth else _truth_place(path.name)
+        place = file.key if file is not None and file.ground_truth else _truth_place(path.name)
         if place is not None:
             self._once(self.truths.setdefault(place, path), path, place)
 
@@ -168,7 +168,7 @@ class _Look:
         if taken != path and not _same(taken, path):
             self.warnings.append(f"{path}: a second {name}; {taken} is taken")
 
-    def result(self) -> Recognised:
+    def result(self) -> FolderContent:
         found: dict[SetName, list[tuple[Path, NDArray[np.int64]]]] = {}
         for path, numbers in self.seen.items():
             for name, own in self._sets_of(path, {letter: np.array(every) for letter, every in numbers.items()}):
@@ -181,10 +181,13 @@ class _Look:
                 kept = self.pairs
             if kept:
                 folders[name], counts[name] = tuple(kept), sum(kept.values())
-        self._warn_of_names()
+        for path, count in self.unnamed.items():
+            self.warnings.append(
+                f"{path}: images without ids ({count:,}); file names must be the ids, not the names of their folders"
+            )
         self._warn_of_counts(counts)
         truths = tuple(self.truths.items())
-        return Recognised(tuple(self.archives.values()), folders, counts, tuple(self.warnings), truths)
+        return FolderContent(tuple(self.archives.values()), folders, counts, tuple(self.warnings), truths)
 
     def _sets_of(
         self, path: Path, numbers: dict[str, NDArray[np.int64]]
@@ -243,12 +246,6 @@ class _Look:
             kept[path] = len(own)
         return dict(sorted(kept.items()))
 
-    def _warn_of_names(self) -> None:
-        for path, count in self.unnamed.items():
-            self.warnings.append(
-                f"{path}: images without ids ({count:,}); file names must be the ids, not the names of their folders"
-            )
-
     def _warn_of_counts(self, counts: Mapping[SetName, int]) -> None:
         for name, count in sorted(counts.items()):
             expected = _PAIR_COUNT if name == PAIRS else image_sets()[name].images
@@ -262,7 +259,7 @@ class _Look:
 def is_ndec(numbers: NDArray[np.int64]) -> bool:
     """Return whether queries with these numbers in one place are NDEC's and not DISC21's.
 
-    NDEC has none below Q25000, and at most 24,252 from Q50000 on beside its ISC queries. No id alone can tell.
+    NDEC has none below Q25000, and at most 24,252 from Q50000 on next to its ISC queries. No id alone can tell.
     """
     later = int((numbers >= FIRST_FINAL).sum())
     return bool((numbers >= FIRST_NDEC).all()) and later < len(numbers) and 0 < later <= KNOWN["ndec"].hard_negatives

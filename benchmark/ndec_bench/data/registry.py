@@ -1,6 +1,6 @@
 """The files of NDEC, DISC21 and the baselines as data: names, sources, sizes, digests, licences, content.
 
-``registry.toml`` beside this module is the one place for these facts; here they become checked records.
+``registry.toml`` next to this module is the one place for these facts; here they become checked records.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib.resources import files as resources
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from ndec_bench.errors import UsageError
 
@@ -135,13 +135,12 @@ class RemoteFile(_Record):
     ground_truth: str | None = None
     optional: bool = False
     aliases: tuple[str, ...] = ()
-    sources: tuple[Source, ...]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
 
-    @model_validator(mode="after")
-    def _sound(self) -> RemoteFile:
-        if not self.sources:
-            raise ValueError(f"{self.name} has no source")
-        return self
+    @property
+    def key(self) -> str:
+        """Return the path under a data root, with slashes; in records it names the file."""
+        return f"{self.dataset}/{self.name}"
 
     def path(self, root: Path) -> Path:
         """Return where the file lies under the data root ``root``."""
@@ -150,22 +149,27 @@ class RemoteFile(_Record):
 
 def remote_files() -> tuple[RemoteFile, ...]:
     """Return all files of the registry, in its order."""
-    return _registry()[0]
+    return _registry().files
+
+
+def shards(dataset: str, part: str) -> tuple[RemoteFile, ...]:
+    """Return the files that make up the part of a data set, in the order of the registry."""
+    return tuple(file for file in remote_files() if (file.dataset, file.part) == (dataset, part))
 
 
 def image_sets() -> Mapping[tuple[str, str], ImageSet]:
     """Return the image sets by (dataset, part)."""
-    return _registry()[1]
+    return _registry().image_sets
 
 
 def licences() -> Mapping[str, Licence]:
     """Return the licences by key."""
-    return _registry()[2]
+    return _registry().licences
 
 
 def pictures() -> Mapping[str, str]:
     """Return the known SHA-256 (hex) of single pictures of DISC21 by id."""
-    return _registry()[3]
+    return _registry().pictures
 
 
 def select(dataset: str, parts: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
@@ -179,6 +183,7 @@ def select(dataset: str, parts: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
         If the data set or a part is not known; the message lists what is.
     """
     if dataset == "weights":
+        parts = [part.replace(":", "-", 1) for part in parts]  # SYSTEM:VARIANT, as baselines are called
         known: Mapping[str, tuple[tuple[str, str], ...]] = {
             name: (("weights", file.part),)
             for file in remote_files()
@@ -201,12 +206,11 @@ def select(dataset: str, parts: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
         for part, homes in known.items()
         if not parts or part in parts
         for home in homes
-        for file in remote_files()
-        if (file.dataset, file.part) == home
+        for file in shards(*home)
     ]
-    once: dict[tuple[str, str], RemoteFile] = {}
+    once: dict[str, RemoteFile] = {}
     for file in chosen:  # two baselines may need the same file
-        once.setdefault((file.dataset, file.name), file)
+        once.setdefault(file.key, file)
     return tuple(once.values())
 
 
@@ -229,15 +233,22 @@ def _plain(name: str) -> str:
     return f"{head}_{int(number)}{dot}{rest}" if underscore and number.isascii() and number.isdigit() else name.lower()
 
 
+class _Registry(NamedTuple):
+    files: tuple[RemoteFile, ...]
+    image_sets: Mapping[tuple[str, str], ImageSet]
+    licences: Mapping[str, Licence]
+    pictures: Mapping[str, str]
+
+
 @cache
-def _registry() -> tuple[
-    tuple[RemoteFile, ...], dict[tuple[str, str], ImageSet], dict[str, Licence], Mapping[str, str]
-]:
+def _registry() -> _Registry:
     content = tomllib.loads(resources("ndec_bench.data").joinpath("registry.toml").read_text(encoding="utf-8"))
-    files = tuple(RemoteFile.model_validate(entry) for table in content["files"] for entry in _expanded(table))
-    sets = [ImageSet.model_validate(table) for table in content["image_sets"]]
-    terms = {key: Licence(key=key, **table) for key, table in content["licences"].items()}
-    return files, {(found.dataset, found.part): found for found in sets}, terms, content["pictures"]
+    return _Registry(
+        tuple(RemoteFile.model_validate(entry) for table in content["files"] for entry in _expanded(table)),
+        {(table["dataset"], table["part"]): ImageSet(**table) for table in content["image_sets"]},
+        {key: Licence(key=key, **table) for key, table in content["licences"].items()},
+        content["pictures"],
+    )
 
 
 def _expanded(table: dict[str, object]) -> Iterable[dict[str, object]]:

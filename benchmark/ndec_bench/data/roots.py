@@ -9,13 +9,11 @@ from pathlib import Path
 from platformdirs import user_data_path
 
 from ndec_bench.data import known
+from ndec_bench.data.own_splits import SUBSET_FILE, SUBSET_PREFIX
 from ndec_bench.data.split import SPLIT_FILE, Split
 from ndec_bench.errors import MissingDataError
 
 ROOT_VARIABLE = "NDEC_ROOT"
-SUBSET_PREFIX = "ndec-subset-"
-SUBSET_FILE = "subset.json"
-"""Beside a part of NDEC's references, taken with ``ndec-bench download ndec --subset``; it is written last."""
 
 
 def data_root(given: Path | None = None) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth, read_ids, sha256_of_lines
-from ndec_bench.errors import DataError
+from ndec_bench.data.tables import read_table, read_text
+from ndec_bench.errors import DataError, os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +57,7 @@ class Split:
     truth
         Labelled queries and true pairs.
     hard_negatives
-        Queries that resemble a reference and are no copy; None where the split does not know them.
+        Queries that resemble a reference without being a copy; None where the split does not know them.
     reference_ids
         All references, sorted; None where only the ground truth is known (then any reference id is accepted).
     edits
@@ -201,19 +200,17 @@ def read_split_info(folder: Path) -> SplitInfo:
     Raises
     ------
     DataError
-        If the file is missing or no description of a split.
+        If the file is missing or not a description of a split.
     """
     path = folder / SPLIT_FILE
+    expected = 'expected a split folder; "ndec-bench mini build --out DIR" makes one'
+    with os_errors(f"{path}: cannot be read", hint=expected):
+        content = path.read_bytes()
     try:
-        return SplitInfo.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error})",
-            hint='expected a split folder; "ndec-bench mini build --out DIR" makes one',
-        ) from error
+        return SplitInfo.model_validate_json(content)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise DataError(f"{path}: no split description ({problems})", hint="build the split again") from error
+        raise DataError(f"{path}: not a split description ({problems})", hint="build the split again") from error
 
 
 def _check_references(folder: Path, truth: GroundTruth, references: tuple[str, ...]) -> None:
@@ -232,9 +229,9 @@ def _hard_negatives(path: Path, truth: GroundTruth) -> frozenset[str]:
     ids = read_ids(path)
     for query in ids:
         if query not in queries:
-            raise DataError(f"{path}: {query} is no labelled query", hint="list queries of the ground truth only")
+            raise DataError(f"{path}: {query} is not a labelled query", hint="list queries of the ground truth only")
         if query in matched:
-            raise DataError(f"{path}: {query} has a true reference", hint="a hard negative is a copy of nothing")
+            raise DataError(f"{path}: {query} has a true reference", hint="a hard negative copies nothing")
     if len(ids) == len(queries):
         raise DataError(f"{path}: all {len(ids):,} labelled queries are hard negatives", hint="leave the list out")
     return frozenset(ids)
@@ -262,7 +259,7 @@ def _check_part(name: str, members: frozenset[str], truth: GroundTruth, where: s
     strange = members.difference(truth.query_ids)
     if strange:
         raise DataError(
-            f"{where}: part {name} names {min(strange)}, which is no labelled query ({len(strange):,} such ids)",
+            f"{where}: part {name} names {min(strange)}, which is not a labelled query ({len(strange):,} such ids)",
             hint="list queries of the ground truth only",
         )
 
@@ -271,9 +268,13 @@ def _read_edits(path: Path) -> dict[str, tuple[str, ...]]:
     """Return query id to edit kinds from the CSV ``query_id,step,kind,...`` of a built split; empty without file."""
     if not path.exists():
         return {}
+    table = read_table(read_text(path, DataError, "build the split again"))
+    header = table.header()
+    if not {"query_id", "kind"} <= set(header):
+        table.file.refuse("columns query_id and kind expected")
+    table.check_widths(len(header))
+    edits = table.below(1).frame({name: header.index(name) for name in ("query_id", "kind")})
     kinds: dict[str, list[str]] = {}
-    for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))):
-        if not {"query_id", "kind"} <= row.keys():
-            raise DataError(f"{path}: columns query_id and kind expected", hint="build the split again")
-        kinds.setdefault(row["query_id"], []).append(row["kind"])
+    for query, kind in zip(edits["query_id"], edits["kind"], strict=True):
+        kinds.setdefault(query, []).append(kind)
     return {query: tuple(names) for query, names in sorted(kinds.items())}

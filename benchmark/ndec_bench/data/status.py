@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ndec_bench.data import known, layouts
-from ndec_bench.data.registry import RemoteFile, image_sets, remote_files
+from ndec_bench.data.own_splits import subset_folders
+from ndec_bench.data.registry import image_sets, remote_files, shards
 from ndec_bench.data.split import SPLIT_FILE
-from ndec_bench.data.trust import Trust, Trusted, read_trust
+from ndec_bench.data.trust import read_trust
 from ndec_bench.errors import DataError, MissingDataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from ndec_bench.data.registry import ImageSet, RemoteFile
+    from ndec_bench.data.trust import FileRecord
 
 FileState = Literal["verified", "present", "changed", "partial", "missing"]
 SetState = Literal["complete", "partial", "missing"]
@@ -90,32 +95,35 @@ def status(root: Path) -> Status:
         If the trust file or the record of folders is damaged.
     """
     trust = read_trust(root)
-    files = tuple(_file(file, root, trust) for file in remote_files())
-    sets = tuple(_set(root, *name) for name in image_sets())
+    files = tuple(_file(file, root, trust.files.get(file.key)) for file in remote_files())
+    sets = tuple(_set(root, images) for images in image_sets().values())
     truths = tuple(_truth(name, root) for name in known.KNOWN)
+    subsets = {folder.name for folder in subset_folders(root)}
     place = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
-    ready = tuple(_ready(sets, truths))
+    state = {(found.dataset, found.part): found.state for found in sets}
+    scored = [truth.split for truth in truths if truth.available]
     return Status(
         root=str(root),
         disk_free=shutil.disk_usage(place).free,
         files=files,
         image_sets=sets,
         ground_truths=truths,
-        splits=_splits(root),
-        ready=ready,
-        next=_next(sets, truths),
+        splits=tuple(sorted({path.parent.name for path in root.glob(f"*/{SPLIT_FILE}")} | subsets)),
+        ready=(*(f"score submissions for {name}" for name in scored), *_ready(state)),
+        next=_next(state, scored),
     )
 
 
-def _file(file: RemoteFile, root: Path, trust: Trust) -> FileStatus:
+def _file(file: RemoteFile, root: Path, record: FileRecord | None) -> FileStatus:
     path = file.path(root)
     part = path.with_name(f"{path.name}.part")
-    record = trust.files.get(f"{file.dataset}/{file.name}")
     state: FileState = "missing"
     size = 0
     if path.is_file():
         size = path.stat().st_size
-        state = _state(path, size, record)
+        state = "present"
+        if record is not None and (size != record.bytes or record.describes(path)):
+            state = "changed" if size != record.bytes else "verified"
     elif part.is_file():
         state, size = "partial", part.stat().st_size
     return FileStatus(
@@ -133,32 +141,22 @@ def _file(file: RemoteFile, root: Path, trust: Trust) -> FileStatus:
     )
 
 
-def _state(path: Path, size: int, record: Trusted | None) -> FileState:
-    if record is None:
-        return "present"
-    if record.describes(path):
-        return "verified"
-    return "present" if size == record.bytes else "changed"
-
-
-def _set(root: Path, dataset: str, part: str) -> SetStatus:
-    holding = layouts.find(root, dataset, part)
-    shards = [file.name for file in remote_files() if (file.dataset, file.part) == (dataset, part)]
-    state: SetState = "missing"
-    if holding is not None and len(holding.gone) < len(holding.paths):
-        state = "partial" if holding.missing or holding.gone else "complete"
-    archives = len(holding.paths) if holding is not None and holding.kind == "archives" else 0
+def _set(root: Path, images: ImageSet) -> SetStatus:
+    name = images.dataset, images.part
+    expected = [file.name for file in shards(*name)]
+    holding = layouts.find(root, *name) or layouts.Holding(*name, "folder", (), tuple(expected))
+    state: SetState = "partial" if holding.missing or holding.gone else "complete"
     return SetStatus(
-        dataset=dataset,
-        part=part,
-        state=state,
-        kind=None if holding is None else holding.kind,
-        places=() if holding is None else tuple(map(str, holding.paths)),
-        archives=archives,
-        archives_expected=len(shards),
-        missing=tuple(shards) if holding is None else holding.missing,
-        gone=() if holding is None else tuple(map(str, holding.gone)),
-        images_expected=image_sets()[dataset, part].images,
+        dataset=images.dataset,
+        part=images.part,
+        state=state if len(holding.gone) < len(holding.paths) else "missing",
+        kind=holding.kind if holding.paths else None,
+        places=tuple(map(str, holding.paths)),
+        archives=len(holding.paths) if holding.kind == "archives" else 0,
+        archives_expected=len(expected),
+        missing=holding.missing,
+        gone=tuple(map(str, holding.gone)),
+        images_expected=images.images,
     )
 
 
@@ -191,28 +189,18 @@ def _waiting(name: str, root: Path) -> str | None:
     )
 
 
-def _splits(root: Path) -> tuple[str, ...]:
-    found = {path.parent.name for path in root.glob(f"*/{SPLIT_FILE}")}
-    return tuple(sorted(found | {path.parent.name for path in root.glob("ndec-subset-*/subset.json")}))
-
-
-def _ready(sets: tuple[SetStatus, ...], truths: tuple[TruthStatus, ...]) -> list[str]:
-    ready = [f"score submissions for {truth.split}" for truth in truths if truth.available]
-    state = {(found.dataset, found.part): found.state for found in sets}
+def _ready(state: Mapping[tuple[str, str], SetState]) -> Iterator[str]:
+    references = state["disc21", "references"]
     for name, split in known.KNOWN.items():
-        queries, references = state[split.images], state["disc21", "references"]
-        if queries == "complete" and references != "missing":
-            partly = "" if references == "complete" else ", partial: references are missing"
-            ready.append(f"describe {name}{partly}")
+        if state[split.images] == "complete" and references != "missing":
+            yield f"describe {name}{'' if references == 'complete' else ', partial: references are missing'}"
     if state["ndec", "negative-pairs"] == "complete":
-        ready.append("train with NDEC's hard-negative pairs")
-    return ready
+        yield "train with NDEC's hard-negative pairs"
 
 
-def _next(sets: tuple[SetStatus, ...], truths: tuple[TruthStatus, ...]) -> str | None:
-    """Return the command that brings a score on NDEC nearer; None when nothing is missing for it."""
-    state = {(found.dataset, found.part): found.state for found in sets}
-    missing = [] if any(truth.split == "ndec" and truth.available for truth in truths) else ["ground-truth"]
+def _next(state: Mapping[tuple[str, str], SetState], scored: Sequence[str]) -> str | None:
+    """Return the command that brings a score on NDEC nearer."""
+    missing = [] if "ndec" in scored else ["ground-truth"]
     missing += [] if state["ndec", "queries"] == "complete" else ["queries"]
     missing += [] if state["disc21", "references"] == "complete" else ["references"]
     return f"ndec-bench download ndec {' '.join(missing)}" if missing else "ndec-bench data verify"

@@ -1,7 +1,7 @@
-"""The trust file beside the data: the digest of every file as it was first verified.
+"""The trust file next to the data: the digest of every file as it was first verified.
 
-Nobody publishes digests of NDEC or DISC21. So the first verified copy sets them, and whoever finds other bytes later is
-told both.
+Nobody publishes digests of NDEC or DISC21. So the first verified copy sets them, and whoever finds other bytes later
+sees both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndec_bench import atomic
-from ndec_bench.errors import DataError, InterruptedRun
+from ndec_bench.errors import DataError, InterruptedRun, os_errors, reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ _BLOCK = 1 << 20
 _WRITING = threading.Lock()
 
 
-class Trusted(BaseModel):
+class FileRecord(BaseModel):
     """One file as it was verified: size, SHA-256 (hex), source, entity tag, and when the file system saw it change.
 
     ``mtime_ns`` only tells whether the file must be read again before it is trusted; it proves nothing.
@@ -56,7 +56,7 @@ class Trust(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     version: Literal[1] = 1
-    files: dict[str, Trusted] = Field(default_factory=dict)
+    files: dict[str, FileRecord] = Field(default_factory=dict)
     licences_accepted: tuple[str, ...] = ()
 
 
@@ -74,20 +74,20 @@ def read_trust(root: Path) -> Trust:
     except FileNotFoundError:
         return Trust()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint="check its permissions") from error
+        raise DataError(f"{path}: cannot be read ({reason(error)})", hint="check its permissions") from error
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "the file"
         raise DataError(
             f"{path}: damaged ({where}: {error.errors()[0]['msg']})",
-            hint="move it away: the files are then read and recorded anew",
+            hint="move it away: the files are then read and recorded again",
         ) from error
 
 
-def record(root: Path, key: str, trusted: Trusted) -> None:
-    """Write ``trusted`` as the record of the file ``key`` (path under ``root``, with slashes). Raises DataError."""
+def record(root: Path, key: str, entry: FileRecord) -> None:
+    """Write ``entry`` as the record of the file ``key`` (path under ``root``, with slashes). Raises DataError."""
     with _WRITING:
         trust = read_trust(root)
-        _write(root, trust.model_copy(update={"files": {**trust.files, key: trusted}}))
+        _write(root, trust.model_copy(update={"files": {**trust.files, key: entry}}))
 
 
 def accept(root: Path, licences: tuple[str, ...]) -> None:
@@ -109,17 +109,14 @@ def sha256_of(path: Path, progress: Progress, stage: str, stop: threading.Event 
         If ``stop`` is set meanwhile.
     """
     digest, done = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as file:
-            total = os.fstat(file.fileno()).st_size
-            while block := file.read(_BLOCK):
-                if stop is not None and stop.is_set():
-                    raise InterruptedRun(f"{path.name}: stopped while it was read")
-                digest.update(block)
-                done += len(block)
-                progress(stage, done, max(total, done))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint="check the disk") from error
+    with os_errors(f"{path}: cannot be read", hint="check the disk"), path.open("rb") as file:
+        total = os.fstat(file.fileno()).st_size
+        while block := file.read(_BLOCK):
+            if stop is not None and stop.is_set():
+                raise InterruptedRun(f"{path.name}: stopped while it was read")
+            digest.update(block)
+            done += len(block)
+            progress(stage, done, max(total, done))
     return digest.hexdigest()
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from ndec_bench import atomic
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
-from ndec_bench.data.split import GROUND_TRUTH_FILE
 from ndec_bench.errors import DataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _NDEC = known.KNOWN["ndec"]
 
 
 @dataclass(frozen=True)
-class Settled:
+class NdecTruth:
     """Which ground truth of NDEC is used, and why.
 
     Attributes
@@ -70,11 +69,11 @@ def derive(dev2: GroundTruth, query_ids: Collection[str]) -> GroundTruth:
     return GroundTruth(tuple(sorted(own)), dev2.pairs, listed=True)
 
 
-def settle(root: Path, query_ids: Collection[str] | None) -> Settled:
+def settle(root: Path, query_ids: Collection[str] | None) -> NdecTruth:
     """Return which ground truth of NDEC is used under ``root``; derive it where the published file is missing.
 
     The published file comes first, and where that of DISC21 dev is there too, both must agree. The derived one is
-    written to ``ndec/derived_ground_truth.csv``. Query images that do not fit are told in the note: a wrong archive
+    written to ``ndec/derived_ground_truth.csv``. Query images that do not fit are named in the note: a wrong archive
     makes no ground truth wrong.
 
     Parameters
@@ -89,30 +88,24 @@ def settle(root: Path, query_ids: Collection[str] | None) -> Settled:
     DataError
         If the two disagree, or one is not what it must be.
     """
-    published, dev2 = _published(root), _dev2(root)
+    published, dev2 = known.published_file(_NDEC.name, root), _dev2(root)
     if published is not None:
-        return _settled_published(published, dev2, query_ids, root)
+        return _published(published, dev2, query_ids, root)
     if dev2 is None:
-        return Settled(None, None, "ground truth of NDEC: none, and that of DISC21 dev is missing too")
+        return NdecTruth(None, None, "ground truth of NDEC: none, and that of DISC21 dev is missing too")
     if query_ids is None:
-        return Settled(
-            None,
-            None,
-            "ground truth of NDEC: not complete before the query archive is there, which lists the hard negatives; "
-            "split disc21-dev2 works",
-        )
+        waiting = "not complete before the query archive is there, which lists the hard negatives"
+        return NdecTruth(None, None, f"ground truth of NDEC: {waiting}; split disc21-dev2 works")
     try:
         derived = derive(dev2, query_ids)
     except DataError as error:
-        return Settled(None, None, f"ground truth of NDEC: cannot be derived: {error}")
+        return NdecTruth(None, None, f"ground truth of NDEC: cannot be derived: {error}")
     path = root / _NDEC.name / known.DERIVED_FILE
     atomic.write_text(path, write_ground_truth(derived))
-    return Settled("derived", path, "ground truth of NDEC: derived from DISC21 dev; the published file is not here")
+    return NdecTruth("derived", path, "ground truth of NDEC: derived from DISC21 dev; the published file is not here")
 
 
-def _settled_published(
-    published: Path, dev2: GroundTruth | None, query_ids: Collection[str] | None, root: Path
-) -> Settled:
+def _published(published: Path, dev2: GroundTruth | None, query_ids: Collection[str] | None, root: Path) -> NdecTruth:
     truth = known.read(_NDEC.name, published)
     if dev2 is not None and dev2.pairs != truth.pairs:
         raise DataError(
@@ -130,13 +123,7 @@ def _settled_published(
             f". WARNING: {len(strange):,} queries of the file and of the query archive differ ({strange[0]} is "
             f'{where}): run "ndec-bench data verify"'
         )
-    return Settled("published", published, note)
-
-
-def _published(root: Path) -> Path | None:
-    names = (GROUND_TRUTH_FILE, *_NDEC.files)
-    places = [root / _NDEC.name / name for name in names] + [root / name for name in _NDEC.files]
-    return next((path for path in places if path.is_file()), None)
+    return NdecTruth("published", published, note)
 
 
 def _dev2(root: Path) -> GroundTruth | None:

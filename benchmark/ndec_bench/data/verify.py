@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -14,10 +15,11 @@ from pydantic import BaseModel, ConfigDict
 
 from ndec_bench.data import known, layouts
 from ndec_bench.data.decoding import decode_all
-from ndec_bench.data.made import made_folders, read_made
-from ndec_bench.data.registry import image_sets, pictures, remote_files
-from ndec_bench.data.trust import Trusted, read_trust, record, sha256_of
-from ndec_bench.errors import DataError, InterruptedRun, MissingDataError
+from ndec_bench.data.images import place_of
+from ndec_bench.data.own_splits import own_folders, read_own_split
+from ndec_bench.data.registry import PARTS, image_sets, pictures, remote_files
+from ndec_bench.data.trust import FileRecord, read_trust, record, sha256_of
+from ndec_bench.errors import DataError, InterruptedRun, MissingDataError, UsageError
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ CheckState = Literal["ok", "warning", "failed", "skipped"]
 _NDEC = ("ndec", "queries")
 _PAIRS = ("ndec", "negative-pairs")
 _REFERENCES = ("disc21", "references")
+_DEV_QUERIES = ("disc21", "dev-queries")
+_FINAL_QUERIES = ("disc21", "final-queries")
 _PER_SHARD = 50_000
 _PAIR_FOLDERS = 100_000
 _COMPARED = 20
@@ -44,12 +48,10 @@ _SAMPLE = 50
 _TRAINING = re.compile(r"T[0-9]{6}")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Check(_Record):
+class Check(BaseModel):
     """One thing that was looked at: what was found, what was expected, and the next step where they differ."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     state: CheckState
@@ -57,9 +59,23 @@ class Check(_Record):
     expected: str = ""
     hint: str | None = None
 
+    @classmethod
+    def of(cls, name: str, ok: bool, found: str, expected: str, hint: str) -> Check:
+        """Return a check that is ok or has failed; the hint is for one that has failed."""
+        return cls(name=name, state="ok" if ok else "failed", found=found, expected=expected, hint=None if ok else hint)
 
-class Verification(_Record):
+    @classmethod
+    def refused(cls, name: str, error: DataError, expected: str) -> Check:
+        """Return the check of data that cannot be read: failed, or skipped where there are none."""
+        missing = isinstance(error, MissingDataError)
+        found = "not there" if missing else error.message
+        return cls(name=name, state="skipped" if missing else "failed", found=found, expected=expected, hint=error.hint)
+
+
+class Verification(BaseModel):
     """All checks, in the order in which they were made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     root: str
     checks: tuple[Check, ...]
@@ -68,6 +84,11 @@ class Verification(_Record):
     def ok(self) -> bool:
         """Return whether no check failed."""
         return all(check.state != "failed" for check in self.checks)
+
+    @property
+    def empty(self) -> bool:
+        """Return whether there was nothing to check."""
+        return all(check.state == "skipped" for check in self.checks)
 
 
 @dataclass(frozen=True)
@@ -80,14 +101,9 @@ class Cost:
 
 
 def verify(
-    root: Path,
-    *,
-    parts: Sequence[str] = (),
-    images: bool = True,
-    jobs: int | None = None,
-    progress: Progress = silent,
+    root: Path, *, parts: Sequence[str] = (), images: bool = True, jobs: int | None = None, progress: Progress = silent
 ) -> Verification:
-    """Return what was checked of the data under ``root``. What is not there is told as skipped.
+    """Return what was checked of the data under ``root``. What is not there is reported as skipped.
 
     Parameters
     ----------
@@ -104,15 +120,26 @@ def verify(
 
     Raises
     ------
+    UsageError
+        If a part is unknown.
     DataError
         If the trust file is damaged or cannot be written.
     InterruptedRun
         If the user interrupts; what was decoded is kept.
     """
+    check_parts(parts)
     try:
         return Verification(root=str(root), checks=tuple(_checks(root, parts, images, jobs, progress)))
     except KeyboardInterrupt:
         raise InterruptedRun("stopped; what was decoded is kept", hint="the same command goes on from there") from None
+
+
+def check_parts(parts: Sequence[str]) -> None:
+    """Raise UsageError if one of ``parts`` is unknown."""
+    names = sorted({part for every in PARTS.values() for part in every})
+    for part in parts:
+        if part not in names:
+            raise UsageError(f"no part is called {part[:80]!r}", hint=f"known: {', '.join(names)}")
 
 
 def cost(root: Path, *, parts: Sequence[str] = ()) -> Cost:
@@ -130,7 +157,7 @@ def cost(root: Path, *, parts: Sequence[str] = ()) -> Cost:
             continue
         try:
             source = layouts.open_set(root, *name)
-        except DataError:  # told by the check itself
+        except DataError:  # the check itself reports it
             continue
         total += len(source.ids)
         size += sum(path.stat().st_size for path in holding.paths if path.is_file())
@@ -147,46 +174,43 @@ def cost(root: Path, *, parts: Sequence[str] = ()) -> Cost:
 
 def _checks(root: Path, parts: Sequence[str], images: bool, jobs: int | None, progress: Progress) -> Iterator[Check]:
     for file in remote_files():
-        yield from _file(file, root, parts, progress)
+        wanted = not parts or file.part in parts or ("ground-truth" in parts and file.ground_truth is not None)
+        if wanted and file.path(root).is_file():
+            yield _file(file, root, progress)
     if not parts or "ground-truth" in parts:
         for split in known.KNOWN:
             yield _truth(split, root)
     opened: dict[tuple[str, str], ImageSource] = {}
-    for name, expected in image_sets().items():
+    for expected in image_sets().values():
         if not parts or expected.part in parts:
-            yield from _set(name, root, opened, progress)
-    yield from _known_pictures(opened)
+            yield from _set(expected, root, opened, progress)
+    for name in opened:
+        if name != _PAIRS:
+            yield from _known_pictures(name, opened)
     yield from _collision(opened)
     if not parts:
-        for folder in made_folders(root):
-            yield _made(folder)
+        for folder in own_folders(root):
+            yield _own_split(folder)
     if images:
         for name, source in opened.items():
             yield _decoded(name, source, root, jobs, progress)
 
 
-def _file(file: RemoteFile, root: Path, parts: Sequence[str], progress: Progress) -> Iterator[Check]:
+def _file(file: RemoteFile, root: Path, progress: Progress) -> Check:
     path = file.path(root)
-    wanted = file.part in parts or ("ground-truth" in parts and file.ground_truth is not None)
-    if not path.is_file() or (parts and not wanted):
-        return
-    name = f"{file.dataset}/{file.name}"
-    trusted = read_trust(root).files.get(name)
-    expected = file.sha256 or (trusted.sha256 if trusted else None)
+    recorded = read_trust(root).files.get(file.key)
+    expected = file.sha256 or (recorded.sha256 if recorded else None)
     try:
         digest = sha256_of(path, progress, f"reading {file.name}")
     except DataError as error:
-        yield Check(name=name, state="failed", found=error.message, expected=expected or "", hint=error.hint)
-        return
+        return Check.refused(file.key, error, expected or "")
     if expected is None:
         stat = path.stat()
-        record(root, name, Trusted(bytes=stat.st_size, sha256=digest, source="local", mtime_ns=stat.st_mtime_ns))
-        yield Check(name=name, state="ok", found=f"SHA-256 {digest}", expected="recorded now, at first sight")
-    elif digest == expected:
-        yield Check(name=name, state="ok", found=f"SHA-256 {digest}", expected=expected)
-    else:
-        hint = f"remove {path} and fetch it again" if file.sha256 else "see docs/data.md, Trust"
-        yield Check(name=name, state="failed", found=f"SHA-256 {digest}", expected=expected, hint=hint)
+        seen = FileRecord(bytes=stat.st_size, sha256=digest, source="local", mtime_ns=stat.st_mtime_ns)
+        record(root, file.key, seen)
+    hint = f"remove {path} and fetch it again" if file.sha256 else "see docs/data.md, Trust"
+    right, first = expected in (None, digest), "recorded now, at first sight"
+    return Check.of(file.key, right, f"SHA-256 {digest}", expected or first, hint)
 
 
 def _truth(name: str, root: Path) -> Check:
@@ -195,29 +219,23 @@ def _truth(name: str, root: Path) -> Check:
     expected = f"{split.queries:,} queries, {split.positives:,} pairs, SHA-256 {split.pairs_sha256}"
     try:
         loaded = known.load(name, root)
-    except MissingDataError as error:
-        return Check(name=title, state="skipped", found="not there", expected=expected, hint=error.hint)
     except DataError as error:
-        return Check(name=title, state="failed", found=error.message, expected=expected, hint=error.hint)
+        return Check.refused(title, error, expected)
     truth = loaded.truth
     found = f"{len(truth.query_ids):,} queries, {len(truth.pairs):,} pairs, SHA-256 {truth.sha256}"
     return Check(name=title, state="ok", found=f"{found} ({loaded.source})", expected=expected)
 
 
 def _set(
-    name: tuple[str, str], root: Path, opened: dict[tuple[str, str], ImageSource], progress: Progress
+    expected: ImageSet, root: Path, opened: dict[tuple[str, str], ImageSource], progress: Progress
 ) -> Iterator[Check]:
+    name = expected.dataset, expected.part
     title = f"{' '.join(name)}: images"
-    expected = image_sets()[name]
     try:
-        source = layouts.open_set(root, *name, progress=progress)
-    except MissingDataError as error:
-        yield Check(name=title, state="skipped", found="not there", expected=f"{expected.images:,}", hint=error.hint)
-        return
+        source = opened[name] = layouts.open_set(root, *name, progress=progress)
     except DataError as error:
-        yield Check(name=title, state="failed", found=error.message, expected=f"{expected.images:,}", hint=error.hint)
+        yield Check.refused(title, error, f"{expected.images:,}")
         return
-    opened[name] = source
     if name == _NDEC:
         yield from _ndec_queries(source, root)
     elif name == _PAIRS:
@@ -230,29 +248,23 @@ def _ndec_queries(source: ImageSource, root: Path) -> Iterator[Check]:
     """Yield the counts of NDEC's two kinds of queries, and whether they are those of the ground truth."""
     split = known.KNOWN["ndec"]
     isc = sum(known.is_isc(each) for each in source.ids)
-    hard = len(source.ids) - isc
-    expected = f"{len(split.numbers) + split.hard_negatives:,} = {len(split.numbers):,} + {split.hard_negatives:,}"
-    right = (isc, hard) == (len(split.numbers), split.hard_negatives)
-    yield Check(
-        name="ndec queries: ISC queries + hard negatives",
-        state="ok" if right else "failed",
-        found=f"{len(source.ids):,} = {isc:,} + {hard:,}",
-        expected=expected,
-        hint=None if right else "the archive is not NDEC's, not whole, or mixed with DISC21's: fetch it again",
+    counts, expected = (isc, len(source.ids) - isc), (len(split.numbers), split.hard_negatives)
+    yield Check.of(
+        "ndec queries: ISC queries + hard negatives",
+        counts == expected,
+        f"{sum(counts):,} = {counts[0]:,} + {counts[1]:,}",
+        f"{sum(expected):,} = {expected[0]:,} + {expected[1]:,}",
+        "the archive is not NDEC's, not whole, or mixed with DISC21's: fetch it again",
     )
+    title, same = "ndec queries: ids", "those of the ground truth"
     try:
         truth = known.load("ndec", root).truth
     except DataError:
-        yield Check(name="ndec queries: ids", state="skipped", found="no ground truth to compare with")
+        yield Check(name=title, state="skipped", found="no ground truth to compare with")
         return
     differ = sorted(set(truth.query_ids).symmetric_difference(source.ids))
-    yield Check(
-        name="ndec queries: ids",
-        state="failed" if differ else "ok",
-        found=f"{len(differ):,} differ: {', '.join(differ[:5])}" if differ else "those of the ground truth",
-        expected="those of the ground truth",
-        hint="archive or ground truth is not NDEC's: fetch both again" if differ else None,
-    )
+    found = f"{len(differ):,} differ: {', '.join(differ[:5])}" if differ else same
+    yield Check.of(title, not differ, found, same, "archive or ground truth is not NDEC's: fetch both again")
 
 
 def _pairs(source: ImageSource) -> Check:
@@ -265,14 +277,15 @@ def _pairs(source: ImageSource) -> Check:
         for folder, stems in sorted(folders.items())
         if len(stems) != 2 or sum(bool(_TRAINING.fullmatch(stem)) for stem in stems) != 1
     ]
-    right = not strange and len(folders) == _PAIR_FOLDERS
-    return Check(
-        name="ndec negative-pairs: folders",
-        state="ok" if right else "failed",
-        found=f"{len(folders):,}"
-        + (f", {len(strange):,} without one training image and one other: {', '.join(strange[:5])}" if strange else ""),
-        expected=f"{_PAIR_FOLDERS:,} with one training image and one other each",
-        hint=None if right else "fetch the three pieces again",
+    found = f"{len(folders):,}"
+    if strange:
+        found += f", {len(strange):,} without one training image and one other: {', '.join(strange[:5])}"
+    return Check.of(
+        "ndec negative-pairs: folders",
+        not strange and len(folders) == _PAIR_FOLDERS,
+        found,
+        f"{_PAIR_FOLDERS:,} with one training image and one other each",
+        "fetch the three pieces again",
     )
 
 
@@ -283,15 +296,14 @@ def _counted(title: str, expected: ImageSet, source: ImageSource, root: Path) ->
     missing = [number for number in range(first, first + expected.images) if number not in present]
     if not missing:
         return Check(name=title, state="ok", found=f"{len(present):,}", expected=f"{expected.images:,}")
-    shards: dict[int, int] = {}
-    for number in missing:
-        shards[number // _PER_SHARD] = shards.get(number // _PER_SHARD, 0) + 1
-    named = ", ".join(f"{count:,} of shard {shard}" for shard, count in islice(shards.items(), 5))
+    by_shard = Counter(number // _PER_SHARD for number in missing)
+    named = ", ".join(f"{count:,} of shard {shard}" for shard, count in islice(by_shard.items(), 5))
     ceiling = _ceiling(source, root) if (expected.dataset, expected.part) == _REFERENCES else ""
+    others = " and others" if len(by_shard) > 5 else ""
     return Check(
         name=title,
         state="warning",
-        found=f"{len(present):,}; missing {len(missing):,}: {named}{' and others' if len(shards) > 5 else ''}{ceiling}",
+        found=f"{len(present):,}; missing {len(missing):,}: {named}{others}{ceiling}",
         expected=f"{expected.images:,}",
         hint=f'"ndec-bench download {expected.dataset} {expected.part}"; until then results are partial',
     )
@@ -308,42 +320,28 @@ def _ceiling(source: ImageSource, root: Path) -> str:
     return f"; {matched:,} of {len(pairs):,} matched references are there: {reach}"
 
 
-def _known_pictures(opened: dict[tuple[str, str], ImageSource]) -> Iterator[Check]:
-    """Yield for each set whether its pictures with a published digest are those."""
-    for name, source in opened.items():
-        if name == _PAIRS:
-            continue
-        there = [each for each in pictures() if _has(source, each)]
-        if not there:
-            continue
-        title = f"{' '.join(name)}: known pictures"
-        try:
-            yield _as_published(title, there, name, opened)
-        except DataError as error:
-            yield Check(name=title, state="failed", found=error.message, expected="as published", hint=error.hint)
-
-
-def _as_published(
-    title: str, there: Sequence[str], name: tuple[str, str], opened: Mapping[tuple[str, str], ImageSource]
-) -> Check:
-    source = opened[name]
-    differ = [each for each in there if hashlib.sha256(source.read_bytes(each)).hexdigest() != pictures()[each]]
-    if not differ:
-        return Check(name=title, state="ok", found=f"{len(there)} as published", expected=f"{len(there)} as published")
-    if name == _NDEC:
-        return _re_encoded(title, differ, source, opened.get(("disc21", "dev-queries")))
-    return Check(
-        name=title,
-        state="failed",
-        found=f"{len(differ)} of {len(there)} differ: {', '.join(differ[:5])}",
-        expected="as published",
-        hint="these are not the files of DISC21",
-    )
+def _known_pictures(name: tuple[str, str], opened: Mapping[tuple[str, str], ImageSource]) -> Iterator[Check]:
+    """Yield whether the pictures of a set with a published digest are those, if there are any."""
+    source, title = opened[name], f"{' '.join(name)}: known pictures"
+    there = [each for each in pictures() if place_of(source.ids, each) is not None]
+    if not there:
+        return
+    try:
+        differ = [each for each in there if hashlib.sha256(source.read_bytes(each)).hexdigest() != pictures()[each]]
+        if differ and name == _NDEC:
+            yield _re_encoded(title, differ, source, opened.get(_DEV_QUERIES))
+            return
+    except DataError as error:
+        yield Check.refused(title, error, "as published")
+        return
+    same = f"{len(there)} as published"
+    found = f"{len(differ)} of {len(there)} differ: {', '.join(differ[:5])}" if differ else same
+    yield Check.of(title, not differ, found, "as published" if differ else same, "these are not the files of DISC21")
 
 
 def _re_encoded(title: str, differ: Sequence[str], source: ImageSource, original: ImageSource | None) -> Check:
     """Return whether NDEC's files with other bytes than DISC21's show the same pictures."""
-    both = [each for each in differ if original is not None and _has(original, each)]
+    both = [each for each in differ if original is not None and place_of(original.ids, each) is not None]
     if original is None or not both:
         return Check(
             name=title,
@@ -353,13 +351,8 @@ def _re_encoded(title: str, differ: Sequence[str], source: ImageSource, original
             hint='"ndec-bench download disc21 dev-queries" makes a comparison of the pixels possible',
         )
     others = [each for each in both if _difference(source.read(each), original.read(each)) > _SAME]
-    return Check(
-        name=title,
-        state="failed" if others else "ok",
-        found=f"other pictures: {', '.join(others[:5])}" if others else "encoded again, the same pictures",
-        expected="the pictures of DISC21",
-        hint="the archive is not NDEC's" if others else None,
-    )
+    found = f"other pictures: {', '.join(others[:5])}" if others else "encoded again, the same pictures"
+    return Check.of(title, not others, found, "the pictures of DISC21", "the archive is not NDEC's")
 
 
 def _difference(first: Image.Image, second: Image.Image) -> float:
@@ -367,23 +360,19 @@ def _difference(first: Image.Image, second: Image.Image) -> float:
     return float(np.abs(pixels[0] - pixels[1]).mean())
 
 
-def _made(folder: Path) -> Check:
-    title = f"{folder.name}: pictures"
-    hint = f'remove {folder} and make it again with "ndec-bench download"'
+def _own_split(folder: Path) -> Check:
+    title, hint = f"{folder.name}: pictures", f'remove {folder} and make it again with "ndec-bench download"'
     try:
-        made = read_made(folder)
+        split = read_own_split(folder)
     except DataError as error:
-        return Check(name=title, state="failed", found=error.message, hint=error.hint)
-    same = made.sha256 == made.recorded
-    found = f"{made.pictures:,}, SHA-256 {made.sha256}"
-    return Check(
-        name=title, state="ok" if same else "failed", found=found, expected=made.recorded, hint=None if same else hint
-    )
+        return Check(name=title, state="failed", found=error.message, hint=hint)
+    found = f"{split.pictures:,}, SHA-256 {split.sha256}"
+    return Check.of(title, split.sha256 == split.recorded, found, split.recorded, hint)
 
 
-def _collision(opened: dict[tuple[str, str], ImageSource]) -> Iterator[Check]:
+def _collision(opened: Mapping[tuple[str, str], ImageSource]) -> Iterator[Check]:
     """Yield whether NDEC's queries from Q50000 on are other pictures than DISC21 final's of the same ids."""
-    ndec, final = opened.get(_NDEC), opened.get(("disc21", "final-queries"))
+    ndec, final = opened.get(_NDEC), opened.get(_FINAL_QUERIES)
     if ndec is None or final is None:
         return
     shared = sorted(set(ndec.ids).intersection(final.ids))
@@ -392,40 +381,20 @@ def _collision(opened: dict[tuple[str, str], ImageSource]) -> Iterator[Check]:
     try:
         same = [each for each in sample if ndec.read_bytes(each) == final.read_bytes(each)]
     except DataError as error:
-        yield Check(name=title, state="failed", found=error.message, expected=expected, hint=error.hint)
+        yield Check.refused(title, error, expected)
         return
-    yield Check(
-        name=title,
-        state="failed" if same else "ok",
-        found=f"{len(same)} of {len(sample)} with the same id are the same file: {', '.join(same[:5])}"
-        if same
-        else f"{len(sample)} with the same id are other files",
-        expected=expected,
-        hint="DISC21 final queries stand in the place of NDEC's hard negatives: fetch NDEC's archive again"
-        if same
-        else None,
-    )
+    found = f"{len(sample)} with the same id are other files"
+    if same:
+        found = f"{len(same)} of {len(sample)} with the same id are the same file: {', '.join(same[:5])}"
+    hint = "DISC21 final queries are in the place of NDEC's hard negatives: fetch NDEC's archive again"
+    yield Check.of(title, not same, found, expected, hint)
 
 
 def _decoded(name: tuple[str, str], source: ImageSource, root: Path, jobs: int | None, progress: Progress) -> Check:
-    title = " ".join(name)
-    holding = layouts.find(root, *name)
-    failures = decode_all(source, root, f"{name[0]}/{name[1]}", holding, jobs=jobs, progress=progress)
-    first = next(iter(failures.values()), "")
-    return Check(
-        name=f"{title}: decoded",
-        state="failed" if failures else "ok",
-        found=f"{len(failures):,} of {len(source.ids):,} do not: {', '.join(islice(failures, 20))} ({first})"
-        if failures
-        else f"{len(source.ids):,}",
-        expected="every image decodes",
-        hint="fetch the archive again, or report the images" if failures else None,
-    )
-
-
-def _has(source: ImageSource, each: str) -> bool:
-    from bisect import bisect_left
-
-    ids = source.ids
-    at = bisect_left(ids, each)
-    return at < len(ids) and ids[at] == each
+    failures = decode_all(source, root, "/".join(name), layouts.find(root, *name), jobs=jobs, progress=progress)
+    found = f"{len(source.ids):,}"
+    if failures:
+        first = next(iter(failures.values()))
+        found = f"{len(failures):,} of {found} do not: {', '.join(islice(failures, 20))} ({first})"
+    hint = "fetch the archive again, or report the images"
+    return Check.of(f"{' '.join(name)}: decoded", not failures, found, "every image decodes", hint)

@@ -5,19 +5,19 @@ set of images. A *submission file* (``query``, ``reference``, ``query_ids``, ``r
 DrivenData competition) holds both sides of a split.
 """
 
-from ndec_bench.descriptors.descriptor_file import DescriptorFile, open_descriptors, read_descriptors
-from ndec_bench.descriptors.hdf5 import read_attributes, sha256_of_file
-from ndec_bench.descriptors.parts import read_submission_parts
-from ndec_bench.descriptors.stored import Joined, StoredVectors
-from ndec_bench.descriptors.submission import (
-    Submission,
+from ndec_bench.descriptors.files import (
+    DescriptorFile,
     form_of,
+    open_descriptors,
     read_background,
+    read_descriptors,
     read_query_ids,
-    read_submission,
 )
+from ndec_bench.descriptors.hdf5 import read_attributes, sha256_of_file
+from ndec_bench.descriptors.stored import Joined, StoredVectors
+from ndec_bench.descriptors.submission import Submission, read_submission, read_submission_parts
 from ndec_bench.descriptors.vectors import Descriptors, Survey, VectorSource, check_descriptors
-from ndec_bench.descriptors.writing import write_descriptors, write_submission
+from ndec_bench.descriptors.writing import write_descriptors, write_half, write_submission
 
 __all__ = [
     "DescriptorFile",
@@ -38,5 +38,6 @@ __all__ = [
     "read_submission_parts",
     "sha256_of_file",
     "write_descriptors",
+    "write_half",
     "write_submission",
 ]

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import h5py
 import numpy as np
 
-from ndec_bench.errors import SubmissionError
+from ndec_bench.errors import SubmissionError, os_errors
 from ndec_bench.memory import check_memory
+from ndec_bench.printable import MAX_ID, one_line, wrong_ids, wrong_with_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 MAX_DIMENSION = 65_536
 MAX_ROWS = 50_000_000
-MAX_ID_BYTES = 256
 MAX_ATTRIBUTE_BYTES = 65_536
 _IDS_PER_READ = 65_536
 _FEWEST_IDS_PER_READ = 64
@@ -45,7 +45,7 @@ def open_file(path: Path) -> h5py.File:
     Raises
     ------
     SubmissionError
-        If it cannot be read, is empty, truncated, a web page, or no HDF5 file.
+        If it cannot be read, is empty, truncated, a web page, or not HDF5.
     """
     head = _first_bytes(path)
     if not head:
@@ -80,21 +80,26 @@ def sha256_of_file(path: Path) -> str:
 
 def has(file: h5py.File, name: str) -> bool:
     """Return whether ``file`` has a member ``name``; a link counts, and is not followed. Raises SubmissionError."""
-    with _damage(file.filename, name):
+    with reading(f"{file.filename}: {name!r}"):
         return bool(file.id.links.exists(name.encode()))
 
 
-def require(path: Path, file: h5py.File, names: tuple[str, ...], hint: str) -> None:
+def require(file: h5py.File, names: tuple[str, ...], hint: str) -> None:
     """Raise SubmissionError if one of ``names`` is missing in ``file``."""
     missing = [name for name in names if not has(file, name)]
     if missing:
         raise SubmissionError(
-            f"{path}: no dataset {', '.join(map(repr, missing))}; found {_names(file)}",
+            f"{file.filename}: no dataset {', '.join(map(repr, missing))}; found {_names(file)}",
             hint=hint,
         )
 
 
-def stored_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+def where_is(dataset: h5py.Dataset) -> str:
+    """Return ``FILE: DATASET``, which opens each message about a dataset."""
+    return f"{dataset.file.filename}: {dataset.name.lstrip('/')}"
+
+
+def stored_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return the dataset ``name`` if its bytes lie in this very file and can be decoded here.
 
     Raises
@@ -102,52 +107,53 @@ def stored_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     SubmissionError
         If there is none, or it is a link, a group, virtual, external or packed with an unknown filter.
     """
-    require(path, file, (name,), f"write {name}")
-    with _damage(path, name):
+    require(file, (name,), f"write {name}")
+    where = f"{file.filename}: {name!r}"
+    with reading(where):
         # The type of the link itself: the file that it may lead to is not opened.
         if file.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise SubmissionError(
-                f"{path}: {name!r} is a link to somewhere else, which is never followed",
-                hint="copy the data into the file",
+                f"{where} is a link to somewhere else, which is never followed", hint="copy the data into the file"
             )
         item = file[name]
         if not isinstance(item, h5py.Dataset):
-            raise SubmissionError(f"{path}: {name!r} is a group, expected a dataset", hint="write an array")
+            raise SubmissionError(f"{where} is a group, expected a dataset", hint="write an array")
         if item.is_virtual or item.external:
             raise SubmissionError(
-                f"{path}: {name!r} is stored in other files, which are never opened",
-                hint="copy the data into the file",
+                f"{where} is stored in other files, which are never opened", hint="copy the data into the file"
             )
-        _check_filters(path, item, name)
+        plist = item.id.get_create_plist()
+        for code in (plist.get_filter(index)[0] for index in range(plist.get_nfilters())):
+            if not h5py.h5z.filter_avail(code):
+                raise SubmissionError(
+                    f"{where} is compressed with HDF5 filter {code}, which is not installed here",
+                    hint="write it with gzip or without compression",
+                )
     return item
 
 
-def vectors_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+def vectors_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     """Return the dataset ``name`` if it holds vectors: (images, dimensions) of float16, float32 or float64.
 
     Nothing but its description is read. Raises SubmissionError, also for absurd shapes and claims.
     """
-    dataset = stored_dataset(path, file, name)
-    where = f"{path}: {name}"
-    dtype = _dtype(path, dataset, name)
-    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise SubmissionError(
-            f"{where} holds {_in_words(dtype)}, expected float16, float32 or float64",
-            hint="write the vectors as float32",
-        )
+    dataset = stored_dataset(file, name)
+    _check_floats(dataset, hint="write the vectors as float32")
     if dataset.ndim != 2 or not (1 <= dataset.shape[1] <= MAX_DIMENSION and 1 <= dataset.shape[0] <= MAX_ROWS):
         raise SubmissionError(
-            f"{where} has shape {dataset.shape}, expected (images, dimensions), "
+            f"{where_is(dataset)} has shape {dataset.shape}, expected (images, dimensions), "
             f"at most {MAX_ROWS:,} images and {MAX_DIMENSION:,} dimensions, at least one of each",
             hint="write one row per image",
         )
     if dataset.chunks is not None:
-        check_memory(f"{where}, one chunk of it,", math.prod(dataset.chunks) * dtype.itemsize, hint=LARGER)
+        chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        check_memory(f"{where_is(dataset)}, one chunk of it,", chunk, hint=LARGER)
     return dataset
 
 
-def check_claim(where: str, dataset: h5py.Dataset) -> None:
+def check_claim(dataset: h5py.Dataset) -> None:
     """Raise SubmissionError if ``dataset`` claims far more numbers than the file holds for it."""
+    where = where_is(dataset)
     with reading(where):
         claimed, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
     if claimed > _TRUSTED_BYTES and claimed > _MAX_RATIO * stored:
@@ -159,165 +165,152 @@ def check_claim(where: str, dataset: h5py.Dataset) -> None:
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn what goes wrong while rows of ``where`` ("FILE: DATASET") are read into a SubmissionError."""
+    """Turn what goes wrong while ``where`` ("FILE: DATASET") is opened or read into a SubmissionError."""
     try:
         yield
     except MemoryError as error:
         raise SubmissionError(f"{where} needs more memory than there is", hint="score on a larger machine") from error
-    except (OSError, RuntimeError) as error:
+    # h5py reports an object header that does not make sense as a missing key, among others.
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise SubmissionError(
-            f"{where} cannot be read ({str(error)[:200]})", hint="the file is damaged: write or fetch it again"
+            f"{where} cannot be read ({one_line(str(error), 200)})", hint="the file is damaged: write or fetch it again"
         ) from error
 
 
-def read_ids(path: Path, file: h5py.File, name: str, *, rows_of: h5py.Dataset | None = None) -> tuple[str, ...]:
-    """Return the strings in the dataset ``name``, in row order.
-
-    Parameters
-    ----------
-    path, file
-        The file.
-    name
-        The dataset, (n,) strings or bytes.
-    rows_of
-        The dataset that must have as many rows.
+def read_ids(file: h5py.File, name: str, *, rows_of: h5py.Dataset | None = None) -> tuple[str, ...]:
+    """Return the strings in the dataset ``name``, (n,) strings or bytes, in row order.
 
     Raises
     ------
     SubmissionError
-        If it is no list of UTF-8 strings, has another length than ``rows_of``, or holds an id that is empty, overlong
-        or unprintable.
+        If it is not a list of UTF-8 strings, has another length than ``rows_of``, or holds an id that is empty,
+        overlong or unprintable.
     """
-    dataset = stored_dataset(path, file, name)
-    dtype = _dtype(path, dataset, name)
+    dataset = stored_dataset(file, name)
+    where = where_is(dataset)
+    with reading(where):
+        dtype = dataset.dtype
     kind = h5py.check_string_dtype(dtype)
     if kind is None or dataset.ndim != 1 or dataset.shape[0] > MAX_ROWS:
         raise SubmissionError(
-            f"{path}: {name} holds {_in_words(dtype)} of shape {dataset.shape}, expected a list of strings",
+            f"{where} holds {_in_words(dtype)} of shape {dataset.shape}, expected a list of strings",
             hint="write the image ids as strings, e.g. Q25000",
         )
     if rows_of is not None and dataset.shape != rows_of.shape[:1]:
         raise SubmissionError(
-            f"{path}: {rows_of.name.lstrip('/')} has {rows_of.shape[0]:,} rows but {name} has {dataset.shape[0]:,} ids",
+            f"{where_is(rows_of)} has {rows_of.shape[0]:,} rows but {name} has {dataset.shape[0]:,} ids",
             hint="write one id per row, in the same order",
         )
-    if kind.length is not None and kind.length > MAX_ID_BYTES:
+    if kind.length is not None and kind.length > MAX_ID:
         raise SubmissionError(
-            f"{path}: {name} holds ids of {kind.length} bytes, at most {MAX_ID_BYTES} are accepted",
-            hint="write ids such as Q25000",
+            f"{where} holds ids of {kind.length} bytes, at most {MAX_ID} are accepted", hint="write ids such as Q25000"
         )
-    step = _ids_per_read(path, kind.length)
+    step = _IDS_PER_READ
+    if kind.length is None:
+        # Many strings of varying length may point to one that fills the file: what one read can take is bounded.
+        step = min(step, max(_FEWEST_IDS_PER_READ, _TEXT_MEMORY // Path(file.filename).stat().st_size))
     ids: list[str] = []
     for start in range(0, dataset.shape[0], step):
-        with reading(f"{path}: {name}"):
-            block = dataset[start : start + step]
-        ids += _decoded(path, name, block, start)
+        with reading(where):
+            block = dataset[start : start + step].tolist()
+        ids += _decoded(where, block, start)
     return tuple(ids)
 
 
-def read_numbers(path: Path, file: h5py.File, name: str, rows: int, rows_name: str) -> NDArray[Any]:
-    """Return the (rows,) floating-point numbers in the dataset ``name``, as stored.
+def read_norms(
+    file: h5py.File, name: str, vectors: h5py.Dataset, rows: NDArray[np.int64], ids: Sequence[str]
+) -> NDArray[np.float32]:
+    """Return the norms in the dataset ``name`` for those ``rows`` of ``vectors`` that hold the images ``ids``.
 
     Raises
     ------
     SubmissionError
-        If it holds anything else, or not one number per row of the dataset ``rows_name``.
+        If there is not one finite number, zero or above, per row of ``vectors``.
     """
-    dataset = stored_dataset(path, file, name)
-    dtype = _dtype(path, dataset, name)
-    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+    dataset = stored_dataset(file, name)
+    where = where_is(dataset)
+    _check_floats(dataset, hint="write one floating-point number per row")
+    if dataset.shape != vectors.shape[:1]:
         raise SubmissionError(
-            f"{path}: {name} holds {_in_words(dtype)}, expected float16, float32 or float64",
-            hint="write one floating-point number per row",
-        )
-    if dataset.shape != (rows,):
-        raise SubmissionError(
-            f"{path}: {name} has shape {dataset.shape}, but {rows_name} has {rows:,} rows",
+            f"{where} has shape {dataset.shape}, but {vectors.name.lstrip('/')} has {vectors.shape[0]:,} rows",
             hint="write one number per row, in the same order",
         )
-    with reading(f"{path}: {name}"):
-        return np.asarray(dataset[:])
+    with reading(where):
+        stored = np.asarray(dataset[:])[rows]
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
+        norms: NDArray[np.float32] = stored.astype(np.float32)
+    bad = np.flatnonzero(~(np.isfinite(norms) & (norms >= 0)))
+    if len(bad):
+        at = int(bad[0])
+        raise SubmissionError(
+            f"{where} row {rows[at]} ({ids[at]}) is {stored[at]}, expected a finite number, "
+            f"zero or above, in the range of float32 ({len(bad):,} such rows)",
+            hint="write the length of the vector that the asymmetric rule compares",
+        )
+    return norms
 
 
-def text_attribute(path: Path, file: h5py.File, name: str, *, strict: bool = True) -> str | None:
-    """Return the text attribute ``name``; None if there is none or, unless ``strict``, if it is no text."""
-    value = _attribute(path, file, name)
+def text_attribute(file: h5py.File, name: str, *, strict: bool = True) -> str | None:
+    """Return the text attribute ``name``; None if there is none or, unless ``strict``, if it is not text."""
+    value = _attribute(file, name)
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if value is None or isinstance(value, str):
         return value
     if strict:
-        raise SubmissionError(f"{path}: attribute {name} is no text", hint=f"write {name} as a string")
+        raise SubmissionError(f"{file.filename}: attribute {name} is not text", hint=f"write {name} as a string")
     return None
 
 
-def number_attribute(path: Path, file: h5py.File, name: str) -> float | None:
+def number_attribute(file: h5py.File, name: str) -> float | None:
     """Return the numeric attribute ``name``, None if there is none. Raises SubmissionError if it is not finite."""
-    value = _attribute(path, file, name)
+    value = _attribute(file, name)
     if value is None:
         return None
     number = isinstance(value, (np.integer, np.floating)) and math.isfinite(value)
     if not number:
         raise SubmissionError(
-            f"{path}: attribute {name} is {str(value)[:40]!r}, expected a finite number",
+            f"{file.filename}: attribute {name} is {str(value)[:40]!r}, expected a finite number",
             hint=f"write {name} as one number, on the scale of the score",
         )
     return float(value)
 
 
-def metric_attribute(path: Path, file: h5py.File) -> Metric | None:
+def metric_attribute(file: h5py.File) -> Metric | None:
     """Return the attribute ``metric``, ``l2`` or ``ip``; None if there is none. Raises SubmissionError for others."""
-    metric = text_attribute(path, file, "metric")
-    if metric is None or metric == "l2":
-        return None if metric is None else "l2"
-    if metric == "ip":
-        return "ip"
-    raise SubmissionError(f"{path}: attribute metric is {metric[:40]!r}", hint='expected "l2" or "ip"')
+    metric = text_attribute(file, "metric")
+    if metric not in (None, "l2", "ip"):
+        raise SubmissionError(
+            f"{file.filename}: attribute metric is {str(metric)[:40]!r}", hint='expected "l2" or "ip"'
+        )
+    return cast("Metric | None", metric)
 
 
 def read_attributes(path: Path) -> dict[str, str]:
     """Return the text attributes of a descriptor or submission file, by name (others are left out)."""
     with open_file(path) as file:
-        with _damage(path, "the list of its attributes"):
-            names = sorted(file.attrs)
-        return {n: v for n in names if (v := text_attribute(path, file, n, strict=False)) is not None}
+        with reading(f"{path}: the list of its attributes"):
+            names = sorted(name for name in file.attrs if isinstance(name, str))  # bytes are not UTF-8
+        return {n: v for n in names if (v := text_attribute(file, n, strict=False)) is not None}
 
 
 def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as raw:
-            return raw.read(512)
-    except OSError as error:
-        raise SubmissionError(
-            f"{path}: cannot be read ({error.strerror or error})", hint="check the path and its permissions"
-        ) from error
+    with os_errors(f"{path}: cannot be read", SubmissionError), path.open("rb") as raw:
+        return raw.read(512)
 
 
 def _names(file: h5py.File) -> str:
-    with _damage(file.filename, "the list of its datasets"):
+    with reading(f"{file.filename}: the list of its datasets"):
         names = sorted(name if isinstance(name, str) else name.decode(errors="replace") for name in file)
     return ", ".join(repr(name[:40]) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
 
 
-def _check_filters(path: Path, dataset: h5py.Dataset, name: str) -> None:
-    plist = dataset.id.get_create_plist()
-    for index in range(plist.get_nfilters()):
-        code = plist.get_filter(index)[0]
-        if not h5py.h5z.filter_avail(code):
-            raise SubmissionError(
-                f"{path}: {name!r} is compressed with HDF5 filter {code}, which is not at hand here",
-                hint="write it with gzip or without compression",
-            )
-
-
-def _dtype(path: Path, dataset: h5py.Dataset, name: str) -> np.dtype[Any]:
-    try:
-        dtype: np.dtype[Any] = dataset.dtype
-    except (RuntimeError, TypeError, ValueError) as error:  # HDF5 knows types that NumPy has not
-        raise SubmissionError(
-            f"{path}: {name} holds a type that cannot be read ({error})", hint="write the vectors as float32"
-        ) from error
-    return dtype
+def _check_floats(dataset: h5py.Dataset, *, hint: str) -> None:
+    where = where_is(dataset)
+    with reading(where):  # HDF5 knows types that NumPy has not
+        dtype = dataset.dtype
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        raise SubmissionError(f"{where} holds {_in_words(dtype)}, expected float16, float32 or float64", hint=hint)
 
 
 def _in_words(dtype: np.dtype[Any]) -> str:
@@ -329,46 +322,24 @@ def _in_words(dtype: np.dtype[Any]) -> str:
     return str(dtype)[:80]
 
 
-@contextmanager
-def _damage(path: Path | str, name: str) -> Iterator[None]:
-    # h5py reports an object header that does not make sense as a missing key, among others.
+def _decoded(where: str, block: list[bytes], start: int) -> list[str]:
     try:
-        yield
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise SubmissionError(
-            f"{path}: {name!r} cannot be opened ({str(error)[:200]})",
-            hint="the file is damaged: write or fetch it again",
-        ) from error
-
-
-def _ids_per_read(path: Path, length: int | None) -> int:
-    if length is not None:
-        return _IDS_PER_READ
-    # Many strings of varying length may point to one that fills the file: what one read can take is bounded.
-    return min(_IDS_PER_READ, max(_FEWEST_IDS_PER_READ, _TEXT_MEMORY // path.stat().st_size))
-
-
-def _decoded(path: Path, name: str, block: NDArray[Any], start: int) -> list[str]:
-    try:
-        ids = [value.decode("utf-8") for value in block.tolist()]
+        ids = [value.decode("utf-8") for value in block]
     except UnicodeDecodeError as error:
-        bad = error.object
-        row = start + block.tolist().index(bad)
+        row = start + block.index(error.object)
         raise SubmissionError(
-            f"{path}: {name} cannot be read: row {row} is {bad[:40]!r}, no UTF-8", hint="write UTF-8 strings"
+            f"{where} cannot be read: row {row} is {error.object[:40]!r}, not UTF-8", hint="write UTF-8 strings"
         ) from error
-    if all(ids) and "".join(ids).isprintable() and max(map(len, ids)) <= MAX_ID_BYTES:
-        return ids
-    row, identifier = next(
-        (row, i) for row, i in enumerate(ids) if not i or len(i) > MAX_ID_BYTES or not i.isprintable()
-    )
-    raise SubmissionError(
-        f"{path}: {name} row {start + row} is {identifier[:40]!r}, no usable id", hint="write ids such as Q25000"
-    )
+    if wrong := wrong_ids(ids):
+        at = wrong[0]
+        raise SubmissionError(
+            f"{where} row {start + at}, {ids[at][:40]!r}, {wrong_with_id(ids[at])}", hint="write ids such as Q25000"
+        )
+    return ids
 
 
-def _attribute(path: Path, file: h5py.File, name: str) -> Any:  # noqa: ANN401 -- what HDF5 holds
-    with _damage(path, f"attribute {name}"):
+def _attribute(file: h5py.File, name: str) -> Any:  # noqa: ANN401 -- what HDF5 holds
+    with reading(f"{file.filename}: attribute {name}"):
         if not h5py.h5a.exists(file.id, name.encode()):
             return None
         described = file.attrs.get_id(name)
@@ -380,6 +351,6 @@ def _attribute(path: Path, file: h5py.File, name: str) -> Any:  # noqa: ANN401 -
             return ()
     if not isinstance(value, str):
         return value
-    # h5py keeps bytes that are no UTF-8 as surrogates, which nothing can print.
+    # h5py keeps bytes that are not UTF-8 as surrogates, which nothing can print.
     text = value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
     return text if len(text) <= MAX_ATTRIBUTE_BYTES else ()

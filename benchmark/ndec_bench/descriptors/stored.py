@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndec_bench.descriptors.hdf5 import LARGER, check_claim, read_numbers, reading
-from ndec_bench.descriptors.vectors import GRID_BITS, ROWS_PER_READ, Survey, check_unique, survey
+from ndec_bench.descriptors.hdf5 import LARGER, check_claim, reading, where_is
+from ndec_bench.descriptors.vectors import GRID_BITS, ROWS_PER_READ, Descriptors, Survey, check_unique, survey
 from ndec_bench.errors import SubmissionError
 from ndec_bench.memory import check_memory
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import h5py
     from numpy.typing import NDArray
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from ndec_bench.progress import Progress
 
 KEPT_BYTES = 64 << 20
+# No side that must lie in memory is too large to be kept; the machine's memory is checked by itself.
+IN_MEMORY = 1 << 62
 _PAGE_BYTES = 1 << 31
 _FLOAT32_BYTES = 4
 
@@ -33,12 +34,10 @@ class StoredVectors:
     """The vectors of one HDF5 dataset: surveyed once when opened, then read block by block.
 
     Sources of at most ``keep`` bytes stay in memory after the survey; larger ones are read from the file, which must
-    stay open. Rows of images in ``invalid`` are left out.
+    stay open. Rows of images in ``invalid`` are left out, also from ``ids`` and ``survey``.
 
     Parameters
     ----------
-    where
-        Opens each message: the file and the dataset.
     dataset
         (n, d) float16, float32 or float64, as `hdf5.vectors_dataset` returns it.
     ids
@@ -58,7 +57,6 @@ class StoredVectors:
 
     def __init__(
         self,
-        where: str,
         dataset: h5py.Dataset,
         ids: tuple[str, ...],
         *,
@@ -67,52 +65,33 @@ class StoredVectors:
         progress: Progress = silent,
         stage: str = "checking vectors",
     ) -> None:
+        where = where_is(dataset)
         check_unique(where, ids)
         self._where, self._shape = where, (int(dataset.shape[0]), int(dataset.shape[1]))
-        self._pages: _Pages | None = _Pages(where, dataset)
+        self._pages: _Pages | None = _Pages(dataset)
         self._kept: NDArray[np.float32] | None = None
         self._rows: NDArray[np.int64] | None = None
-        self._ids = ids
+        self.ids, self.dimension = ids, self._shape[1]
         size = self._shape[0] * self._shape[1] * _FLOAT32_BYTES
         if size <= keep:
             check_memory(where, size, hint=LARGER)
-        check_claim(where, dataset)
+        check_claim(dataset)
         if size <= keep:
             with reading(where):
                 self._kept = np.empty(self._shape, dtype=np.float32)
-        self._survey = self._surveyed(invalid, progress, stage)
+        self.survey = self._surveyed(invalid, progress, stage)
         if self._kept is not None:
             self._pages = None
         if not invalid.isdisjoint(ids):
             self._leave_out(invalid)
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """Return the image ids, each once, in row order, without the invalid ones."""
-        return self._ids
-
-    @property
-    def dimension(self) -> int:
-        """Return the number of components of each vector."""
-        return self._shape[1]
-
-    @property
-    def survey(self) -> Survey:
-        """Return the survey that was made when the source was opened."""
-        return self._survey
-
-    @property
     def rows(self) -> NDArray[np.int64]:
         """Return the row in the dataset of each vector, (n,) int64; increasing."""
         return np.arange(self._shape[0]) if self._rows is None else self._rows
 
-    @property
-    def stored_rows(self) -> int:
-        """Return the number of rows in the dataset, those of invalid images included."""
-        return self._shape[0]
-
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return rows ``start`` to ``stop`` (not included) as (rows, d) float32. Raises SubmissionError."""
@@ -144,7 +123,7 @@ class StoredVectors:
             progress(stage, stop, self._shape[0])
             return block
 
-        return survey(self._where, self._ids, self._shape, read, invalid=invalid)
+        return survey(self._where, self.ids, self._shape, read, invalid=invalid)
 
     def _gathered(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         block = np.empty((len(rows), self.dimension), dtype=np.float32)
@@ -159,18 +138,18 @@ class StoredVectors:
         return block
 
     def _leave_out(self, invalid: frozenset[str]) -> None:
-        rows = np.array([row for row, identifier in enumerate(self._ids) if identifier not in invalid], dtype=np.int64)
+        rows = np.array([row for row, identifier in enumerate(self.ids) if identifier not in invalid], dtype=np.int64)
         if not len(rows):
             raise SubmissionError(
-                f"{self._where}: all {len(self._ids):,} images are listed in invalid_ids",
+                f"{self._where}: all {len(self.ids):,} images are listed in invalid_ids",
                 hint="nothing is left to compare: list only those that could not be decoded",
             )
-        ids = self._ids
-        self._ids, self._rows = tuple(ids[row] for row in rows.tolist()), rows
+        ids = self.ids
+        self.ids, self._rows = tuple(ids[row] for row in rows.tolist()), rows
         if self._kept is not None:
             self._kept = self._kept[rows]
         where = f"{self._where} without invalid_ids"
-        self._survey = survey(where, self._ids, (len(rows), self.dimension), self.read)
+        self.survey = survey(where, self.ids, (len(rows), self.dimension), self.read)
 
 
 class Joined:
@@ -179,29 +158,15 @@ class Joined:
     Parameters
     ----------
     sources
-        At least one. No id may stand in two of them, which is the caller's to check.
+        At least one. The caller checks that no id is in two of them.
     """
 
     def __init__(self, sources: Sequence[VectorSource]) -> None:
         self._sources = tuple(sources)
+        self.dimension = sources[0].dimension
         self._starts = [0, *accumulate(len(source) for source in sources)]
-        self._ids = tuple(identifier for source in sources for identifier in source.ids)
-        self._survey = _sum_of([source.survey for source in sources])
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Return the image ids, each once, in row order."""
-        return self._ids
-
-    @property
-    def dimension(self) -> int:
-        """Return the number of components of each vector."""
-        return self._sources[0].dimension
-
-    @property
-    def survey(self) -> Survey:
-        """Return the survey of all rows, the sum of those of the sources."""
-        return self._survey
+        self.ids = tuple(identifier for source in sources for identifier in source.ids)
+        self.survey = _sum_of([source.survey for source in sources])
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -224,26 +189,14 @@ class Joined:
         close_all(self._sources)
 
 
-def read_norms(path: Path, file: h5py.File, name: str, rows_name: str, source: StoredVectors) -> NDArray[np.float32]:
-    """Return the norms in the dataset ``name``, (len(source),) float32, for the rows that ``source`` has.
+def joined(sources: Sequence[VectorSource]) -> VectorSource:
+    """Return ``sources``, at least one, as one source."""
+    return sources[0] if len(sources) == 1 else Joined(sources)
 
-    Raises
-    ------
-    SubmissionError
-        If there is not one finite number, zero or above, per row of the dataset ``rows_name``.
-    """
-    stored = read_numbers(path, file, name, source.stored_rows, rows_name)[source.rows]
-    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
-        norms: NDArray[np.float32] = stored.astype(np.float32)
-    bad = np.flatnonzero(~(np.isfinite(norms) & (norms >= 0)))
-    if len(bad):
-        at = int(bad[0])
-        raise SubmissionError(
-            f"{path}: {name} row {source.rows[at]} ({source.ids[at]}) is {stored[at]}, expected a finite number, "
-            f"zero or above, in the range of float32 ({len(bad):,} such rows)",
-            hint="write the length of the vector that the asymmetric rule compares",
-        )
-    return norms
+
+def in_memory(source: VectorSource) -> Descriptors:
+    """Return all vectors of ``source`` as descriptors."""
+    return Descriptors(source.ids, source.read(0, len(source)))
 
 
 def close_all(sources: Sequence[VectorSource | None]) -> None:
@@ -261,9 +214,8 @@ def told(progress: Progress, rows: int) -> Progress:
 class _Pages:
     """Blocks of a dataset, as stored. Of one in chunks whole chunks are read, so that a pass unpacks each once."""
 
-    def __init__(self, where: str, dataset: h5py.Dataset) -> None:
-        self.dataset = dataset
-        self._where = where
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.dataset, self._where = dataset, where_is(dataset)
         self._rows = 0 if dataset.chunks is None else _page_rows(dataset)
         self._last: tuple[int, NDArray[Any]] | None = None
 

@@ -1,48 +1,47 @@
-"""Submissions: both sides of a split as a method describes them, read from one HDF5 file."""
+"""Submissions: both sides of a split as a method describes them, in one HDF5 file or in several per side."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
+import numpy as np
+
+from ndec_bench.descriptors.files import ImageSet, image_set, invalid_ids, kept_open, without_suffixes
 from ndec_bench.descriptors.hdf5 import (
     has,
-    is_hdf5,
     metric_attribute,
     number_attribute,
-    open_file,
-    read_ids,
     require,
+    sha256_of_file,
     text_attribute,
-    vectors_dataset,
+    where_is,
 )
-from ndec_bench.descriptors.stored import KEPT_BYTES, StoredVectors, close_all, read_norms, told
-from ndec_bench.descriptors.vectors import Descriptors
-from ndec_bench.errors import SubmissionError
+from ndec_bench.descriptors.stored import IN_MEMORY, KEPT_BYTES, StoredVectors, close_all, in_memory, joined, told
+from ndec_bench.errors import SubmissionError, UsageError, os_errors
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import h5py
-    import numpy as np
     from numpy.typing import NDArray
 
-    from ndec_bench.descriptors.vectors import VectorSource
+    from ndec_bench.descriptors.vectors import Descriptors, VectorSource
     from ndec_bench.progress import Progress
     from ndec_bench.protocol import Metric
+
+T = TypeVar("T")
 
 INDEPENDENT_ATTRIBUTE = "query_independent"
 """Attribute of a file; ``no`` where vectors of queries depend on other queries."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-_NEEDED = ("query", "reference", "query_ids", "reference_ids")
 _HASH_BLOCK = 1 << 20
-# No side that must lie in memory is too large to be kept; the machine's memory is checked by itself.
-IN_MEMORY = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -126,200 +125,203 @@ def read_submission(path: Path, *, progress: Progress = silent, keep: int = KEPT
     Raises
     ------
     SubmissionError
-        If the file is no HDF5 file, lacks a dataset, or holds anything `check_descriptors` refuses.
+        If the file is not HDF5, has no such dataset, or holds anything `check_descriptors` refuses.
     """
-    file = open_file(path)
-    try:
-        with FileDigest(path) as digest:
-            submission = _read(path, file, digest, progress, keep)
-    except BaseException:
-        file.close()
-        raise
-    return submission
+    with kept_open(path) as file, _digest_meanwhile(path) as digest:
+        hint = "expected query, reference, query_ids, reference_ids"
+        if has(file, "vectors") and not has(file, "query"):
+            hint = "this file holds one set of images: give it as --query or --reference, or pack both sides"
+        require(file, ("query", "reference", "query_ids", "reference_ids"), hint)
+        invalid = invalid_ids(file)
+        names = ["query", "reference", *(["background"] if has(file, "background") else [])]
+        sides = {name: [image_set(file, name, invalid=invalid)] for name in names}
+        return _assembled(sides, digest, progress, keep)
 
 
-def read_background(path: Path, *, progress: Progress = silent) -> VectorSource:
-    """Return the background descriptors in the HDF5 file ``path``.
+def read_submission_parts(
+    queries: Sequence[Path],
+    references: Sequence[Path],
+    backgrounds: Sequence[Path] = (),
+    *,
+    progress: Progress = silent,
+    keep: int = KEPT_BYTES,
+) -> Submission:
+    """Return the submission that the HDF5 files of each side make together.
 
-    It holds ``vectors`` and ``image_names``, or ``background`` and ``background_ids``. Of names in ``image_names`` a
-    suffix ``.jpg``, ``.jpeg`` or ``.png`` is taken off.
+    Each file holds ``vectors`` (n, d) and ``image_names`` (n,); optionally ``norms`` (n,), ``invalid_ids`` and the
+    attributes ``metric``, ``split``, ``threshold`` and ``query_independent``. Rows are in the order of the files. Of
+    image names a suffix ``.jpg``, ``.jpeg`` or ``.png`` is taken off, as isc2021's reader does with two of them;
+    nothing else is repaired. Files that name a metric or a threshold name the same; where files are for different
+    splits, the submission names none.
+    ``sha256`` is that over the sorted lines ``side TAB sha256-of-file LF`` (sides ``query``, ``reference``,
+    ``background``).
+
+    Parameters
+    ----------
+    queries, references, backgrounds
+        The files of each side; at least one query file and one reference file.
+    progress
+        As for `read_submission`.
+    keep
+        References, or background, of at most so many bytes together are kept in memory.
 
     Raises
     ------
     SubmissionError
-        As `read_submission`.
+        If a file is not what `read_submission` would accept, an id is in two files of a side, some files of
+        queries and references have norms and others none, or files differ in dimension, type, metric or threshold. The
+        message names both files.
+    UsageError
+        If a side has no file or a file appears twice on one side.
     """
-    file = open_file(path)
-    try:
-        names = ("background", "background_ids") if has(file, "background") else ("vectors", "image_names")
-        require(path, file, names, "expected vectors and image_names, or background and background_ids")
-        ids, dataset = ids_and_vectors(path, file, *names)
-        where = f"{path}: {names[0]}"
-        return StoredVectors(where, dataset, ids, progress=told(progress, len(ids)), stage="checking background")
-    except BaseException:
-        file.close()
-        raise
+    paths = {"query": queries, "reference": references, "background": backgrounds}
+    _check_paths(paths)
+    with ExitStack() as stack:
+        sides: dict[str, list[ImageSet]] = {side: [] for side in paths}
+        for side, files in paths.items():
+            for path in files:
+                file = stack.enter_context(kept_open(path))
+                require(file, ("vectors", "image_names"), "expected vectors and image_names, as isc2021 has them")
+                sides[side].append(without_suffixes(image_set(file, "vectors")))
+            _check_apart(sides[side])
+        return _assembled(sides, lambda: _digest(paths), progress, keep)
 
 
-def read_query_ids(path: Path) -> tuple[str, ...]:
-    """Return the query ids of a submission, or the image names of a descriptor file, in row order.
+@contextmanager
+def _digest_meanwhile(path: Path) -> Iterator[Callable[[], str]]:
+    """Yield what returns the SHA-256 of ``path``, taken in a thread during the block and given up at its end."""
+    stopped = threading.Event()
 
-    Of image names a suffix ``.jpg``, ``.jpeg`` or ``.png`` is taken off.
+    def run() -> str:
+        digest = hashlib.sha256()
+        with os_errors(f"{path}: cannot be read", SubmissionError, hint="fetch it again"), path.open("rb") as file:
+            while not stopped.is_set() and (block := file.read(_HASH_BLOCK)):
+                digest.update(block)
+        return digest.hexdigest()
 
-    Raises
-    ------
-    SubmissionError
-        If the file is neither, or the ids are unusable.
-    """
-    with open_file(path) as file:
-        if has(file, "query_ids"):
-            return read_ids(path, file, "query_ids")
-        require(path, file, ("image_names",), "expected query_ids, or image_names")
-        return tuple(map(without_suffix, read_ids(path, file, "image_names")))
-
-
-def form_of(path: Path) -> Literal["submission", "vectors", "other"]:
-    """Return which HDF5 form the file at ``path`` has, told by the names of its datasets.
-
-    ``submission`` has ``query`` or ``reference``, ``vectors`` (the form of isc2021) has ``vectors``; ``other`` is any
-    other file, HDF5 or not.
-
-    Raises
-    ------
-    SubmissionError
-        If the file cannot be read, or is HDF5 but truncated.
-    """
-    if not is_hdf5(path):
-        return "other"
-    with open_file(path) as file:
-        if has(file, "query") or has(file, "reference"):
-            return "submission"
-        return "vectors" if has(file, "vectors") else "other"
-
-
-def in_memory(source: VectorSource) -> Descriptors:
-    """Return all vectors of ``source`` as descriptors."""
-    return Descriptors(source.ids, source.read(0, len(source)))
-
-
-def without_suffix(name: str) -> str:
-    """Return ``name`` without the suffix .jpg, .jpeg or .png, if it has one (isc2021 ``isc/io.py`` takes off two)."""
-    for suffix in SUFFIXES:
-        if name.endswith(suffix) and len(name) > len(suffix):
-            return name.removesuffix(suffix)
-    return name
-
-
-def ids_and_vectors(
-    path: Path, file: h5py.File, vectors_name: str, ids_name: str
-) -> tuple[tuple[str, ...], h5py.Dataset]:
-    """Return ids and vectors of one side; a picture's suffix is taken off ids in ``image_names``."""
-    dataset = vectors_dataset(path, file, vectors_name)
-    ids = read_ids(path, file, ids_name, rows_of=dataset)
-    return (tuple(map(without_suffix, ids)) if ids_name == "image_names" else ids), dataset
-
-
-class FileDigest:
-    """SHA-256 of a file, taken in a thread of its own while the file is checked; stopped when the check fails."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._digest = hashlib.sha256()
-        self._stopped = threading.Event()
-        self._error: OSError | None = None
-        self._thread = threading.Thread(target=self._run, name="sha256", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def hexdigest(self) -> str:
-        """Return the digest when it is ready. Raises SubmissionError if the file cannot be read."""
-        self._thread.join()
-        if self._error is not None:
-            raise SubmissionError(
-                f"{self._path}: cannot be read ({self._error.strerror or self._error})", hint="fetch it again"
-            ) from self._error
-        return self._digest.hexdigest()
-
-    def _run(self) -> None:
+    with ThreadPoolExecutor(1, "sha256") as pool:
+        future = pool.submit(run)
         try:
-            with self._path.open("rb") as file:
-                while not self._stopped.is_set() and (block := file.read(_HASH_BLOCK)):
-                    self._digest.update(block)
-        except OSError as error:
-            self._error = error
+            yield future.result
+        finally:
+            stopped.set()
 
 
-def _read(path: Path, file: h5py.File, digest: FileDigest, progress: Progress, keep: int) -> Submission:
-    hint = "expected query, reference, query_ids, reference_ids"
-    if has(file, "vectors") and not has(file, "query"):
-        hint = "this file holds one set of images: give it as --query or --reference, or pack both sides"
-    require(path, file, _NEEDED, hint)
-    names = ["query", "reference", *(["background"] if has(file, "background") else [])]
-    datasets = {name: vectors_dataset(path, file, name) for name in names}
-    _check_same(path, datasets)
-    metric, split = metric_attribute(path, file), text_attribute(path, file, "split")
-    threshold = number_attribute(path, file, "threshold")
-    invalid = frozenset(read_ids(path, file, "invalid_ids")) if has(file, "invalid_ids") else frozenset[str]()
-    sides = {}
-    for name, stage in zip(names, ("queries", "references", "background"), strict=False):
-        sides[name] = StoredVectors(
-            f"{path}: {name}",
-            datasets[name],
-            read_ids(path, file, f"{name}_ids", rows_of=datasets[name]),
-            invalid=invalid,
-            keep=IN_MEMORY if name == "query" else keep,
-            progress=told(progress, datasets[name].shape[0]),
-            stage=f"checking {stage}",
-        )
-    query_norms, reference_norms = _norms(path, file, datasets, sides)
+def _assembled(
+    sides: Mapping[str, Sequence[ImageSet]], sha256: Callable[[], str], progress: Progress, keep: int
+) -> Submission:
+    """Return the submission that the ``sides``, each in one file or in several, make together."""
+    sets = [images for side in sides.values() for images in side]
+    files = {images.path: images.file for images in sets}.values()
+    _check_same(sets)
+    metric: Metric | None = _agreed("metric", files, metric_attribute)
+    threshold = _agreed("threshold", files, lambda file: number_attribute(file, "threshold"))
+    splits = {text_attribute(file, "split") for file in files} - {None}
+    with_norms = _have_norms([*sides["query"], *sides["reference"]])
+    queries = _vectors(sides["query"], "checking queries", progress, IN_MEMORY)
+    references = _vectors(sides["reference"], "checking references", progress, keep)
+    background = _vectors(sides.get("background", ()), "checking background", progress, keep)
     return Submission(
-        queries=in_memory(sides["query"]),
-        references=sides["reference"],
-        background=sides.get("background"),
+        queries=in_memory(joined(queries)),
+        references=joined(references),
+        background=joined(background) if background else None,
         metric=metric or "l2",
-        split=split,
-        stored_dtype=datasets["reference"].dtype.name,
-        invalid_ids=tuple(sorted(invalid)),
-        sha256=digest.hexdigest(),
-        query_norms=query_norms,
-        reference_norms=reference_norms,
+        split=splits.pop() if len(splits) == 1 else None,
+        stored_dtype=sets[0].dataset.dtype.name,
+        invalid_ids=tuple(sorted(frozenset().union(*(images.invalid for images in sets)))),
+        sha256=sha256(),
+        query_norms=_norms(sides["query"], queries) if with_norms else None,
+        reference_norms=_norms(sides["reference"], references) if with_norms else None,
         threshold=threshold,
-        query_independent=text_attribute(path, file, INDEPENDENT_ATTRIBUTE) != "no",
+        query_independent=all(text_attribute(file, INDEPENDENT_ATTRIBUTE) != "no" for file in files),
     )
 
 
-def _check_same(path: Path, datasets: Mapping[str, h5py.Dataset]) -> None:
-    dimensions = {name: dataset.shape[1] for name, dataset in datasets.items()}
-    if len(set(dimensions.values())) > 1:
-        others = "".join(f", {name} {found}" for name, found in dimensions.items() if name != "query")
-        raise SubmissionError(
-            f"{path}: query has {dimensions['query']} dimensions{others}",
-            hint="describe all sides with the same model",
-        )
-    query, reference = datasets["query"].dtype.name, datasets["reference"].dtype.name
-    if query != reference:
-        raise SubmissionError(
-            f"{path}: query holds {query}, reference {reference}, expected one type on both sides",
-            hint="write both as float32",
-        )
+def _check_same(sets: Sequence[ImageSet]) -> None:
+    first = sets[0]
+    for images in sets[1:]:
+        start, where = where_is(first.dataset), where_is(images.dataset)
+        if images.path == first.path:
+            where = images.name
+        dimensions = [one.dataset.shape[1] for one in (first, images)]
+        if dimensions[0] != dimensions[1]:
+            raise SubmissionError(
+                f"{start} has {dimensions[0]} dimensions, {where} {dimensions[1]}",
+                hint="describe all images with the same model",
+            )
+        types = [one.dataset.dtype.name for one in (first, images)]
+        if types[0] != types[1] and images.name != "background":
+            raise SubmissionError(
+                f"{start} holds {types[0]}, {where} {types[1]}, expected one type", hint="write all as float32"
+            )
 
 
-def _norms(
-    path: Path, file: h5py.File, datasets: Mapping[str, h5py.Dataset], sides: Mapping[str, StoredVectors]
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    there = [name for name in ("query_norms", "reference_norms") if has(file, name)]
-    if not there:
-        return None, None
-    if len(there) == 1:
-        absent = "reference_norms" if there == ["query_norms"] else "query_norms"
+def _have_norms(sets: Sequence[ImageSet]) -> bool:
+    """Return whether all of ``sets`` have norms. Raises SubmissionError if only some have."""
+    having = [images for images in sets if images.has_norms]
+    without = [images for images in sets if not images.has_norms]
+    if having and without:
         raise SubmissionError(
-            f"{path}: {there[0]} without {absent}", hint="write one norm per row for both sides, or for neither"
+            f"{without[0].path}: no {without[0].norms_name}, but {having[0].path} has {having[0].norms_name}",
+            hint="write one norm per row for both sides, or for neither",
         )
-    query, reference = (read_norms(path, file, f"{side}_norms", side, sides[side]) for side in ("query", "reference"))
-    return query, reference
+    return not without
+
+
+def _agreed(name: str, files: Iterable[h5py.File], attribute: Callable[[h5py.File], T | None]) -> T | None:
+    """Return the one value of the attribute in those files that have it. Raises SubmissionError if there are two."""
+    found = [(file.filename, value) for file in files if (value := attribute(file)) is not None]
+    for path, value in found:
+        if value != found[0][1]:
+            raise SubmissionError(
+                f"{path}: attribute {name} is {value!r}, but {found[0][1]!r} in {found[0][0]}",
+                hint="describe all files in the same way",
+            )
+    return found[0][1] if found else None
+
+
+def _vectors(sets: Sequence[ImageSet], stage: str, progress: Progress, keep: int) -> list[StoredVectors]:
+    """Return the vectors of one side, checked; ``progress`` counts the rows of all its files."""
+    size = sum(images.dataset.size for images in sets) * 4
+    total, done = sum(len(images.ids) for images in sets), 0
+    shown = told(progress, total)
+    sources = []
+    for images in sets:
+
+        def tell(stage: str, rows: int, _: int, /, before: int = done) -> None:
+            shown(stage, before + rows, total)
+
+        sources.append(images.vectors(keep=keep if size <= keep else 0, progress=tell, stage=stage))
+        done += len(images.ids)
+    return sources
+
+
+def _norms(sets: Sequence[ImageSet], sources: Sequence[StoredVectors]) -> NDArray[np.float32]:
+    return np.concatenate([images.norms(vectors) for images, vectors in zip(sets, sources, strict=True)])
+
+
+def _check_paths(paths: Mapping[str, Sequence[Path]]) -> None:
+    for side in ("query", "reference"):
+        if not paths[side]:
+            raise UsageError(f"no {side} file", hint=f"give at least one, --{side} FILE")
+    for side, files in paths.items():
+        twice = [path for number, path in enumerate(files) if path in files[:number]]
+        if twice:
+            raise UsageError(f"{twice[0]} appears twice among the {side} files", hint="give each file once")
+
+
+def _check_apart(sets: Sequence[ImageSet]) -> None:
+    for number, images in enumerate(sets):
+        ids = frozenset(images.ids)
+        for earlier in sets[:number]:
+            common = ids.intersection(earlier.ids)
+            if common:
+                raise SubmissionError(
+                    f"{images.path}: id {min(common)} is in {earlier.path} too ({len(common):,} such ids)",
+                    hint="each image belongs in one file",
+                )
+
+
+def _digest(paths: Mapping[str, Sequence[Path]]) -> str:
+    lines = sorted(f"{side}\t{sha256_of_file(path)}\n" for side, files in paths.items() for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

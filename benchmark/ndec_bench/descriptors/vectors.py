@@ -114,7 +114,7 @@ def check_descriptors(
     Raises
     ------
     SubmissionError
-        If the shape is not (n, d) with n ids, at least one row and one component; an id stands twice; a value is not
+        If the shape is not (n, d) with n ids, at least one row and one component; an id appears twice; a value is not
         finite; a row outside ``invalid`` is all zeros (one zero query ties with everything and can fill the global
         list); or all rows are equal.
     """
@@ -185,14 +185,14 @@ def check_shape(where: str, ids: Sequence[str], shape: tuple[int, ...]) -> None:
 
 
 def check_unique(where: str, ids: Sequence[str]) -> None:
-    """Raise SubmissionError if an id stands twice; the message names both rows."""
+    """Raise SubmissionError if an id appears twice; the message names both rows."""
     first: dict[str, int] = {}
     if len(set(ids)) == len(ids):
         return
     for row, identifier in enumerate(ids):
         if identifier in first:
             raise SubmissionError(
-                f"{where}: id {identifier} stands in row {first[identifier]} and in row {row}",
+                f"{where}: id {identifier} is in row {first[identifier]} and in row {row}",
                 hint="write each image once",
             )
         first[identifier] = row

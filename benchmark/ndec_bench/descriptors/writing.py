@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from ndec_bench.atomic import replacing
+from ndec_bench.descriptors.hdf5 import (
+    check_claim,
+    has,
+    open_file,
+    read_ids,
+    reading,
+    stored_dataset,
+    vectors_dataset,
+)
 from ndec_bench.descriptors.vectors import ROWS_PER_READ, Descriptors
+from ndec_bench.errors import SubmissionError
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
@@ -20,6 +31,9 @@ if TYPE_CHECKING:
     from ndec_bench.descriptors.submission import Submission
     from ndec_bench.descriptors.vectors import VectorSource
     from ndec_bench.progress import Progress
+
+_SIDES = ("query", "reference", "background")
+_OTHERS = ("query_ids", "reference_ids", "background_ids", "query_norms", "reference_norms", "invalid_ids")
 
 
 def write_descriptors(
@@ -55,7 +69,7 @@ def write_descriptors(
     DataError
         If the file cannot be written.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
+    with _new_file(path) as file:
         _write_side(file, "vectors", "image_names", descriptors, progress)
         if norms is not None:
             file.create_dataset("norms", data=norms[_order(descriptors)], track_times=False)
@@ -80,7 +94,7 @@ def write_submission(
         "reference": (submission.references, submission.reference_norms),
         "background": (submission.background, None),
     }
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
+    with _new_file(path) as file:
         for name, (side, norms) in sides.items():
             if side is not None:
                 _write_side(file, name, f"{name}_ids", side, progress)
@@ -91,6 +105,68 @@ def write_submission(
             file.attrs[name] = texts[name]
         if submission.threshold is not None:
             file.attrs["threshold"] = submission.threshold
+
+
+def write_half(source: Path, target: Path, *, progress: Progress = silent) -> None:
+    """Write the submission file ``source`` with float16 vectors to ``target``; everything else in it stays the same.
+
+    The same file gives the same bytes. ``progress`` is called as ``progress("writing reference", done, total)`` in
+    rows, and so for the other sides.
+
+    Raises
+    ------
+    SubmissionError
+        If ``source`` is not a submission file, has float16 vectors already, or holds a row that float16 cannot: a value
+        beyond 65,504, or nothing but values that become 0.
+    DataError
+        If ``target`` cannot be written.
+    """
+    with open_file(source) as file:
+        sides = [name for name in _SIDES if name != "background" or has(file, name)]
+        vectors = {name: vectors_dataset(file, name) for name in sides}
+        if all(side.dtype.itemsize == 2 for side in vectors.values()):
+            raise SubmissionError(f"{source}: its vectors are float16 already", hint="leave --float16 out")
+        with _new_file(target) as made:
+            for name, side in vectors.items():
+                check_claim(side)
+                ids = read_ids(file, f"{name}_ids", rows_of=side)
+                _write_half_side(made, name, side, ids, source, progress)
+            for name in _OTHERS:
+                if has(file, name):
+                    kept = stored_dataset(file, name)
+                    made.create_dataset(name, data=kept[()], dtype=kept.dtype, track_times=False)
+            for name in sorted(name for name in file.attrs if isinstance(name, str)):
+                made.attrs[name] = file.attrs[name]
+
+
+def _write_half_side(
+    made: h5py.File, name: str, side: h5py.Dataset, ids: tuple[str, ...], source: Path, progress: Progress
+) -> None:
+    half = made.create_dataset(name, shape=side.shape, dtype=np.float16, track_times=False)
+    for start in range(0, len(side), ROWS_PER_READ):
+        with reading(f"{source}: {name}"):
+            block = side[start : start + ROWS_PER_READ]
+        with np.errstate(over="ignore", under="ignore"):
+            rows = block.astype(np.float16)
+        # What was not finite before belongs to an image that could not be decoded, or is refused when it is scored.
+        beyond = (np.isinf(rows) & np.isfinite(block)).any(axis=1)
+        gone = ~rows.any(axis=1) & block.any(axis=1)
+        for bad, why in ((beyond, "a value beyond 65,504"), (gone, "nothing but values that become 0")):
+            if bad.any():
+                row = start + int(np.flatnonzero(bad)[0])
+                raise SubmissionError(
+                    f"{source}: {name} row {row} ({ids[row]}) does not fit float16: {why}",
+                    hint="upload the file as it is, without --float16, or scale the vectors",
+                )
+        half[start : start + len(rows)] = rows
+        progress(f"writing {name}", start + len(rows), len(side))
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[h5py.File]:
+    """Yield an HDF5 file that appears at ``path`` when the block succeeds, with no time of writing in it."""
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
+        yield file
 
 
 def _order(side: VectorSource) -> NDArray[np.intp]:

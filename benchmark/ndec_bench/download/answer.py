@@ -1,30 +1,44 @@
-"""One answer of a source: its headers read strictly, its body in small pieces, its refusals told apart."""
+"""One answer of a source: its headers read strictly, its body in small pieces, its refusals in words.
+
+Sources are hostile: no message quotes an address beyond its host (addresses are signed), and no text of theirs is shown
+before it is cleaned and cut.
+"""
 
 from __future__ import annotations
 
-import email.utils
 import html
 import re
+import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from http import HTTPStatus
 from http.client import HTTPException
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
-from urllib3.exceptions import HTTPError
+import requests
+from urllib3.exceptions import HTTPError, NameResolutionError
 
-from ndec_bench.download.wording import OTHER, host_of, phrase, shown
 from ndec_bench.errors import NetworkError
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import requests
+    from ndec_bench.download.exchange import Policy
 
-    from ndec_bench.download.policy import Policy
-
+AGAIN = "check the connection and run again: it goes on where it stopped"
+OTHER = "try again later or use another source"
 _PAGE = 1 << 16
+_KINDS: tuple[tuple[type[BaseException], str], ...] = (
+    (NameResolutionError, "is not known by that name"),
+    (requests.exceptions.ProxyError, "cannot be reached through the proxy"),
+    (ConnectionRefusedError, "refuses connections"),
+    (requests.exceptions.ConnectTimeout, "does not answer"),
+    (TimeoutError, "sent nothing more in time"),
+    (requests.exceptions.Timeout, "sent nothing more in time"),
+    (ssl.SSLError, "broke the encrypted connection"),
+)
 
 
 class Failure(Exception):  # noqa: N818 -- never leaves this package
@@ -51,8 +65,7 @@ class Gone(Failure):
         self.hint = hint
 
 
-@dataclass(frozen=True)
-class ContentRange:
+class ContentRange(NamedTuple):
     """A Content-Range header: first and last byte, None in an answer 416, and the size of the file, None for ``*``."""
 
     first: int | None
@@ -70,7 +83,7 @@ class Answer:
     name
         Name of the file, for messages.
     policy
-        Size of the pieces, and how slow they may come.
+        Size of the pieces, and how slowly they may come.
     check_stop
         Raises InterruptedRun if the run is to stop.
     """
@@ -82,21 +95,20 @@ class Answer:
         self._check_stop = check_stop
         self.status = response.status_code
         self.host = host_of(response.url)
-        self.etag = _clean(response.headers.get("ETag"))
-        self.last_modified = _clean(response.headers.get("Last-Modified"))
-        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        self.chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        self.etag = _clean(self._header("ETag"))
+        self.last_modified = _clean(self._header("Last-Modified"))
+        self.chunked = "chunked" in self._header("Transfer-Encoding").lower()
 
     @property
     def length(self) -> int | None:
         """Return the bytes of the body as Content-Length gives them; None if it does not."""
-        found = re.fullmatch(r"[0-9]{1,18}", self._response.headers.get("Content-Length", "").strip())
+        found = re.fullmatch(r"[0-9]{1,18}", self._header("Content-Length"))
         return int(found[0]) if found and not self.chunked else None
 
     @property
     def content_range(self) -> ContentRange | None:
         """Return the Content-Range; None if there is none that can be read."""
-        text = self._response.headers.get("Content-Range", "").strip()
+        text = self._header("Content-Range")
         found = re.fullmatch(r"bytes\s+(?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)", text)
         if not found:
             return None
@@ -108,13 +120,14 @@ class Answer:
         return NetworkError(f"{self._name}: {self.host} {found}", hint=hint)
 
     def check(self) -> None:
-        """Raise NetworkError for a body that is no plain file: encoded, in several parts, or a web page."""
-        encoding = self._response.headers.get("Content-Encoding", "").strip().lower()
+        """Raise NetworkError for a body that is not a plain file: encoded, in several parts, or a web page."""
+        encoding = self._header("Content-Encoding").lower()
         if encoding not in {"", "identity"}:
-            raise self.fail(f"sent it with Content-Encoding {shown(encoding)}, expected the file as it is")
-        if self.content_type.startswith("multipart/"):
+            raise self.fail(f"sent it with Content-Encoding {_shown(encoding)}, expected the file as it is")
+        kind = self._header("Content-Type").partition(";")[0].strip().lower()
+        if kind.startswith("multipart/"):
             raise self.fail("answered with several parts, expected one range of bytes")
-        if self.content_type in {"text/html", "application/xhtml+xml"}:
+        if kind in {"text/html", "application/xhtml+xml"}:
             raise self.web_page(b"")
 
     def web_page(self, begin: bytes) -> NetworkError:
@@ -125,7 +138,10 @@ class Answer:
                 page += piece
                 if len(page) >= _PAGE or b"</title" in page.lower():
                     break
-        return self.fail(f"sent a web page{_title(bytes(page))}, expected the file", "open the source in a browser")
+        found = re.search(rb"<title[^>]{0,200}>(.{0,2000}?)</title", page, re.IGNORECASE | re.DOTALL)
+        title = _shown(html.unescape(found[1].decode("utf-8", "replace"))) if found else ""
+        called = f' titled "{title}"' if title else ""
+        return self.fail(f"sent a web page{called}, expected the file", "open the source in a browser")
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it arrives, at most ``policy.piece`` bytes at a time.
@@ -137,50 +153,28 @@ class Answer:
         InterruptedRun
             If the run is stopped.
         """
-        pace = _Pace(self._policy, self.host)
-        while True:
-            try:
-                # Not read(): that waits until a piece is full, and what it holds is lost when the process is killed.
-                piece = self._response.raw.read1(self._policy.piece, decode_content=False)
-            except (HTTPError, HTTPException, OSError, ValueError) as error:
-                self._check_stop()
-                raise Transient(f"{self.host} {phrase(error)}") from None
-            self._check_stop()
-            if not piece:
-                return
-            pace.take(len(piece))
+        since, count = time.monotonic(), 0
+        while piece := self._read():
             yield piece
+            count += len(piece)
+            passed = time.monotonic() - since
+            if passed >= self._policy.slow_for:
+                if count < self._policy.slowest * passed:
+                    raise Transient(f"{self.host} sends less than {self._policy.slowest:,} bytes per second")
+                since, count = time.monotonic(), 0
 
+    def _read(self) -> bytes:
+        try:
+            # Not read(): that waits until a piece is full, and what it holds is lost when the process is killed.
+            piece: bytes = self._response.raw.read1(self._policy.piece, decode_content=False)
+        except (HTTPError, HTTPException, OSError, ValueError) as error:
+            self._check_stop()
+            raise Transient(f"{self.host} {phrase(error)}") from None
+        self._check_stop()
+        return piece
 
-class _Pace:
-    def __init__(self, policy: Policy, host: str) -> None:
-        self._policy = policy
-        self._host = host
-        self._since = time.monotonic()
-        self._count = 0
-
-    def take(self, count: int) -> None:
-        self._count += count
-        passed = time.monotonic() - self._since
-        if passed < self._policy.slow_for:
-            return
-        if self._count < self._policy.slowest * passed:
-            raise Transient(f"{self._host} sends less than {self._policy.slowest:,} bytes per second")
-        self._since, self._count = time.monotonic(), 0
-
-
-def retry_after(text: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for, given as seconds or as a date; None if unreadable."""
-    if text is None:
-        return None
-    if re.fullmatch(r"\s*[0-9]{1,9}\s*", text):
-        return float(text)
-    try:
-        date = email.utils.parsedate_to_datetime(text)
-    except (ValueError, OverflowError, TypeError):
-        return None
-    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.now(UTC)).total_seconds())
+    def _header(self, name: str) -> str:
+        return (self._response.headers.get(name) or "").strip()
 
 
 def looks_like_html(begin: bytes) -> bool:
@@ -189,12 +183,42 @@ def looks_like_html(begin: bytes) -> bool:
     return text.startswith((b"<!doctype html", b"<html", b"<head", b"<script"))
 
 
-def _title(page: bytes) -> str:
-    found = re.search(rb"<title[^>]{0,200}>(.{0,2000}?)</title", page, re.IGNORECASE | re.DOTALL)
-    title = shown(html.unescape(found[1].decode("utf-8", "replace"))) if found else ""
-    return f' titled "{title}"' if title else ""
+def host_of(url: str | None) -> str:
+    """Return the host of an address for messages: nothing of it that could be a secret, and no control characters."""
+    try:
+        host = urlsplit(url or "").hostname or "the source"
+    except ValueError:
+        host = "the source"
+    return _shown(host)
 
 
-def _clean(value: str | None) -> str | None:
-    text = (value or "").strip()
-    return text if 0 < len(text) <= 256 and text.isascii() and text.isprintable() else None
+def answered(status: int) -> str:
+    """Return what a host did that answered so, with the phrase of the standard, not that of the host."""
+    try:
+        return f"answered {status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"answered {status}"
+
+
+def phrase(error: BaseException) -> str:
+    """Return what happened, in words; never the text of the error, which may hold the signed address."""
+    return next((words for kind, words in _KINDS if follows_from(error, kind)), "broke the connection")
+
+
+def follows_from(error: BaseException, kind: type[BaseException]) -> bool:
+    """Return whether ``error`` is, wraps or follows from an error of that kind."""
+    seen: list[object] = [error]
+    for item in seen:  # grows while it is read
+        if isinstance(item, kind):
+            return True
+        if isinstance(item, BaseException) and len(seen) < 64:
+            seen += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
+    return False
+
+
+def _shown(text: str) -> str:
+    return one_line(text.replace('"', "'"), 80)
+
+
+def _clean(value: str) -> str | None:
+    return value if 0 < len(value) <= 256 and value.isascii() and value.isprintable() else None

@@ -27,7 +27,7 @@ def check_content(file: RemoteFile, path: Path) -> None:
     """Raise DataError if the file ``path`` cannot be ``file``: cut short, another archive, or another ground truth.
 
     A zip or tar must be whole, and every image in it whose name is one of its set must belong to this shard. Of the raw
-    pieces of a split tar only the first is looked at, and only its beginning: they are no archives by themselves.
+    pieces of a split tar only the first is looked at, and only its beginning: they are not archives by themselves.
     """
     if file.ground_truth is not None:
         known.read(file.ground_truth, path)
@@ -45,11 +45,8 @@ def check_content(file: RemoteFile, path: Path) -> None:
 
 def _check_members(file: RemoteFile, path: Path) -> None:
     images = image_sets()[file.dataset, file.part]
-    joined = JoinedFile([path])
-    try:
+    with JoinedFile([path]) as joined:
         members = index_zip(joined) if file.unpack == "zip" else index_tar(joined)
-    finally:
-        joined.close()
     if not members.whole:
         raise DataError(f"{file.name}: the archive is cut short", hint="fetch it again")
     pattern = re.compile(images.id or ".*")
@@ -80,4 +77,4 @@ def _numbers(file: RemoteFile) -> range:
 
 def _not(file: RemoteFile, expected: str, start: bytes) -> DataError:
     found = "a web page" if start.lstrip()[:1] == b"<" else f"a file that begins with {start[:8].hex(' ')}"
-    return DataError(f"{file.name}: no {expected}, but {found}", hint="the source gave something else: try another")
+    return DataError(f"{file.name}: not a {expected}, but {found}", hint="the source gave something else: try another")

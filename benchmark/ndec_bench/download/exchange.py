@@ -1,8 +1,8 @@
 """Asking one source for one file over HTTP: redirects, refusals, repeated tries.
 
-`Exchange` knows nothing of what is done with the bytes; the downloader (`ranges`) and the reader of single ranges
-(`range_reader`) stand on it. Sources are hostile: no message quotes an address beyond its host (addresses are signed),
-no answer is read without a limit, and what a source says about itself is checked before it is believed.
+`Exchange` does not know what is done with the bytes; the downloader (`ranges`) and the reader of single ranges
+(`range_reader`) stand on it. Redirects and repeated tries are not those of requests: its session reads the bodies of
+redirects without a limit and waits without looking at ``stop``.
 """
 
 from __future__ import annotations
@@ -11,27 +11,125 @@ import random
 import ssl
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
+from urllib3.util.retry import Retry
 
-from ndec_bench.download.answer import Answer, Failure, Gone, Transient, retry_after
-from ndec_bench.download.wording import AGAIN, OTHER, answered, follows_from, host_of, name_of, phrase
+from ndec_bench import __version__
+from ndec_bench.download.answer import (
+    AGAIN,
+    OTHER,
+    Answer,
+    Failure,
+    Gone,
+    Transient,
+    answered,
+    follows_from,
+    host_of,
+    phrase,
+)
 from ndec_bench.errors import InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ndec_bench.download.location import Location, Resolve
-    from ndec_bench.download.policy import Policy
-
 _T = TypeVar("_T")
 _GONE = frozenset({401, 403, 404, 410})
 _TRY_AGAIN = frozenset({408, 425, 429, *range(500, 600)} - {501, 505})
 _LOGIN = "its address may have expired or need a login: get a new one, or use another source"
+_MOST_BYTES_PER_READ = 1 << 20
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How patient a download is. Times in seconds, amounts in bytes.
+
+    Attributes
+    ----------
+    attempts
+        Tries in a row that bring nothing new before it gives up; any new byte starts the count again.
+    connect_timeout, read_timeout
+        Longest wait for a connection and for the next bytes.
+    first_wait, longest_wait
+        Wait after the first failure, doubled after each further one up to the longest.
+    jitter
+        Share of a wait that is drawn at random (1: all, "full jitter"), so that many clients do not return as one.
+    longest_retry_after
+        Longest wait that a server may ask for; more than that is an error.
+    piece
+        Most bytes taken from the network before they are written; at most 1 MiB, since a killed run loses them.
+    slowest, slow_for
+        A source that sends less than ``slowest`` bytes per second over ``slow_for`` seconds is asked again.
+    redirects
+        Most redirects followed for one request.
+    largest
+        Most bytes a file may have whose size nobody states.
+    """
+
+    attempts: int = 8
+    connect_timeout: float = 20.0
+    read_timeout: float = 60.0
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+    jitter: float = 1.0
+    longest_retry_after: float = 300.0
+    piece: int = 1 << 18
+    slowest: int = 1 << 10
+    slow_for: float = 60.0
+    redirects: int = 10
+    largest: int = 1 << 40
+
+    def __post_init__(self) -> None:
+        """Refuse a policy that cannot keep its promises."""
+        if self.attempts < 1 or not 0 < self.piece <= _MOST_BYTES_PER_READ:
+            raise ValueError("a policy needs at least one attempt and a piece of 1 byte to 1 MiB")
+
+    def wait(self, failed: int) -> float:
+        """Return the seconds to wait after ``failed`` tries in a row, drawn at random."""
+        longest = min(self.longest_wait, self.first_wait * 2.0 ** min(failed - 1, 64))
+        return longest * (1 - self.jitter * random.SystemRandom().random())
+
+
+DEFAULT_POLICY = Policy()
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the bytes of a file are now, and what its source says about them.
+
+    Attributes
+    ----------
+    url
+        Address that serves the bytes; it may be signed and expire.
+    bytes, sha256
+        Size and SHA-256 (hex) as the source publishes them; None where it does not.
+    headers
+        Headers to send to that address and to no other.
+    """
+
+    url: str
+    bytes: int | None = None
+    sha256: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Resolve(Protocol):
+    """Asked for the location before the first byte, and again whenever an address no longer serves (403, 404, 410)."""
+
+    def __call__(self) -> Location:
+        """Return the location. Raises NetworkError if the source does not know the file or does not answer."""
+
+
+def new_session() -> requests.Session:
+    """Return a session with the environment's proxies and certificates that says who asks; the caller closes it."""
+    session = requests.Session()
+    session.headers["User-Agent"] = f"ndec-bench/{__version__}"
+    return session
 
 
 class Exchange:
@@ -40,7 +138,7 @@ class Exchange:
     Parameters
     ----------
     name
-        Name of the file, for messages; if None, the last part of its address.
+        Name of the file, for messages.
     resolve
         Gives the location; asked at once, and again when an address no longer serves.
     stop
@@ -54,24 +152,22 @@ class Exchange:
 
     def __init__(
         self,
-        name: str | None,
+        name: str,
         resolve: Resolve,
         *,
         session: requests.Session,
         policy: Policy,
         stop: threading.Event | None,
     ) -> None:
-        self.name = name or "download"
+        self.name = name
         self.policy = policy
         self._session = session
         self._resolve = resolve
-        self._stop = stop
-        self._random = random.SystemRandom()
+        self._stop = stop or threading.Event()
         self._failures = 0
         self._asked_again: Gone | None = None
         self.check_stop()
         self.location: Location = resolve()
-        self.name = name or name_of(self.location.url)
 
     def attempt(self, once: Callable[[], _T]) -> _T:
         """Return what ``once`` returns, called again after failures that may pass, with growing waits between.
@@ -108,7 +204,7 @@ class Exchange:
 
     def check_stop(self) -> None:
         """Raise InterruptedRun if the run is to stop."""
-        if self._stop is not None and self._stop.is_set():
+        if self._stop.is_set():
             raise InterruptedRun(f"{self.name}: stopped", hint="run again to go on")
 
     def error(self, found: str, hint: str) -> NetworkError:
@@ -125,31 +221,26 @@ class Exchange:
             For every other answer, and if there is none; see `recover`.
         """
         self.check_stop()
-        url, hops = self.location.url, 0
-        while True:
+        asked = url = self.location.url
+        for _ in range(self.policy.redirects + 1):
             with self._send(url, headers) as response:
                 target = self._session.get_redirect_target(response)
                 if target is None:
                     self._check_status(response)
                     yield Answer(response, self.name, self.policy, self.check_stop)
                     return
-                hops += 1
-                if hops > self.policy.redirects:
-                    raise self.error(f"{host_of(url)} redirects more than {self.policy.redirects} times", OTHER)
-                url = self._next(url, target)
+                asked, url = url, self._next(url, target)
+        raise self.error(f"{host_of(asked)} redirects more than {self.policy.redirects} times", OTHER)
 
     @contextmanager
     def _send(self, url: str, headers: Mapping[str, str]) -> Iterator[requests.Response]:
         self._check_address(url)
-        own = self.location.headers if _origin(url) == _origin(self.location.url) else {}
+        own = self.location.headers if origin(url) == origin(self.location.url) else {}
         try:
             response = self._transmit(url, {**headers, **own, "Accept-Encoding": "identity"})
-        except requests.RequestException as error:
+        except (HTTPError, HTTPException, OSError, ValueError) as error:  # those of requests are OSErrors
             self.check_stop()
-            raise self._refusal(url, error) from None
-        except (HTTPError, HTTPException, OSError, ValueError) as error:
-            self.check_stop()
-            raise Transient(f"{host_of(url)} {phrase(error)}") from None
+            raise self._refusal(host_of(url), error) from None
         with response, self._hang_up_on_stop(response):
             yield response
 
@@ -186,26 +277,26 @@ class Exchange:
         return following
 
     def _check_status(self, response: requests.Response) -> None:
-        status, host = response.status_code, host_of(response.url)
+        status = response.status_code
         if status in {200, 206, 416}:
             return
-        found = f"{host} {answered(status)}"
+        found = f"{host_of(response.url)} {answered(status)}"
         if status in _GONE:
             raise Gone(found, _LOGIN if status in {401, 403} else OTHER)
         if status in _TRY_AGAIN:
             raise Transient(found, retry_after(response.headers.get("Retry-After")))
         raise self.error(f"{found}, expected the file", OTHER)
 
-    def _refusal(self, url: str, error: requests.RequestException) -> Exception:
-        found = f"{host_of(url)} {phrase(error)}"
+    def _refusal(self, host: str, error: Exception) -> Exception:
         if follows_from(error, ssl.SSLCertVerificationError):
             return self.error(
-                f"the certificate of {host_of(url)} is not valid here",
+                f"the certificate of {host} is not valid here",
                 "check the clock; behind a proxy that replaces certificates, set REQUESTS_CA_BUNDLE",
             )
-        if isinstance(error, ValueError):  # requests' mark of an address or header that it cannot send
-            return self.error(f"the address at {host_of(url)} cannot be asked ({type(error).__name__})", OTHER)
-        return Transient(found)
+        if isinstance(error, requests.RequestException) and isinstance(error, ValueError):
+            # requests' mark of an address or header that it cannot send
+            return self.error(f"the address at {host} cannot be asked ({type(error).__name__})", OTHER)
+        return Transient(f"{host} {phrase(error)}")
 
     def _wait(self, failure: Transient) -> None:
         self._failures += 1
@@ -218,9 +309,7 @@ class Exchange:
                 "are waited",
                 "run again after that time, or use another source",
             )
-        longest = min(policy.longest_wait, policy.first_wait * 2.0 ** min(self._failures - 1, 64))
-        drawn = longest * (1 - policy.jitter * self._random.random())
-        (self._stop or threading.Event()).wait(max(drawn, failure.wait or 0.0))
+        self._stop.wait(max(policy.wait(self._failures), failure.wait or 0.0))
 
     def _ask_again(self, failure: Gone) -> None:
         if self._asked_again is not None:
@@ -233,14 +322,11 @@ class Exchange:
     @contextmanager
     def _hang_up_on_stop(self, response: requests.Response) -> Iterator[None]:
         """Shut the connection down when the run is stopped: a read that waits for bytes does not look at ``stop``."""
-        if self._stop is None:
-            yield
-            return
-        stop, over = self._stop, threading.Event()
+        over = threading.Event()
 
         def watch() -> None:
             while not over.wait(0.1):
-                if stop.is_set():
+                if self._stop.is_set():
                     with suppress(OSError, RuntimeError, ValueError):  # closed already
                         response.raw.shutdown()
                     return
@@ -254,7 +340,16 @@ class Exchange:
             watcher.join()
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
+def retry_after(text: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for, given as seconds or as a date; None if unreadable."""
+    try:
+        return None if text is None else float(Retry().parse_retry_after(text))
+    except (HTTPError, ValueError, OverflowError):
+        return None
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of an address: what headers may be sent to together."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 

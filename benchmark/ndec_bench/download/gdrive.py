@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import random
 import shutil
 import ssl
 import textwrap
@@ -12,10 +11,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ndec_bench.download.answer import looks_like_html
-from ndec_bench.download.location import Fetched
-from ndec_bench.download.wording import AGAIN, answered, follows_from, phrase
-from ndec_bench.errors import DataError, InterruptedRun, NetworkError
+from ndec_bench.download.answer import AGAIN, answered, follows_from, looks_like_html, phrase
+from ndec_bench.download.ranges import SNIFFED, Fetched
+from ndec_bench.errors import DataError, InterruptedRun, NetworkError, os_errors, reason
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +22,10 @@ if TYPE_CHECKING:
     import requests
 
     from ndec_bench.data.registry import RemoteFile
-    from ndec_bench.download.location import Advance
-    from ndec_bench.download.policy import Policy
+    from ndec_bench.download.exchange import Policy
+    from ndec_bench.download.ranges import Advance
 
 _LEAST_LIMIT = 1 << 20
-_SNIFFED = 512
 _QUOTA = ("quota", "too many users")
 _NO_LINK = "Cannot retrieve the public link"
 _NO_RANGE = "did not honor the requested byte range"
@@ -105,7 +103,7 @@ def fetch(
     except Exception as error:
         if isinstance(error, _TooLargeError):  # not the file: nothing to go on with
             shutil.rmtree(work, ignore_errors=True)
-        raise _told(file, drive_id, part, error) from error
+        raise _refusal(file, drive_id, part, error) from error
     finally:
         _clear(work)
     return fetched
@@ -180,8 +178,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _wait(failed: int, policy: Policy, stop: threading.Event | None) -> None:
-    longest = min(policy.longest_wait, policy.first_wait * 2.0 ** (failed - 1))
-    if (stop or threading.Event()).wait(longest * (1 - policy.jitter * random.random())):  # noqa: S311 -- no secret
+    if (stop or threading.Event()).wait(policy.wait(failed)):
         raise _stopped()
 
 
@@ -191,12 +188,10 @@ def _stopped() -> InterruptedRun:
 
 def _make_ready(work: Path, *, resume: bool) -> None:
     """Make the work folder; gdown refuses to choose between two unfinished files, and then none is kept."""
-    try:
+    with os_errors(f"{work}: cannot be used", hint="check the data root"):
         work.mkdir(parents=True, exist_ok=True)
         if len(list(work.iterdir())) > (1 if resume else 0):
             _drop(work)
-    except OSError as error:
-        raise DataError(f"{work}: cannot be used ({error.strerror or error})", hint="check the data root") from error
 
 
 def _drop(work: Path) -> int:
@@ -216,7 +211,7 @@ def _clear(work: Path) -> None:
 def _checked(file: RemoteFile, path: Path, limit: int, notes: tuple[str, ...]) -> Fetched:
     size = path.stat().st_size
     with path.open("rb") as opened:
-        if looks_like_html(opened.read(_SNIFFED)):
+        if looks_like_html(opened.read(SNIFFED)):
             raise NetworkError(f"{file.name}: Google Drive gave a web page, not the file", hint="try again later")
         opened.seek(0)
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -227,49 +222,45 @@ def _checked(file: RemoteFile, path: Path, limit: int, notes: tuple[str, ...]) -
     return Fetched(size, digest, notes=notes)
 
 
-def _told(file: RemoteFile, drive_id: str, part: Path, error: Exception) -> DataError | NetworkError:
+def _refusal(file: RemoteFile, drive_id: str, part: Path, error: Exception) -> DataError | NetworkError:
     """Return what gdown raised as an error for users, in one line."""
     import requests
 
     if isinstance(error, OSError) and error.errno is not None and not isinstance(error, requests.RequestException):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         return DataError(
-            f"{file.name}: cannot be written ({error.strerror or error})",
+            f"{file.name}: cannot be written ({reason(error)})",
             hint="free disk space and run again" if full else "check the data root",
         )
-    found, hint = _found(error)
+    failed = error if isinstance(error, requests.RequestException) else error.__cause__
+    found, hint = _failed(failed) if isinstance(failed, requests.RequestException) else _refused(error)
     by_hand = _IN_A_BROWSER.format(drive_id, part.with_name(file.name))
     return NetworkError(f"{file.name}: Google Drive{found}", hint=f"{hint}, or {by_hand}")
 
 
-def _found(error: Exception) -> tuple[str, str]:
+def _refused(error: Exception) -> tuple[str, str]:
     """Return what Google Drive did, to be read after its name, and what to do about it."""
-    import requests
-
-    failed = error if isinstance(error, requests.RequestException) else error.__cause__
-    if isinstance(failed, requests.RequestException):
-        return _failed(failed)
     if isinstance(error, _TooSlowError):
         return f" {error}", AGAIN
     if isinstance(error, _TooLargeError):
         return f" sends something else ({error})", "run again later"
-    reason = _plain(error)
-    if any(word in reason.lower() for word in _QUOTA):
-        return f"'s quota for this file is used up ({reason})", "wait a day and run again"
-    if _NO_LINK in reason:
-        reason = "no public link: it is not shared with everybody, is gone, or was asked for too often"
-    return f" does not give it ({reason})", "run again later"
+    found = _plain(error)
+    if any(word in found.lower() for word in _QUOTA):
+        return f"'s quota for this file is used up ({found})", "wait a day and run again"
+    if _NO_LINK in found:
+        found = "no public link: it is not shared with everybody, is gone, or was asked for too often"
+    return f" does not give it ({found})", "run again later"
 
 
 def _failed(error: requests.RequestException) -> tuple[str, str]:
     """Return the same of an exchange that failed."""
-    import requests
+    from requests.exceptions import ContentDecodingError
 
     if follows_from(error, ssl.SSLCertVerificationError):
         return "'s certificate is not valid here", "check the clock, or, behind a proxy, set REQUESTS_CA_BUNDLE"
     if error.response is not None:
         return f" {answered(error.response.status_code)}", "run again later"
-    if isinstance(error, requests.exceptions.ContentDecodingError):
+    if isinstance(error, ContentDecodingError):
         return " sent it in a Content-Encoding that it does not have", "run again later"
     return f" {phrase(error)}", AGAIN
 
@@ -279,5 +270,4 @@ def _plain(error: Exception) -> str:
     text = " ".join(str(error).split()).removeprefix("Failed to retrieve file url: ")
     for rest in (" You may still be able", " Check FAQ", " The received bytes are kept"):
         text = text.partition(rest)[0]
-    plain = "".join(character for character in text if character.isprintable())
-    return textwrap.shorten(plain, 200, placeholder="…") or type(error).__name__
+    return textwrap.shorten(one_line(text), 200, placeholder="…") or type(error).__name__

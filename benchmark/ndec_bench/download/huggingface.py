@@ -12,7 +12,8 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ndec_bench.download.location import Location
+from ndec_bench.download.answer import AGAIN
+from ndec_bench.download.exchange import Location, origin
 from ndec_bench.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
     from ndec_bench.data.registry import Source
-    from ndec_bench.download.policy import Policy
+    from ndec_bench.download.exchange import Policy
 
 _ADDRESS = re.compile(r"(datasets|models)/([^/@]+/[^/@]+)@([^/]+)/(.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_TRIES = 5
+_NOT_THERE = ("no longer has it at the pinned revision", "use a mirror, see docs/data.md")
 _TYPES = {"datasets": "dataset", "models": "model"}
 
 
@@ -53,7 +55,7 @@ def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, 
 
     parts = _ADDRESS.fullmatch(source.address)
     if parts is None:
-        raise ValueError(f"{source.address} is no address on the hub")
+        raise ValueError(f"{source.address} is not an address on the hub")
     kind, repository, revision, path = parts.groups()
     endpoint = environ.get("HF_ENDPOINT", "").rstrip("/") or None
     url = hf_hub_url(repository, path, repo_type=_TYPES[kind], revision=revision, endpoint=endpoint)
@@ -64,7 +66,7 @@ def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, 
             f"{name}: {_host(url)} answers for revision {found.commit_hash[:40]}, asked for {revision}",
             hint="use a hub or mirror that has the pinned revision",
         )
-    own = _origin(found.location) == _origin(url)
+    own = origin(found.location) == origin(url)
     etag = (found.etag or "").lower()
     return Location(
         url=found.location,
@@ -86,8 +88,8 @@ def _asked(name: str, url: str, token: str | bool, endpoint: str | None, policy:
             last = error
             if not _may_pass(error):
                 break
-        time.sleep(min(policy.first_wait * 2**tries, policy.longest_wait))
-    raise _told(name, url, last) from last
+        time.sleep(policy.wait(tries + 1))
+    raise _refusal(name, url, last) from last
 
 
 def _may_pass(error: Exception) -> bool:
@@ -99,36 +101,32 @@ def _may_pass(error: Exception) -> bool:
     return not isinstance(error, (errors.OfflineModeIsEnabled, ValueError))
 
 
-def _told(name: str, url: str, error: Exception) -> NetworkError:
+def _refusal(name: str, url: str, error: Exception) -> NetworkError:
     from huggingface_hub import errors
 
-    host = _host(url)
-    again = "check the connection and run again: it goes on where it stopped"
-    if isinstance(error, errors.GatedRepoError):
-        return NetworkError(
-            f"{name}: {host} wants its terms accepted there first", hint="sign in there, accept them, and set HF_TOKEN"
-        )
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return NetworkError(
-            f"{name}: {host} does not know the repository, or not for this user",
-            hint="check HF_ENDPOINT and HF_TOKEN, or use a mirror (docs/data.md)",
-        )
-    if isinstance(error, (errors.RevisionNotFoundError, errors.EntryNotFoundError)):
-        return NetworkError(
-            f"{name}: {host} no longer has it at the pinned revision", hint="use a mirror, see docs/data.md"
-        )
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return NetworkError(f"{name}: HF_HUB_OFFLINE forbids asking {host}", hint="unset it, or use --from DIR")
-    if isinstance(error, errors.HfHubHTTPError):
-        status = getattr(error.response, "status_code", "an error")
-        return NetworkError(f"{name}: {host} answered with status {status}", hint=again)
-    return NetworkError(f"{name}: {host} does not answer ({type(error).__name__})", hint=again)
+    known: tuple[tuple[type[Exception], str, str], ...] = (
+        (
+            errors.GatedRepoError,
+            "wants its terms accepted there first",
+            "sign in there, accept them, and set HF_TOKEN",
+        ),
+        (
+            errors.RepositoryNotFoundError,
+            "does not know the repository, or not for this user",
+            "check HF_ENDPOINT and HF_TOKEN, or use a mirror (docs/data.md)",
+        ),
+        (errors.RevisionNotFoundError, *_NOT_THERE),
+        (errors.EntryNotFoundError, *_NOT_THERE),
+        (errors.OfflineModeIsEnabled, "is not asked: HF_HUB_OFFLINE forbids it", "unset it, or use --from DIR"),
+    )
+    for kind, found, hint in known:
+        if isinstance(error, kind):
+            return NetworkError(f"{name}: {_host(url)} {found}", hint=hint)
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return NetworkError(f"{name}: {_host(url)} answered with status {status}", hint=AGAIN)
+    return NetworkError(f"{name}: {_host(url)} does not answer ({type(error).__name__})", hint=AGAIN)
 
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc

@@ -1,6 +1,6 @@
-"""Files fetched side by side: each from the first source that has it, verified, recorded, moved to its place.
+"""Files fetched at the same time: each from the first source that has it, verified, recorded, moved to its place.
 
-A run can be killed at any moment. What was received stays in ``NAME.part`` beside its place and the next run goes on
+A run can be killed at any moment. What was received stays in ``NAME.part`` next to its place and the next run goes on
 from there; a file that has its final name is whole and verified.
 """
 
@@ -16,31 +16,27 @@ from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
-from ndec_bench.data.trust import Trusted, read_trust, record, sha256_of
+from ndec_bench.data.trust import FileRecord, read_trust, record, sha256_of
 from ndec_bench.download.content import check_content
-from ndec_bench.download.measure import measured
-from ndec_bench.download.plan import Plan, Planned, disk_free, part_of
-from ndec_bench.download.policy import Policy
-from ndec_bench.download.ranges import discard, sidecar
-from ndec_bench.download.session import new_session
-from ndec_bench.download.sources import Candidate, candidates
-from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, NetworkError
+from ndec_bench.download.cost import Plan, Planned, disk_free, measured, part_of
+from ndec_bench.download.exchange import DEFAULT_POLICY, Policy
+from ndec_bench.download.part import discard, sidecar
+from ndec_bench.download.sources import Candidate, from_first
+from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, NetworkError, os_errors
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ndec_bench.data.registry import RemoteFile
     from ndec_bench.download.links import Links
-    from ndec_bench.download.location import Fetched
+    from ndec_bench.download.ranges import Fetched
 
 LOCK_FILE = ".ndec-bench.running"
 DISK_FLOOR = 1 << 28
 """A run stops when fewer bytes than these are free: a full disk takes other programs down with it."""
 _LOOK_AT_DISK = 1 << 26
-
-DEFAULT_POLICY = Policy()
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Run:
     policy
         How long to try.
     progress
-        Told of the bytes of each file, the file's name as stage; called from several threads, one at a time.
+        Called with the bytes of each file, the file's name as stage; from several threads, one at a time.
     stop
         Set to end the run: every file stops where it is.
     """
@@ -117,18 +113,15 @@ def locked(root: Path) -> Iterator[None]:
     DataError
         If another run holds it, or the root cannot be made or written to.
     """
-    try:
+    lock = FileLock(root / LOCK_FILE, timeout=0)
+    with os_errors(f"{root}: cannot be written", hint="choose another folder with --root"):
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / LOCK_FILE, timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise DataError(
-            f"{root}: another download is at work there", hint="wait for it, or stop it and run this again"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{root}: cannot be written ({error.strerror or error})", hint="choose another folder with --root"
-        ) from error
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise DataError(
+                f"{root}: another download is at work there", hint="wait for it, or stop it and run this again"
+            ) from error
     try:
         yield
     finally:
@@ -224,7 +217,7 @@ def _present(planned: Planned, run: Run) -> Outcome:
         _check(planned, planned.path, size, digest, known)
     except _UnfitError:
         if known is None and planned.path.is_symlink():
-            planned.path.unlink()  # what was linked and never taken must not stand in the way of the right file
+            planned.path.unlink()  # what was linked and never taken must not keep the right file out
         raise
     source = known.source if known else "local"
     _record(planned, run.root, size, digest, source, known.etag if known else None)
@@ -235,37 +228,26 @@ def _fetched(planned: Planned, run: Run) -> Outcome:
     file, part = planned.file, part_of(planned.path)
     known = read_trust(run.root).files.get(_key(file))
     planned.path.parent.mkdir(parents=True, exist_ok=True)
-    notes: list[str] = []
-    last: NdecBenchError | None = None
-    with new_session() as session:
-        for candidate in candidates(file, session=session, policy=run.policy, links=run.links):
-            try:
-                fetched = candidate.fetch(part, _advance(run, file), run.stop)
-                _check(planned, part, fetched.bytes, fetched.sha256, known)
-            except (NetworkError, _UnfitError) as error:
-                notes.append(f"{candidate.label}: {error.message}")
-                last = error
-                continue
-            _settle(planned, run.root, candidate, fetched)
-            notes += fetched.notes
-            source = candidate.label
-            return Outcome(file, planned.path, "fetched", source, fetched.sha256, fetched.bytes, tuple(notes))
-    if len(notes) == 1 and last is not None:
-        raise last
-    raise NetworkError(
-        f"{file.name}: no source has it ({'; '.join(notes) or 'none is known'})",
-        hint=last.hint if last else "see docs/data.md for other ways to get it",
-    )
 
-
-def _advance(run: Run, file: RemoteFile) -> Callable[[int, int | None], None]:
     def advance(done: int, total: int | None) -> None:
         run.tell(file.name, done, max(total or file.bytes, done))
 
-    return advance
+    def verified(candidate: Candidate) -> Fetched:
+        fetched = candidate.fetch(part, advance, run.stop)
+        _check(planned, part, fetched.bytes, fetched.sha256, known)
+        return fetched
+
+    fetched, candidate, reasons = from_first(
+        file, verified, policy=run.policy, links=run.links, passed_over=(NetworkError, _UnfitError)
+    )
+    move_to_place(part, planned.path)
+    source = candidate.label
+    _record(planned, run.root, fetched.bytes, fetched.sha256, source, fetched.etag)
+    notes = (*reasons, *fetched.notes)
+    return Outcome(file, planned.path, "fetched", source, fetched.sha256, fetched.bytes, notes)
 
 
-def _check(planned: Planned, path: Path, size: int, digest: str, known: Trusted | None) -> None:
+def _check(planned: Planned, path: Path, size: int, digest: str, known: FileRecord | None) -> None:
     """Raise _UnfitError if the file ``path`` is not what the registry or the record says, and leave no doubt which."""
     file = planned.file
     hint = "see docs/data.md; to take the new file as the right one, remove its entry from ndec-bench.lock.json"
@@ -291,22 +273,22 @@ def _unfit(path: Path, message: str, hint: str | None) -> _UnfitError:
     return _UnfitError(message, hint=hint)
 
 
-def _settle(planned: Planned, root: Path, candidate: Candidate, fetched: Fetched) -> None:
-    part = part_of(planned.path)
-    try:
-        part.replace(planned.path)
+def move_to_place(part: Path, path: Path) -> None:
+    """Give the whole and verified file ``part`` its name, on the disk itself. Raises DataError."""
+    with os_errors(f"{path}: cannot be moved to its place", hint="check the folder"):
+        part.replace(path)
         sidecar(part).unlink(missing_ok=True)
-        _flush_folder(planned.path.parent)
-    except OSError as error:
-        raise DataError(
-            f"{planned.path}: cannot be moved to its place ({error.strerror or error})", hint="check the folder"
-        ) from error
-    _record(planned, root, fetched.bytes, fetched.sha256, candidate.label, fetched.etag)
+        if os.name != "nt":  # where folders cannot be opened
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def _record(planned: Planned, root: Path, size: int, digest: str, source: str, etag: str | None) -> None:
     changed = planned.path.stat().st_mtime_ns
-    entry = Trusted(bytes=size, sha256=digest, source=source, etag=etag, mtime_ns=changed)
+    entry = FileRecord(bytes=size, sha256=digest, source=source, etag=etag, mtime_ns=changed)
     record(root, _key(planned.file), entry)
 
 
@@ -321,13 +303,3 @@ def _check_floor(root: Path) -> None:
             f"{root}: the disk is nearly full ({free:,} bytes free); what was received is kept",
             hint="free space and run the same command to go on",
         )
-
-
-def _flush_folder(folder: Path) -> None:
-    # The move is on disk only when the folder is; Windows cannot open folders and needs no such thing.
-    if os.name != "nt":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -1,7 +1,7 @@
 """Signed links that a user copied from Meta's page after accepting its licence.
 
 The links expire after some days and say who may download, so no part of their query is ever shown or written down.
-Files are told by name: that of the object, or one that stands beside the link.
+A link finds its file by name: that of the object, or one next to the link.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ndec_bench.data.registry import find
-from ndec_bench.download.location import Location
-from ndec_bench.errors import DataError, NetworkError
+from ndec_bench.download.exchange import Location
+from ndec_bench.errors import DataError, NetworkError, os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ _FRESH = "open Meta's page again, accept the licence, and copy fresh links"
 
 @dataclass(frozen=True)
 class Link:
-    """One link: its address with the signature, and the line it stands in."""
+    """One link: its address with the signature, and its line in the list."""
 
     url: str
     line: int
@@ -60,21 +60,21 @@ class Links:
         """Return the names of the files there are links for, sorted."""
         return tuple(sorted(self._links))
 
-    def get(self, file: RemoteFile) -> Location | None:
-        """Return the location of ``file`` by its link; None if there is none."""
-        link = self._links.get(file.name)
-        return None if link is None else Location(link.url)
+    def location(self, file: RemoteFile) -> Location:
+        """Return the location of ``file`` by its link. Raises KeyError if it has none, see `names`."""
+        return Location(self._links[file.name].url)
 
-    def check_fresh(self, file: RemoteFile) -> None:
-        """Raise NetworkError if the link of ``file`` has expired."""
-        link = self._links.get(file.name)
-        if link is not None and link.expires is not None and link.expires <= time.time():
+    def fresh_location(self, file: RemoteFile) -> Location:
+        """Return the same. Raises NetworkError if the link has expired."""
+        link = self._links[file.name]
+        if link.expires is not None and link.expires <= time.time():
             days = (time.time() - link.expires) / 86_400
             raise NetworkError(f"{file.name}: its link (line {link.line}) expired {days:,.0f} days ago", hint=_FRESH)
+        return self.location(file)
 
 
 def read_links(path: Path) -> Links:
-    """Return the links in the text file ``path``: one per line, alone or beside a name, or any text with links in it.
+    """Return the links in the text file ``path``: one per line, alone or with a name, or any text with links in it.
 
     A link belongs to the file that its object is named after, else to the last name before it in the line. Names are
     compared as `registry.same_name` does. Links to other things are passed over.
@@ -95,7 +95,7 @@ def read_links(path: Path) -> Links:
         links[name] = link
     if not links:
         raise DataError(
-            f"{path}: no link to a file of DISC21 found",
+            f"{path}: no link to a file of DISC21",
             hint="expected lines like https://…/refs_50k_0.zip?…, or refs_50k_0.zip followed by its link",
         )
     _refuse_shared(path, links)
@@ -107,11 +107,11 @@ def _found(text: str) -> Iterator[tuple[str, Link]]:
         at = 0
         for match in _URL.finditer(line):
             url = html.unescape(match[0]).rstrip(".,;)")
-            beside = _NAME.findall(line[at : match.start()])
+            names = _NAME.findall(line[at : match.start()])
             at = match.end()
             file = find(unquote(urlsplit(url).path).rpartition("/")[2])
-            if file is None and beside:
-                file = find(beside[-1])
+            if file is None and names:
+                file = find(names[-1])
             if file is not None:
                 yield file.name, Link(url, number)
 
@@ -128,9 +128,7 @@ def _refuse_shared(path: Path, links: Mapping[str, Link]) -> None:
 
 
 def _text(path: Path) -> str:
-    try:
+    with os_errors(f"{path}: cannot be read"):
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path}: larger than 16 MiB, which no list of links is", hint="check the path")
         return path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint="check the path") from error

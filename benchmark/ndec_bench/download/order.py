@@ -1,4 +1,4 @@
-"""An order: what a user asks for, planned, carried out, and told.
+"""An order: what a user asks for, planned, carried out, and reported.
 
 ::
 
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from ndec_bench.data import layouts
 from ndec_bench.data.registry import RemoteFile, select
-from ndec_bench.data.truth import Settled, settle
-from ndec_bench.download import plan as planning
+from ndec_bench.data.truth import NdecTruth, settle
+from ndec_bench.download import cost
 from ndec_bench.download.derived import subset as subsets
 from ndec_bench.download.derived import val
 from ndec_bench.download.jobs import Outcome, Run, download, failures
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VAL_NAMES = ("ndec-val", "ndec-val-1")
-_BESIDE_A_SUBSET = ("ground-truth", "queries", "negative-pairs")
+_WITH_A_SUBSET = ("ground-truth", "queries", "negative-pairs")
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Order:
     seed: int = 0
     val: bool = False
 
-    def plan(self, root: Path) -> planning.Plan:
+    def plan(self, root: Path) -> cost.Plan:
         """Return the plan of this order under ``root``. Raises DataError if a record there is damaged."""
-        pieces: tuple[planning.Planned, ...] = ()
+        pieces: tuple[cost.Planned, ...] = ()
         if self.subset is not None:
             pieces = subsets.plan_subset(root, self.subset, self.seed)
         elif self.val:
             pieces = val.plan_val(root)
-        return planning.plan(self.files, root, pieces=pieces)
+        return cost.plan(self.files, root, pieces=pieces)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Report:
     """
 
     outcomes: tuple[Outcome, ...]
-    truth: Settled | None = None
+    truth: NdecTruth | None = None
     subset: subsets.SubsetReport | None = None
     val: val.ValReport | None = None
 
@@ -111,15 +111,15 @@ def order(dataset: str, parts: Sequence[str] = (), *, subset: str | None = None,
         raise UsageError("--subset belongs to ndec", hint="ndec-bench download ndec --subset matched+20000")
     rule = subsets.parse_subset(subset)
     for part in parts:
-        if part not in _BESIDE_A_SUBSET:
+        if part not in _WITH_A_SUBSET:
             raise UsageError(
-                f"--subset stands in place of the references; {part!r} cannot be had beside it",
-                hint=f"parts beside a subset: {', '.join(_BESIDE_A_SUBSET)}",
+                f"--subset takes the place of the references; {part!r} cannot be asked for with it",
+                hint=f"parts that go with a subset: {', '.join(_WITH_A_SUBSET)}",
             )
-    return Order(select("ndec", parts or _BESIDE_A_SUBSET[:2]), subset=rule, seed=seed)
+    return Order(select("ndec", parts or _WITH_A_SUBSET[:2]), subset=rule, seed=seed)
 
 
-def carry_out(order: Order, plan: planning.Plan, run: Run, *, jobs: int) -> Report:
+def carry_out(order: Order, plan: cost.Plan, run: Run, *, jobs: int) -> Report:
     """Return what became of ``order``: files first, then the ground truth, then pieces. The caller holds the lock.
 
     Pieces are not begun when a file failed.

@@ -1,4 +1,4 @@
-"""An unfinished download on disk: the bytes so far, and beside them what is known of the file they belong to.
+"""An unfinished download on disk: the bytes so far, and a record of what is known of the file they belong to.
 
 ``NAME.part`` holds the first bytes of the file, ``NAME.part.json`` the facts by which its source can be asked whether
 it still is the same file. The facts are on disk before the first byte is, and are gone before they are wrong: a process
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
 from ndec_bench.atomic import write_text
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +113,7 @@ class PartFile:
         with self._disk():
             found = self._file.seek(0, os.SEEK_END)
             if facts is None or (facts.size is not None and found > facts.size):
-                self._cut()
+                self.drop()
                 return
             self._file.seek(0)
             while block := self._file.read(_BLOCK):
@@ -132,7 +132,9 @@ class PartFile:
     def drop(self) -> None:
         """Throw the bytes away. Raises DataError if the disk fails."""
         with self._disk():
-            self._cut()
+            self.facts, self.size, self._digest = None, 0, hashlib.sha256()
+            if self._file.seek(0, os.SEEK_END):
+                self._file.truncate(0)
 
     def size_on_disk(self) -> int:
         """Return the bytes on disk, of which `load` may have taken up only some. Raises DataError."""
@@ -161,11 +163,6 @@ class PartFile:
             self._file.close()
             discard(self.path)
 
-    def _cut(self) -> None:
-        self.facts, self.size, self._digest = None, 0, hashlib.sha256()
-        if self._file.seek(0, os.SEEK_END):
-            self._file.truncate(0)
-
     @contextmanager
     def _disk(self) -> Iterator[None]:
         try:
@@ -186,7 +183,7 @@ class PartFile:
                 hint="choose a folder on another file system with --root, or lift the limit (ulimit -f)",
             )
         return DataError(
-            f"{self.name}: {self.path} cannot be used ({error.strerror or error})",
+            f"{self.name}: {self.path} cannot be used ({reason(error)})",
             hint="choose another folder with --root, or repair this one",
         )
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ndec_bench.download.answer import Answer, Failure, Transient
-from ndec_bench.download.exchange import Exchange
+from ndec_bench.download.exchange import DEFAULT_POLICY, Exchange, Policy, Resolve
 from ndec_bench.download.part import Facts
-from ndec_bench.download.policy import DEFAULT_POLICY, Policy
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
     import requests
-
-    from ndec_bench.download.location import Resolve
-    from ndec_bench.errors import NetworkError
-
-__all__ = ["Policy", "RangeReader"]
 
 _NO_RANGES = "use another source, or download the whole file"
 
@@ -30,12 +24,12 @@ class RangeReader:
 
     Parameters
     ----------
+    name
+        Name of the file for messages.
     resolve
         Gives the location, as for `ranges.fetch`; asked again when an address no longer serves.
     stop
         When set, reading ends with InterruptedRun.
-    name
-        Name of the file for messages; if None, the last part of its address.
 
     Raises
     ------
@@ -48,16 +42,16 @@ class RangeReader:
 
     def __init__(
         self,
+        name: str,
         resolve: Resolve,
         *,
         session: requests.Session,
         policy: Policy = DEFAULT_POLICY,
         stop: threading.Event | None = None,
-        name: str | None = None,
     ) -> None:
+        self.name = name
         self._exchange = Exchange(name, resolve, session=session, policy=policy, stop=stop)
-        self.name = self._exchange.name
-        self._facts, self.host = self._exchange.attempt(self._probe)
+        self._facts = self._exchange.attempt(self._probe)
 
     @property
     def size(self) -> int:
@@ -94,10 +88,6 @@ class RangeReader:
         end = self.size if length is None else min(self.size, offset + length)
         return self._stream(offset, end)
 
-    def error(self, found: str, hint: str) -> NetworkError:
-        """Return a NetworkError about this file."""
-        return self._exchange.error(found, hint)
-
     def _stream(self, at: int, end: int) -> Iterator[bytes]:
         while at < end:
             try:
@@ -133,9 +123,9 @@ class RangeReader:
             raise answer.fail(f"changed the file while it was read: {difference}", "run again")
         return span.last + 1
 
-    def _probe(self) -> tuple[Facts, str]:
+    def _probe(self) -> Facts:
         with self._exchange.get({"Range": "bytes=0-0"}) as answer:
-            if answer.status != 416:
+            if answer.status != 416:  # what an empty file answers
                 answer.check()
             span = answer.content_range
             total = span.total if span else None
@@ -144,4 +134,4 @@ class RangeReader:
             expected = self._exchange.location.bytes
             if expected is not None and total != expected:
                 raise answer.fail(f"has a file of {total:,} bytes, expected {expected:,}")
-            return Facts(total, answer.etag, answer.last_modified), answer.host
+            return Facts(total, answer.etag, answer.last_modified)

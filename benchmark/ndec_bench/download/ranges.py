@@ -7,14 +7,13 @@ written as they arrive, and each new request asks for the rest, on the condition
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from ndec_bench.download.answer import Answer, Transient, looks_like_html
-from ndec_bench.download.exchange import Exchange
-from ndec_bench.download.location import Fetched
-from ndec_bench.download.part import Facts, PartFile, discard, sidecar
-from ndec_bench.download.policy import DEFAULT_POLICY, Policy
+from ndec_bench.download.answer import OTHER, Answer, Transient, looks_like_html
+from ndec_bench.download.exchange import DEFAULT_POLICY, Exchange, Policy, Resolve
+from ndec_bench.download.part import Facts, PartFile
 from ndec_bench.errors import InterruptedRun
 
 if TYPE_CHECKING:
@@ -24,14 +23,32 @@ if TYPE_CHECKING:
 
     import requests
 
-    from ndec_bench.download.location import Advance, Resolve
     from ndec_bench.errors import NetworkError
 
-__all__ = ["Policy", "discard", "fetch", "sidecar"]
-
-_SNIFFED = 512
+SNIFFED = 512
+"""Bytes held back until they show that this is not a web page."""
 _MOST_RESTARTS = 1
 """A file that must be begun a third time is given up: it may have 40 GB."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file fetched whole: its size, its SHA-256 (hex), and the entity tag it was served under, if any.
+
+    ``notes`` says for people what went other than planned ("started again from zero after 5 bytes: its ETag changed").
+    """
+
+    bytes: int
+    sha256: str
+    etag: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Advance(Protocol):
+    """Called as bytes arrive; from the thread that fetches."""
+
+    def __call__(self, done: int, total: int | None, /) -> None:
+        """Take note that ``done`` bytes of ``total`` (None if not known) are on disk."""
 
 
 def fetch(
@@ -46,7 +63,7 @@ def fetch(
     """Return size, SHA-256 and entity tag of the file that now lies whole in ``part``, flushed to disk.
 
     What an earlier run left in ``part`` is hashed and kept if the source vouches that it is of the same file. Facts
-    about the file stay in ``part`` + ``.json`` (`sidecar`) until the caller has moved ``part`` to its final name.
+    about the file stay in ``part`` + ``.json`` (`part.sidecar`) until the caller has moved ``part`` to its final name.
 
     Parameters
     ----------
@@ -165,24 +182,22 @@ class _Download:
         total = facts.size if facts.size is not None else self._total
         if total == self._file.size and self._file.facts and not self._file.facts.difference(facts):
             return True
-        self._start_over("the source has no bytes after those that were there")
-        return False
+        return self._start_over("the source has no bytes after those that were there")
 
     def _part_of_file(self, answer: Answer) -> bool:
         """Append the body of a 206, or start over if it is not what was asked for."""
         if not self._file.size:
             raise answer.fail("answered 206 to a request without a range, expected the whole file")
         asked, span = self._file.size, answer.content_range
-        trouble = None
         if span is None or span.first is None or span.last is None or span.total is None:
-            trouble = "the source does not say which bytes it sent"
-        elif span.first != asked or not asked <= span.last < span.total:
-            trouble = f"the source sent bytes {span.first:,} to {span.last:,}, asked for {asked:,} and on"
-        elif self._file.facts:
-            trouble = self._file.facts.difference(self._stated(answer, span.total))
-        if trouble or span is None or span.last is None:
-            self._start_over(trouble or "")
-            return False
+            return self._start_over("the source does not say which bytes it sent")
+        if span.first != asked or not asked <= span.last < span.total:
+            return self._start_over(
+                f"the source sent bytes {span.first:,} to {span.last:,}, asked for {asked:,} and on"
+            )
+        trouble = self._file.facts.difference(self._stated(answer, span.total)) if self._file.facts else None
+        if trouble:
+            return self._start_over(trouble)
         return self._receive(answer, answer.pieces(), length=span.last + 1 - asked, total=span.total)
 
     def _whole_file(self, answer: Answer) -> bool:
@@ -212,9 +227,9 @@ class _Download:
         begin, pieces = bytearray(), answer.pieces()
         for piece in pieces:
             begin += piece
-            if len(begin) >= _SNIFFED:
+            if len(begin) >= SNIFFED:
                 break
-        if looks_like_html(bytes(begin[:_SNIFFED])):
+        if looks_like_html(bytes(begin[:SNIFFED])):
             raise answer.web_page(bytes(begin))
         return chain([bytes(begin)] if begin else [], pieces)
 
@@ -256,14 +271,16 @@ class _Download:
         if self._advance is not None:
             self._advance(done, self._total)
 
-    def _start_over(self, reason: str) -> None:
+    def _start_over(self, reason: str) -> bool:
+        """Throw the bytes away; return False: the file is not whole. Raises NetworkError the second time."""
         note = f"started again from zero after {self._file.size:,} bytes: {reason}"
         self._notes.append(note)
         self._file.drop()
         self._most = 0
         if len(self._notes) > _MOST_RESTARTS:
             found = f"does not serve one and the same file ({note}; {len(self._notes)} times)"
-            raise self._exchange.error(found, "try again later or use another source")
+            raise self._exchange.error(found, OTHER)
+        return False
 
     def _check_whole(self) -> None:
         """Raise NetworkError, and remove the part, if size or SHA-256 is not as stated."""

@@ -1,7 +1,7 @@
 """The places a file can be had from, in order of preference, each ready to be asked.
 
-A user's signed link comes first. Then come the sources of the registry; the mirror that an environment variable names
-stands in place of a source's own host, because whoever sets one may have no way to the other.
+A user's signed link comes first, then the sources of the registry. The mirror that an environment variable names takes
+the place of a source's own host: whoever sets one, an institute with a proxy or a test, may have no way to the other.
 """
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from itertools import cycle
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, urlsplit
 
-from ndec_bench.download import gdrive, huggingface, mirrors, ranges
-from ndec_bench.download.location import Location
-from ndec_bench.errors import NetworkError
+from ndec_bench.download import gdrive, huggingface, ranges
+from ndec_bench.download.exchange import Location, new_session
+from ndec_bench.download.range_reader import RangeReader
+from ndec_bench.errors import NdecBenchError, NetworkError, UsageError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import requests
 
     from ndec_bench.data.registry import RemoteFile, Source
+    from ndec_bench.download.exchange import Policy, Resolve
     from ndec_bench.download.links import Links
-    from ndec_bench.download.location import Advance, Fetched, Resolve
+    from ndec_bench.download.ranges import Advance, Fetched
 
-
-class Fetch(Protocol):
-    """Fetches the file into ``part``, going on with what is there."""
-
-    def __call__(self, part: Path, advance: Advance, stop: threading.Event | None, /) -> Fetched:
-        """Return what came. Raises NetworkError, DataError (the disk) and InterruptedRun."""
+_T = TypeVar("_T")
+_VARIABLE = "NDEC_BENCH_BASE_URL_{}"
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,85 @@ class Candidate:
 
     Attributes
     ----------
+    file
+        What the registry says of the file.
     label
-        What it is called in messages and records: ``huggingface``, ``mirror of meta``, ``link``.
+        What the source is called in messages and records: ``huggingface``, ``mirror of meta``, ``link``.
     url
         Its address for people; never with a signature or a token.
-    fetch
-        Fetches the file.
+    session, policy
+        How it is asked.
     resolve
-        Finds the address for single ranges of the file; None where there are none, as on Drive.
+        Finds the address of the bytes; None on Google Drive, where gdown does.
+    drive_id
+        What Google Drive calls the file.
     """
 
+    file: RemoteFile
     label: str
     url: str
-    fetch: Fetch
+    session: requests.Session
+    policy: Policy
     resolve: Resolve | None
+    drive_id: str = ""
+
+    def fetch(self, part: Path, advance: Advance, stop: threading.Event | None) -> Fetched:
+        """Fetch the file into ``part``, going on with what is there; see `ranges.fetch` and `gdrive.fetch`."""
+        if self.resolve is None:
+            return gdrive.fetch(self.file, self.drive_id, part, policy=self.policy, advance=advance, stop=stop)
+        return ranges.fetch(self.resolve, part, session=self.session, policy=self.policy, advance=advance, stop=stop)
+
+    def reader(self, stop: threading.Event | None) -> RangeReader:
+        """Return a reader of single ranges of the file. Raises NetworkError, also where there are none, as on Drive."""
+        if self.resolve is None:
+            raise NetworkError(f"{self.file.name}: {self.label} gives whole files only")
+        return RangeReader(self.file.name, self.resolve, session=self.session, policy=self.policy, stop=stop)
+
+
+def from_first(
+    file: RemoteFile,
+    use: Callable[[Candidate], _T],
+    *,
+    policy: Policy,
+    links: Links | None = None,
+    passed_over: tuple[type[NdecBenchError], ...] = (NetworkError,),
+) -> tuple[_T, Candidate, list[str]]:
+    """Return what ``use`` makes of the first source that serves ``file``, that source, and why others did not.
+
+    Parameters
+    ----------
+    use
+        Asks a source for what is wanted of the file.
+    passed_over
+        Errors of ``use`` after which the next source is asked.
+
+    Raises
+    ------
+    NetworkError
+        If no source serves; the one error of ``use`` where there is only one source.
+    """
+    reasons: list[str] = []
+    last: NdecBenchError | None = None
+    with new_session() as session:
+        for candidate in candidates(file, session=session, policy=policy, links=links):
+            try:
+                return use(candidate), candidate, reasons
+            except passed_over as error:
+                reasons.append(f"{candidate.label}: {error.message}")
+                last = error
+    if len(reasons) == 1 and last is not None:
+        raise last
+    raise NetworkError(
+        f"{file.name}: no source has it ({'; '.join(reasons) or 'none is known'})",
+        hint=last.hint if last else "see docs/data.md for other ways to get it",
+    )
 
 
 def candidates(
     file: RemoteFile,
     *,
     session: requests.Session,
-    policy: ranges.Policy,
+    policy: Policy,
     links: Links | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> tuple[Candidate, ...]:
@@ -69,64 +127,71 @@ def candidates(
     Raises
     ------
     UsageError
-        If a mirror's address is none.
+        If a mirror's address is not one.
     """
-    return tuple(_candidates(file, session, policy, links, environ))
+    made = partial(Candidate, file, session=session, policy=policy)
+    return tuple(_candidates(file, made, policy, links, environ))
 
 
 def _candidates(
     file: RemoteFile,
-    session: requests.Session,
-    policy: ranges.Policy,
+    made: Callable[..., Candidate],
+    policy: Policy,
     links: Links | None,
     environ: Mapping[str, str],
 ) -> Iterator[Candidate]:
-    def ranged(label: str, url: str, resolve: Resolve) -> Candidate:
-        def fetch(part: Path, advance: Advance, stop: threading.Event | None) -> Fetched:
-            return ranges.fetch(resolve, part, session=session, policy=policy, advance=advance, stop=stop)
-
-        return Candidate(label, url, fetch, resolve)
-
-    link = None if links is None else links.get(file)
-    if link is not None:
-        yield ranged("link", link.url.partition("?")[0], partial(_unexpired, file, links))
+    if links is not None and file.name in links.names:
+        yield made("link", links.location(file).url.partition("?")[0], resolve=partial(links.fresh_location, file))
     for source in file.sources:
-        mirror = mirrors.mirror_of(source, environ=environ)
+        mirror = mirror_of(source, environ=environ)
         if mirror:
-            places = mirrors.places(mirror, file, source)
-            yield ranged(f"mirror of {source.kind}", mirrors.shown(mirror), _Places(places))
+            # The downloader asks again when an address does not serve: the next place then.
+            locations = cycle([Location(place) for place in places(mirror, file, source)])
+            yield made(f"mirror of {source.kind}", shown(mirror), resolve=partial(next, locations))
+        elif source.kind == "gdrive":
+            yield made(source.kind, source.url, resolve=None, drive_id=source.address)
         elif source.kind == "huggingface":
             resolve = partial(huggingface.resolve, file.name, source, policy=policy, environ=environ)
-            yield ranged(source.kind, source.url, resolve)
-        elif source.kind == "gdrive":
-            yield Candidate(source.kind, source.url, _drive(file, source, policy), None)
+            yield made(source.kind, source.url, resolve=resolve)
         else:
-            yield ranged(source.kind, source.url, partial(Location, source.url))
+            yield made(source.kind, source.url, resolve=partial(Location, source.url))
 
 
-def _drive(file: RemoteFile, source: Source, policy: ranges.Policy) -> Fetch:
-    def fetch(part: Path, advance: Advance, stop: threading.Event | None) -> Fetched:
-        return gdrive.fetch(file, source.address, part, policy=policy, advance=advance, stop=stop)
+def mirror_of(source: Source, *, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the address of the mirror of ``source``, without a slash at its end; None if it has none.
 
-    return fetch
+    Raises
+    ------
+    UsageError
+        If what the variable holds is not an address of http or https.
+    """
+    variable = _VARIABLE.format(source.kind.upper())
+    address = environ.get(variable, "").rstrip("/")
+    if not address:
+        return None
+    try:
+        parts = urlsplit(address)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and not parts.query and not parts.fragment
+    except ValueError:
+        sound = False
+    if not sound:
+        raise UsageError(
+            f"{variable}={shown(address)[:200]} is not an address", hint="give http://HOST/PATH or https://HOST/PATH"
+        )
+    return address
 
 
-class _Places:
-    """Resolves a file that may lie at several places: the downloader asks again when an address does not serve."""
-
-    def __init__(self, places: tuple[str, ...]) -> None:
-        self._places = places
-        self._asked = 0
-
-    def __call__(self) -> Location:
-        place = self._places[self._asked % len(self._places)]
-        self._asked += 1
-        return Location(place)
+def places(mirror: str, file: RemoteFile, source: Source) -> tuple[str, ...]:
+    """Return where on ``mirror`` the file may lie: under its name, then under the path it has at its own source."""
+    original = source.address if source.kind == "gdrive" else urlsplit(source.url).path.lstrip("/")
+    return tuple(f"{mirror}/{quote(place)}" for place in dict.fromkeys((file.name, original)))
 
 
-def _unexpired(file: RemoteFile, links: Links | None) -> Location:
-    location = None if links is None else links.get(file)
-    if location is None or links is None:
-        raise NetworkError(f"{file.name}: no link for it", hint="copy fresh links")
-    links.check_fresh(file)
-    return location
+def shown(address: str) -> str:
+    """Return ``address`` for people: without user, password and query."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "..."
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if host else address.partition("?")[0]

@@ -106,14 +106,7 @@ def _dither(picture: Picture, step: EditStep, donors: Donors) -> Picture:
 
 
 KINDS = (
-    EditKind(
-        "tone",
-        "colour",
-        6,
-        _draw_tone,
-        _tone,
-        "brightness by 10 to 90 levels, contrast 1 to 0.3 or 1.9 times",
-    ),
+    EditKind("tone", "colour", 6, _draw_tone, _tone, "brightness by 10 to 90 levels, contrast 1 to 0.3 or 1.9 times"),
     EditKind("saturation", "colour", 4, _draw_saturation, _saturation, "0.86 to 0 times, or 1.2 to 3.3 times"),
     EditKind("hue", "colour", 4, _draw_hue, _hue, "channels mixed into another order, 8 % to 100 %"),
     EditKind("gamma", "colour", 3, _draw_gamma, _gamma, "exponent 0.9 to 0.3, or 1.2 to 3"),

@@ -35,11 +35,7 @@ def _fitted(picture: Picture, wide: int, tall: int) -> Picture:
 def _draw_pad(strength: int, stream: Stream) -> dict[str, Value]:
     most = between(60, 420, strength)
     sides = {side: stream.integer(0, most + 1) for side in ("left", "right", "top", "bottom")}
-    return {
-        **sides,
-        "fill": stream.choice(("black", "white", "blur", "mean")),
-        "seed": stream.integer(0, 1 << 30),
-    }
+    return {**sides, "fill": stream.choice(("black", "white", "blur", "mean")), "seed": stream.integer(0, 1 << 30)}
 
 
 def _pad(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -66,10 +62,7 @@ def _draw_paste(strength: int, stream: Stream) -> dict[str, Value]:
 
 def _paste(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     scenery = donors[step.number("donor") % len(donors)]
-    tall, wide = (
-        scenery.shape[0] * step.number("size") // 1000,
-        scenery.shape[1] * step.number("size") // 1000,
-    )
+    tall, wide = (scenery.shape[0] * step.number("size") // 1000, scenery.shape[1] * step.number("size") // 1000)
     small = _fitted(picture, max(1, wide), max(1, tall))
     x = (scenery.shape[1] - small.width) * step.number("x") // 1000
     y = (scenery.shape[0] - small.height) * step.number("y") // 1000
@@ -142,11 +135,7 @@ def _marks(scenery: Pixels, stream: Stream, device: str, ink: int) -> None:
     _write(scenery, f"{stream.integer(1, 24)}:{stream.integer(10, 60)}", 6, 3, ink)
     scenery[3:9, -18:-6] = ink
     _write(
-        scenery,
-        stream.choice(("@ANNA.K", "@CITY_LIFE", "@PIXEL", "GALLERY", "MESSAGES", "@TRAVELLER")),
-        20,
-        15,
-        ink,
+        scenery, stream.choice(("@ANNA.K", "@CITY_LIFE", "@PIXEL", "GALLERY", "MESSAGES", "@TRAVELLER")), 20, 15, ink
     )
     scenery[13:23, 6:16] = stream.choice(((220, 90, 90), (90, 140, 220), (90, 190, 120)))
 
@@ -160,23 +149,9 @@ def _write(scenery: Pixels, text: str, x: int, y: int, ink: int) -> None:
 KINDS = (
     EditKind("pad", "context", 10, _draw_pad, _pad, "borders of up to 6 % to 42 % on each side"),
     EditKind(
-        "paste",
-        "context",
-        9,
-        _draw_paste,
-        _paste,
-        "onto another picture at 92 % to 34 % of its size",
-        donors=True,
+        "paste", "context", 9, _draw_paste, _paste, "onto another picture at 92 % to 34 % of its size", donors=True
     ),
-    EditKind(
-        "collage",
-        "context",
-        5,
-        _draw_collage,
-        _collage,
-        "one cell of a grid from 2 x 1 to 3 x 3",
-        donors=True,
-    ),
+    EditKind("collage", "context", 5, _draw_collage, _collage, "one cell of a grid from 2 x 1 to 3 x 3", donors=True),
     EditKind(
         "screenshot",
         "context",

@@ -135,10 +135,8 @@ def _perspective(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     depth = 1024 + most + x * tilt_x // wide + y * tilt_y // tall
     at_x = (x * 128 * depth >> 10) + (wide - 1) * 128
     at_y = (y * 128 * depth >> 10) + (tall - 1) * 128
-    seen = np.zeros((tall, wide), np.bool_)
     # Every source pixel is seen: depth is at least 1024, so the output only shrinks the plane.
-    seen[:] = True
-    return _warped(picture, at_x, at_y, FILLS[step.word("fill")], seen)
+    return _warped(picture, at_x, at_y, FILLS[step.word("fill")], np.ones((tall, wide), np.bool_))
 
 
 KINDS = (

@@ -8,7 +8,7 @@ import numpy as np
 
 from ndec_bench.edits.glyphs import HEIGHT, lettering
 from ndec_bench.edits.picture import EditKind, Picture, between
-from ndec_bench.edits.raster import blended, resized
+from ndec_bench.edits.raster import blended, clipped, resized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,18 +38,15 @@ def _seeded(strength: int, stream: Stream) -> dict[str, Value]:
 
 def _laid(picture: Picture, alpha: NDArray[np.int32], colour: Pixels | Colour, x: int, y: int) -> Picture:
     """Return ``picture`` with ``colour`` laid on to ``alpha`` (0..256), its corner at (x, y); clips."""
-    height, width = alpha.shape
-    left, top = max(x, 0), max(y, 0)
-    right, bottom = min(x + width, picture.width), min(y + height, picture.height)
-    if left >= right or top >= bottom:
+    found = clipped(picture.mask.shape, x, y, alpha.shape[1], alpha.shape[0])
+    if found is None:
         return picture
-    cut = (slice(top - y, bottom - y), slice(left - x, right - x))
+    place, cut = found
     over = np.asarray(colour, np.uint8)
-    over = over[cut] if over.ndim > 1 else over
     pixels = picture.pixels.copy()
-    pixels[top:bottom, left:right] = blended(pixels[top:bottom, left:right], over, alpha[cut])
+    pixels[place] = blended(pixels[place], over[cut] if over.ndim > 1 else over, alpha[cut])
     cover = np.zeros(picture.mask.shape, np.uint8)
-    cover[top:bottom, left:right] = np.where(alpha[cut] > 128, 255, 0)
+    cover[place] = np.where(alpha[cut] > 128, 255, 0)
     return picture.covered(pixels, cover)
 
 
@@ -158,10 +155,7 @@ def _inset(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     wide = max(2, picture.width * step.number("size") // 1000)
     tall = max(2, min(picture.height * step.number("size") // 1000, wide * donor.shape[0] // donor.shape[1]))
     alpha = _disc(wide, tall) if step.word("shape") == "disc" else np.full((tall, wide), 256, np.int32)
-    x, y = (
-        (picture.width - wide) * step.number("x") // 1000,
-        (picture.height - tall) * step.number("y") // 1000,
-    )
+    x, y = ((picture.width - wide) * step.number("x") // 1000, (picture.height - tall) * step.number("y") // 1000)
     return _laid(picture, alpha, resized(donor, wide, tall), x, y)
 
 
@@ -202,22 +196,8 @@ KINDS = (
     ),
     EditKind("faces", "overlay", 6, _seeded, _faces, "1 to 5 drawn faces, each up to 66 % of the short side"),
     EditKind(
-        "inset",
-        "overlay",
-        6,
-        _draw_inset,
-        _inset,
-        "another picture on top, 18 % to 70 % of the width",
-        donors=True,
+        "inset", "overlay", 6, _draw_inset, _inset, "another picture on top, 18 % to 70 % of the width", donors=True
     ),
-    EditKind(
-        "blend",
-        "overlay",
-        4,
-        _draw_blend,
-        _blend,
-        "another picture shines through, 12 % to 50 %",
-        donors=True,
-    ),
+    EditKind("blend", "overlay", 4, _draw_blend, _blend, "another picture shines through, 12 % to 50 %", donors=True),
     EditKind("stripes", "overlay", 3, _seeded, _stripes, "2 to 8 bars over 6 % to 45 % of the picture", in_mini=False),
 )

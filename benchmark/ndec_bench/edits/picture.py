@@ -125,11 +125,7 @@ class EditStep:
 
     def as_json(self) -> dict[str, object]:
         """Return the step as JSON values: kind, strength, parameters in sorted order."""
-        return {
-            "kind": self.kind,
-            "strength": self.strength,
-            "parameters": dict(sorted(self.parameters.items())),
-        }
+        return {"kind": self.kind, "strength": self.strength, "parameters": dict(sorted(self.parameters.items()))}
 
     @classmethod
     def from_json(cls, content: Mapping[str, object]) -> EditStep:

@@ -150,6 +150,20 @@ def sampled(
     return np.where(inside[..., None], values, background), np.where(inside, 255, 0).astype(np.uint8)
 
 
+def clipped(
+    shape: tuple[int, ...], x: int, y: int, width: int, height: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+    """Return where a box with its corner at (x, y) lies in an array of ``shape``, and what of the box lies there.
+
+    Both as slices of rows and columns; None where the box lies outside.
+    """
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(x + width, shape[1]), min(y + height, shape[0])
+    if left >= right or top >= bottom:
+        return None
+    return (slice(top, bottom), slice(left, right)), (slice(top - y, bottom - y), slice(left - x, right - x))
+
+
 def blended(below: Pixels, above: Pixels | tuple[int, int, int], alpha: NDArray[np.int32]) -> Pixels:
     """Return ``below`` covered by ``above`` to ``alpha`` (height, width) in 0..256."""
     base = below.astype(np.int32)

@@ -4,17 +4,18 @@ The public site carries ids and scores alone. Images of DISC21 and NDEC must not
 without an address, says so at its top, and is not written into the folder of a site.
 """
 
-from ndec_bench.gallery.lists import Listed, check_split, read_list
-from ndec_bench.gallery.making import GalleryReport, about_size, check_private, plan_gallery, write_gallery
-from ndec_bench.gallery.sections import Gallery, Row, Section, Shown
+from ndec_bench.gallery.lists import ResultList, check_split, read_list
+from ndec_bench.gallery.page import GalleryReport, about_size, check_private, plan_gallery, write_gallery
+from ndec_bench.gallery.rows import Gallery, Reference, Row, Section, Side
 
 __all__ = [
     "Gallery",
     "GalleryReport",
-    "Listed",
+    "Reference",
+    "ResultList",
     "Row",
     "Section",
-    "Shown",
+    "Side",
     "about_size",
     "check_private",
     "check_split",

@@ -14,8 +14,8 @@ from ndec_bench.errors import DataError
 from ndec_bench.matches import Matches, read_pairs
 from ndec_bench.progress import silent
 from ndec_bench.protocol import get_protocol
-from ndec_bench.scoring.parts import TruthTable
 from ndec_bench.scoring.score import Options, is_descriptors, score_file
+from ndec_bench.scoring.truth import TruthTable
 from ndec_bench.search import NO_RULE
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from ndec_bench.results.record import Result
 
 
+NO_PAIRS = Matches(np.zeros(0, "U1"), np.zeros(0, "U1"), np.zeros(0))
+
+
 @dataclass(frozen=True)
-class Listed:
+class ResultList:
     """A result and its list of pairs.
 
     Attributes
@@ -48,7 +51,7 @@ class Listed:
     correct: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, result: Result, matches: Matches, truth: TruthTable) -> Listed:
+    def of(cls, result: Result, matches: Matches, truth: TruthTable) -> ResultList:
         """Return ``result`` with its list ``matches``, in any order, judged by ``truth``."""
         ordered = matches.sorted()
         codes = truth.query_codes(ordered.query_ids)
@@ -85,6 +88,11 @@ class Listed:
         pairs = zip(found.query_ids.tolist(), found.reference_ids.tolist(), strict=True)
         return dict(zip(pairs, rows.tolist(), strict=True))
 
+    def misses(self, pair: tuple[str, str]) -> bool:
+        """Return whether a true pair is below the threshold of recall@P90, or not in the list."""
+        place = self.true_places.get(pair)
+        return place is None or (self.threshold is not None and self.matches.scores[place] < self.threshold)
+
 
 def check_split(result: Result, split: Split, where: str) -> None:
     """Raise DataError, which calls the result ``where``, unless ``split`` is what ``result`` was scored against."""
@@ -112,7 +120,7 @@ def check_split(result: Result, split: Split, where: str) -> None:
 
 def read_list(
     path: Path, result: Result, split: Split, truth: TruthTable | None = None, *, progress: Progress = silent
-) -> Listed:
+) -> ResultList:
     """Return ``result`` with its list of part ``all``, found again from a submission or a list of pairs.
 
     Parameters
@@ -122,7 +130,7 @@ def read_list(
     split, truth
         What it was scored against; ``truth`` spares building the table of ``split``.
     progress
-        Told of reading and, for descriptors, of the search.
+        Called while reading and, for descriptors, of the search.
 
     Raises
     ------
@@ -143,9 +151,5 @@ def read_list(
                 f"that of result {result.name} has {result.predictions_sha256[:12]}",
                 hint="give what the result was scored from, or what score --save-matches left, in the order of results",
             )
-        matches = read_pairs(saved) if again.parts["all"].predictions else _no_pairs()
-    return Listed.of(result, matches, truth or TruthTable(split))
-
-
-def _no_pairs() -> Matches:
-    return Matches(np.zeros(0, "U1"), np.zeros(0, "U1"), np.zeros(0))
+        matches = read_pairs(saved) if again.parts["all"].predictions else NO_PAIRS
+    return ResultList.of(result, matches, truth or TruthTable(split))

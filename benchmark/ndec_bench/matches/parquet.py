@@ -10,25 +10,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from ndec_bench.data.tables import categories
 from ndec_bench.errors import SubmissionError
-from ndec_bench.matches.arrow import coded_of
-from ndec_bench.matches.coded import FEWER, checked
-from ndec_bench.matches.pairs import COLUMNS, Matches, sort_keys
+from ndec_bench.matches.record import COLUMNS, FEWER, READING
 from ndec_bench.memory import check_memory
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
-    from numpy.typing import NDArray
-
     from ndec_bench.progress import Progress
 
-STAGE = "reading pairs"
 _ROWS_PER_BATCH = 1 << 19
 _ROWS_OF_TEXT_PER_BATCH = 1 << 16
 # Two codes and a score, and as much again for finding repeats.
@@ -37,61 +35,23 @@ _LARGEST_EXACT = 1 << 53
 _NUMBERS = ("DOUBLE", "FLOAT", "INT32", "INT64")
 
 
-def read_parquet(path: Path, progress: Progress) -> Matches:
-    """Return the pairs of a Parquet file in file order; further columns are not read.
+def read_parquet(path: Path, progress: Progress) -> pd.DataFrame:
+    """Return the pairs of a Parquet file in file order: ids as categories, scores as float64.
 
     Raises
     ------
-    OSError
-        If the file cannot be opened.
     SubmissionError
-        If it is damaged, encrypted, lacks a column, has a column of another type or with nulls, would not fit into
-        memory, or a check of `ndec_bench.matches.coded.checked` fails. Rows are counted from 0.
+        If it is damaged, encrypted, has no such column, has a column of another type or with nulls, or would not fit
+        into memory. Rows are counted from 0.
     """
     with path.open("rb") as file, _as_submission_error(path):
         source = _open(file)
         _check_columns(path, source)
         check_memory(f"{path}:", source.metadata.num_rows * _BYTES_PER_ROW, hint=FEWER)
-        coded = coded_of(_as_codes_or_text(path, file, progress))
-    return checked(path, coded, lambda row: f"row {row}")
-
-
-def write_parquet(path: Path, matches: Matches) -> None:
-    """Write ``matches`` in about 9.3 bytes per pair, sorted by reference and query; scores keep every bit.
-
-    The sort makes the reference ids nearly free. Query ids are a dictionary in code point order, whose 16-bit places
-    cannot be made shorter. Of the scores, split into byte streams, only sign, exponent and leading bits compress.
-    """
-    keys = [*sort_keys(matches.reference_ids), *sort_keys(matches.query_ids)]
-    order = np.lexsort(tuple(reversed(keys)))
-    ordered = matches.take(order)
-    table = pa.table(
-        {
-            "query_id": _dictionary(ordered.query_ids),
-            "reference_id": _dictionary(ordered.reference_ids).cast(pa.string()),
-            "score": pa.array(ordered.scores),
-        }
-    )
-    parquet.write_table(
-        table,
-        path,
-        row_group_size=1 << 20,
-        version="2.6",
-        use_dictionary=["query_id"],
-        column_encoding={"reference_id": "DELTA_LENGTH_BYTE_ARRAY", "score": "BYTE_STREAM_SPLIT"},
-        compression="zstd",
-        compression_level=19,
-        write_statistics=False,
-        store_schema=False,
-        write_page_checksum=True,
-    )
-
-
-def _dictionary(ids: NDArray[np.str_]) -> Any:  # noqa: ANN401 -- pyarrow has no types
-    names = sorted(set(ids.tolist()))
-    places = {name: place for place, name in enumerate(names)}
-    codes = np.fromiter((places[name] for name in ids.tolist()), dtype=np.int32, count=len(ids))
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, type=pa.string()))
+        table = _as_codes_or_text(path, file, progress)
+        columns: dict[str, Any] = {name: categories(table.column(name)) for name in COLUMNS[:2]}
+        columns["score"] = table.column("score").to_numpy().astype(np.float64, copy=False)
+        return pd.DataFrame(columns)
 
 
 @contextmanager
@@ -99,9 +59,9 @@ def _as_submission_error(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise SubmissionError(
-            f"{path}: no readable Parquet file ({reason})", hint="the file is damaged or encrypted: write it again"
+            f"{path}: not a readable Parquet file ({one_line(str(error), 200)})",
+            hint="the file is damaged or encrypted: write it again",
         ) from error
 
 
@@ -165,7 +125,7 @@ def _table(path: Path, source: Any, rows_per_batch: int, progress: Progress) -> 
     """Return the three columns, read in batches, so that a lie in the footer about the rows is met early."""
     total = source.metadata.num_rows
     batches, rows = [], 0
-    progress(STAGE, 0, total)
+    progress(READING, 0, total)
     for batch in source.iter_batches(batch_size=rows_per_batch, columns=list(COLUMNS)):
         batch.validate(full=True)  # a damaged file can hold codes beyond its dictionary, or bytes that are no text
         _check_values(path, batch, rows)
@@ -173,7 +133,7 @@ def _table(path: Path, source: Any, rows_per_batch: int, progress: Progress) -> 
         if rows > total:
             break
         batches.append(_compact(batch))
-        progress(STAGE, rows, total)
+        progress(READING, rows, total)
     if rows != total:
         raise SubmissionError(
             f"{path}: the footer says {total:,} rows, the columns hold {rows:,}",
@@ -189,7 +149,8 @@ def _compact(batch: Any) -> Any:  # noqa: ANN401
     return pa.RecordBatch.from_arrays([*coded, batch.column("score")], names=list(COLUMNS))
 
 
-_EMPTY = pa.schema([("query_id", pa.string()), ("reference_id", pa.string()), ("score", pa.float64())])
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_EMPTY = pa.schema([("query_id", _TEXT), ("reference_id", _TEXT), ("score", pa.float64())])
 
 
 def _check_values(path: Path, batch: Any, start: int) -> None:  # noqa: ANN401
@@ -204,6 +165,6 @@ def _check_values(path: Path, batch: Any, start: int) -> None:  # noqa: ANN401
         bad = np.flatnonzero((wide > _LARGEST_EXACT) | (wide < -_LARGEST_EXACT))
         if len(bad):
             raise SubmissionError(
-                f"{path}: row {start + int(bad[0])}: score {wide[bad[0]]} is no float64",
+                f"{path}: row {start + int(bad[0])}: score {wide[bad[0]]} is not a float64",
                 hint="give scores of at most 2**53, or floats",
             )

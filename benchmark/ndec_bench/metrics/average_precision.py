@@ -1,7 +1,7 @@
 """Micro-average precision, recall at precision and their kin: arrays in, numbers out.
 
 Definitions follow ``isc/metrics.py`` of facebookresearch/isc2021 (Douze et al., "The 2021 Image Similarity Dataset
-and Challenge", arXiv 2106.09672). All pairs of all queries stand in one ranking by decreasing score; at equal score,
+and Challenge", arXiv 2106.09672). All pairs of all queries are in one ranking by decreasing score; at equal score,
 wrong pairs come before true ones, so a tie never helps. With t_i true pairs among the first i of P true pairs in all
 (found or not): precision_i = t_i / i, recall_i = t_i / P, µAP = Σ_i (recall_i − recall_{i−1}) · precision_i.
 """

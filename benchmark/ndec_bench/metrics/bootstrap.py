@@ -78,7 +78,7 @@ class RankedList:
     query_codes
         (n,) integers, position of each pair's query among the keys.
     true_rows
-        Where the true pairs stand in ``query_codes``, increasing.
+        Positions of the true pairs in ``query_codes``, increasing.
     positives
         (queries,) int64 true pairs of each query, found or not; 0 for queries outside the part.
     """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import shutil
 import time
 from pathlib import Path
@@ -12,30 +14,38 @@ import numpy as np
 import PIL
 from pydantic import BaseModel, ConfigDict
 
-from ndec_bench.data.split import SplitInfo, read_split_info
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.data.split import (
+    EDITS_FILE,
+    GROUND_TRUTH_FILE,
+    HARD_NEGATIVES_FILE,
+    REFERENCES_FILE,
+    SPLIT_FILE,
+    SplitInfo,
+    read_split_info,
+)
+from ndec_bench.errors import DataError, UsageError, os_errors
 from ndec_bench.mini.dedup import duplicate_report
-from ndec_bench.mini.making import JOURNAL, make_all
+from ndec_bench.mini.items import table
+from ndec_bench.mini.making import PARTS, make_all
 from ndec_bench.mini.own_photos import own_plan, write_private_names
 from ndec_bench.mini.packaged import NAMES, Size, packaged_plan
-from ndec_bench.mini.writing import (
-    FILES_FILE,
-    GROUPS,
-    PIXELS_FILE,
-    counts,
-    group_digests,
-    pixels_digest,
-    texts,
-    write_texts,
-)
+from ndec_bench.mini.scenes import Scene
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ndec_bench.mini.items import Item, Plan
+    from ndec_bench.mini.making import PictureRecord
     from ndec_bench.mini.own_photos import Register
-    from ndec_bench.mini.plan import Plan
 
 VERSION = 1
 MARK = "ndec-mini"
+LOOK_ALIKES_FILE = "look_alikes.csv"
+TRAINING_PAIRS_FILE = "training_pairs.csv"
+PIXELS_FILE = "pixels.csv"
+FILES_FILE = "files.csv"
+GROUPS = ("photos", "scenes", "edits", "truth")
 
 
 class BuildReport(BaseModel):
@@ -121,7 +131,11 @@ def build(
     started = time.monotonic()
     if size not in NAMES or jobs < 1:
         raise UsageError(f"size {size!r} and {jobs} jobs", hint="size is small or full, jobs at least 1")
-    plan, register = _planned(out, size, photos, seed, progress)
+    register: Register | None = None
+    if photos is None:
+        plan = packaged_plan(size, seed)
+    else:
+        plan, register = own_plan(photos, out, seed, progress)
     finished = _finished(out, plan)
     if register is not None:
         write_private_names(out, register)
@@ -142,18 +156,17 @@ def build(
     )
 
 
-def _planned(out: Path, size: Size, photos: Path | None, seed: int, progress: Progress) -> tuple[Plan, Register | None]:
-    return (packaged_plan(size, seed), None) if photos is None else own_plan(photos, out, seed, progress)
-
-
 def _finished(out: Path, plan: Plan) -> tuple[str, bool] | None:
     """Return the digest of a finished build of ``plan`` in ``out``; None where there is nothing yet."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    info = _info_of(out)
+    try:
+        info = read_split_info(out)
+    except DataError:
+        info = None
     if info is None or info.built_by != MARK or info.digest is None:
         raise DataError(
-            f"{out}: holds something that is no built split; nothing was changed", hint="choose another --out"
+            f"{out}: holds something that is not a built split; nothing was changed", hint="choose another --out"
         )
     if info.plan != plan.sha256():
         raise DataError(
@@ -167,13 +180,6 @@ def _finished(out: Path, plan: Plan) -> tuple[str, bool] | None:
     return info.digest, True
 
 
-def _info_of(out: Path) -> SplitInfo | None:
-    try:
-        return read_split_info(out)
-    except DataError:
-        return None
-
-
 def _damaged(out: Path, digest: str) -> str:
     """Return what is wrong with a finished build, by the digest of ``pixels.csv`` and all file sizes; else ''."""
     try:
@@ -182,7 +188,7 @@ def _damaged(out: Path, digest: str) -> str:
             sizes = {row["path"]: int(row["bytes"]) for row in csv.DictReader(file)}
     except (OSError, ValueError, KeyError) as error:
         return f"incomplete ({error})"
-    if pixels_digest(contents) != digest:
+    if _pixels_digest(contents) != digest:
         return f"{PIXELS_FILE} was changed"
     for path, size in sizes.items():
         found = (out / path).stat().st_size if (out / path).is_file() else None
@@ -197,10 +203,10 @@ def _built(out: Path, plan: Plan, jobs: int, progress: Progress) -> tuple[str, b
     made = make_all(plan, partial, jobs, progress)
     progress("checking for duplicates", 0, 1)
     report = duplicate_report(plan.items, made, plan.ids)
-    contents = texts(plan, made)
-    digests = group_digests(plan, made, contents)
+    contents = _texts(plan, made)
+    digests = _group_digests(plan, made, contents)
     _compare(plan, digests)
-    digest = pixels_digest(contents)
+    digest = _pixels_digest(contents)
     info = SplitInfo(
         name=plan.name,
         version=VERSION,
@@ -212,9 +218,9 @@ def _built(out: Path, plan: Plan, jobs: int, progress: Progress) -> tuple[str, b
         provenance=plan.provenance,
         dedup=report,
     )
-    write_texts(partial, contents, info, made)
+    _write_texts(partial, contents, info, made)
     progress("checking for duplicates", 1, 1)
-    (partial / JOURNAL).unlink()
+    shutil.rmtree(partial / PARTS)
     (partial / "plan.txt").unlink()
     if out.is_dir():
         out.rmdir()  # empty: `_finished` saw to it
@@ -228,16 +234,12 @@ def _start(partial: Path, plan: Plan) -> None:
     if partial.exists() and (not mark.is_file() or mark.read_text(encoding="utf-8") != plan.sha256()):
         if any(partial.iterdir()) and not mark.is_file():
             raise DataError(
-                f"{partial}: exists and is no unfinished build", hint="move it away or choose another --out"
+                f"{partial}: exists and is not an unfinished build", hint="move it away or choose another --out"
             )
         shutil.rmtree(partial)
-    try:
+    with os_errors(f"{partial}: cannot be written", hint="choose another --out"):
         partial.mkdir(parents=True, exist_ok=True)
         mark.write_text(plan.sha256(), encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"{partial}: cannot be written ({error.strerror or error})", hint="choose another --out"
-        ) from error
 
 
 def _compare(plan: Plan, digests: dict[str, str]) -> None:
@@ -250,3 +252,70 @@ def _compare(plan: Plan, digests: dict[str, str]) -> None:
             f" Pillow {PIL.__version__}, numpy {np.__version__}",
             hint="these are not the published pictures: install the versions of constraints.txt and build again",
         )
+
+
+def _texts(plan: Plan, made: dict[str, PictureRecord]) -> dict[str, str]:
+    """Return file name to content of everything but ``split.json`` and ``files.csv``."""
+    ids, items = plan.ids, plan.items
+    queries = [item for item in items if item.folder == "queries"]
+    truth = sorted((ids[q.key], ids[q.partner] if q.role == "copy" else "") for q in queries)
+    alike = sorted((ids[i.key], ids[i.partner], i.why) for i in items if i.role in ("hard", "look-alike"))
+    pairs = sorted((ids[i.key], ids[i.partner], i.why) for i in items if i.role == "train look-alike")
+    pixels = sorted((m.path, m.width, m.height, m.pixels) for m in made.values())
+    return {
+        GROUND_TRUTH_FILE: table(("query_id", "reference_id"), truth),
+        HARD_NEGATIVES_FILE: _lines(ids[q.key] for q in queries if q.role == "hard"),
+        REFERENCES_FILE: _lines(ids[i.key] for i in items if i.folder == "references"),
+        EDITS_FILE: table(
+            ("query_id", "step", "kind", "strength", "remaining_area", "reference_id", "parameters"),
+            sorted(row for query in queries for row in _edit_rows(plan, query, made[query.key])),
+        ),
+        LOOK_ALIKES_FILE: table(("image_id", "reference_id", "why"), alike),
+        TRAINING_PAIRS_FILE: table(("image_id", "look_alike_of", "why"), pairs),
+        PIXELS_FILE: table(("path", "width", "height", "sha256"), pixels),
+    }
+
+
+def _edit_rows(plan: Plan, query: Item, made: PictureRecord) -> list[tuple[object, ...]]:
+    reference = plan.ids[query.partner] if query.role == "copy" else ""
+    return [
+        (plan.ids[query.key], n, step.kind, step.strength, f"{made.remaining:.6f}", reference,
+         json.dumps(dict(step.parameters), sort_keys=True))
+        for n, step in enumerate(query.chain, start=1)
+    ]  # fmt: skip
+
+
+def _group_digests(plan: Plan, made: dict[str, PictureRecord], contents: dict[str, str]) -> dict[str, str]:
+    """Return one SHA-256 (hex) per group: decoded pixels of photographs, scenes, edited pictures; the truth files."""
+    rows: dict[str, list[str]] = {"photos": [], "scenes": [], "edits": []}
+    for item in plan.items:
+        group = "edits" if item.chain else "scenes" if isinstance(item.source, Scene) else "photos"
+        rows[group].append(f"{made[item.key].path} {made[item.key].pixels}")
+    digests = {group: hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest() for group, found in rows.items()}
+    truth = "".join(contents[name] for name in sorted(contents) if name != PIXELS_FILE)
+    return {**digests, "truth": hashlib.sha256(truth.encode()).hexdigest()}
+
+
+def _pixels_digest(contents: dict[str, str]) -> str:
+    """Return the digest of the split: SHA-256 (hex) of ``pixels.csv``."""
+    return hashlib.sha256(contents[PIXELS_FILE].encode()).hexdigest()
+
+
+def counts(items: Sequence[Item]) -> dict[str, int]:
+    """Return how many pictures there are of each folder and of each role, by name."""
+    names = [f"{item.folder}" for item in items] + [f"{item.folder}: {item.role}" for item in items]
+    return {name: names.count(name) for name in sorted(set(names))}
+
+
+def _lines(ids: Iterable[str]) -> str:
+    """Return sorted ids, one per line."""
+    return "".join(f"{identifier}\n" for identifier in sorted(ids))
+
+
+def _write_texts(folder: Path, contents: dict[str, str], info: SplitInfo, made: dict[str, PictureRecord]) -> None:
+    """Write all text files of a split into ``folder``; ``split.json`` last."""
+    for name, content in sorted(contents.items()):
+        (folder / name).write_text(content, encoding="utf-8", newline="")
+    files = sorted((m.path, m.size, m.file) for m in made.values())
+    (folder / FILES_FILE).write_text(table(("path", "bytes", "sha256"), files), encoding="utf-8", newline="")
+    (folder / SPLIT_FILE).write_text(info.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="")

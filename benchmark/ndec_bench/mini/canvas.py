@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.edits.raster import UNIT_BITS, cosine, sine
+from ndec_bench.edits.raster import UNIT_BITS, clipped, cosine, sine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,19 +23,7 @@ OPAQUE = 128
 
 
 # Kinds of surface in `material`.
-SURFACES = (
-    "cloud",
-    "cloud",
-    "rough",
-    "along",
-    "across",
-    "veins",
-    "blotch",
-    "grain",
-    "weave",
-    "pits",
-    "bands",
-)
+SURFACES = ("cloud", "cloud", "rough", "along", "across", "veins", "blotch", "grain", "weave", "pits", "bands")
 
 
 def random_field(stream: Stream, height: int, width: int, amplitude: int) -> Field:
@@ -212,28 +200,21 @@ class Canvas:
 
     def paint(self, x: int, y: int, alpha: Field, colour: Field | Colour) -> None:
         """Cover the canvas from column ``x``, row ``y`` on with ``colour`` (0..255) to ``alpha`` (0..128); clips."""
-        height, width = alpha.shape
-        left, top = max(x, 0), max(y, 0)
-        right, bottom = min(x + width, self.width), min(y + height, self.height)
-        if left >= right or top >= bottom:
+        found = clipped(self.pixels.shape, x, y, alpha.shape[1], alpha.shape[0])
+        if found is None:
             return
-        cut = (slice(top - y, bottom - y), slice(left - x, right - x))
+        place, cut = found
         over = np.asarray(colour, np.int16)
-        if over.ndim > 1:
-            over = over[cut]
-        part = self.pixels[top:bottom, left:right]
-        part += ((over - part) * alpha[cut][..., None]) >> 7
+        part = self.pixels[place]
+        part += (((over[cut] if over.ndim > 1 else over) - part) * alpha[cut][..., None]) >> 7
 
     def rectangle(self, x: int, y: int, width: int, height: int, colour: Field | Colour) -> None:
         """Cover a rectangle with ``colour``: one colour, or a field (height, width, 3); clips."""
-        left, top = max(x, 0), max(y, 0)
-        right, bottom = min(x + width, self.width), min(y + height, self.height)
-        if left >= right or top >= bottom:
-            return
-        over = np.asarray(colour, np.int16)
-        if over.ndim > 1:
-            over = over[top - y : bottom - y, left - x : right - x]
-        self.pixels[top:bottom, left:right] = over
+        found = clipped(self.pixels.shape, x, y, width, height)
+        if found is not None:
+            place, cut = found
+            over = np.asarray(colour, np.int16)
+            self.pixels[place] = over[cut] if over.ndim > 1 else over
 
     def ball(
         self,

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.mini.blocks import shared_parts, small_grey
-from ndec_bench.mini.signature import Signature, mirrored, turned
+from ndec_bench.mini.likeness import Signature, mirrored, shared_parts, small_grey, turned
 from ndec_bench.mini.sources import Studio
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndec_bench.edits.raster import Pixels
-    from ndec_bench.mini.making import Made
-    from ndec_bench.mini.plan import Item
+    from ndec_bench.mini.items import Item
+    from ndec_bench.mini.making import PictureRecord
 
     Rows = NDArray[np.int16]
 
@@ -86,7 +85,7 @@ def compared(first: Rows, second: Rows, limit: int, skip: set[tuple[int, int]]) 
     return Comparison(place, best, len(first) * len(second) - len(skip), tuple(sorted(suspects)))
 
 
-def duplicate_report(items: Sequence[Item], made: dict[str, Made], ids: dict[str, str]) -> dict[str, object]:
+def duplicate_report(items: Sequence[Item], made: dict[str, PictureRecord], ids: dict[str, str]) -> dict[str, object]:
     """Return the report for ``split.json``: methods, limits, pairs compared, closest pairs, undeclared copies found.
 
     Every original is compared with every reference, and every picture of the training and background parts with every
@@ -113,7 +112,7 @@ def duplicate_report(items: Sequence[Item], made: dict[str, Made], ids: dict[str
 class _Check:
     """One run of the duplicate check, collecting rows of the report and suspects."""
 
-    def __init__(self, originals: list[Item], made: dict[str, Made], ids: dict[str, str]) -> None:
+    def __init__(self, originals: list[Item], made: dict[str, PictureRecord], ids: dict[str, str]) -> None:
         self.items, self.made = originals, made
         self.names = [ids[item.key] for item in originals]
         prints = [Signature.unpacked(made[item.key].tone) for item in originals]

@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import signal
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from ndec_bench.edits import apply_chain
-from ndec_bench.errors import DataError, InterruptedRun
-from ndec_bench.mini.blocks import small_grey
-from ndec_bench.mini.signature import signature
+from ndec_bench.errors import InterruptedRun, os_errors
+from ndec_bench.mini.likeness import signature, small_grey
 from ndec_bench.mini.sources import Donors, Region, Studio
+from ndec_bench.resume import parts_in, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ndec_bench.edits.raster import Pixels
-    from ndec_bench.mini.plan import Item, Plan
+    from ndec_bench.mini.items import Item, Plan
     from ndec_bench.mini.sources import Source
     from ndec_bench.progress import Progress
 
 STAGE = "making pictures"
-JOURNAL = "journal.jsonl"
+PARTS = "parts"
+"""Folder of what is known of finished pictures, while others are still to be made."""
 CHUNK = 48
 
 
 @dataclass(frozen=True)
-class Made:
+class PictureRecord:
     """What is known about a finished picture.
 
     Attributes
@@ -74,7 +71,7 @@ class Made:
         return np.frombuffer(bytes.fromhex(content), np.uint8).reshape(-1, int(width))
 
 
-_ENTRY = TypeAdapter(tuple[str, Made])
+_RECORDS = TypeAdapter(dict[str, PictureRecord])
 
 
 def pixels_sha256(pixels: Pixels) -> str:
@@ -84,7 +81,7 @@ def pixels_sha256(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-def make_all(plan: Plan, folder: Path, jobs: int, progress: Progress) -> dict[str, Made]:
+def make_all(plan: Plan, folder: Path, jobs: int, progress: Progress) -> dict[str, PictureRecord]:
     """Return what was made, by item key; pictures that lie finished in ``folder`` are checked and kept.
 
     Raises
@@ -96,32 +93,30 @@ def make_all(plan: Plan, folder: Path, jobs: int, progress: Progress) -> dict[st
     """
     for sub in ("queries", "references", "train", "background"):
         (folder / "images" / sub).mkdir(parents=True, exist_ok=True)
-    done = _kept(plan, folder)
-    total = len(plan.items)
-    chunks = list(_chunks([item for item in plan.items if item.key not in done]))
-    progress(STAGE, len(done), total)
+    chunks = {f"{number:05d}.json": chunk for number, chunk in enumerate(_chunks(plan.items))}
+    done: dict[str, PictureRecord] = {}
     try:
-        with (folder / JOURNAL).open("a", encoding="utf-8") as journal:
-            for made in _run(plan, folder, chunks, jobs):
-                for key, record in made.items():
-                    journal.write(_ENTRY.dump_json((key, record)).decode() + "\n")
-                journal.flush()
+        with (
+            os_errors(f"{folder}: writing failed", hint="free disk space and run again"),
+            parts_in(folder / PARTS, {"plan": plan.sha256(), "chunk": str(CHUNK)}) as parts,
+        ):
+            for name in parts:
+                records = _RECORDS.validate_json(parts.path(name).read_bytes())
+                if all(_is_intact(folder / record.path, record) for record in records.values()):
+                    done.update(records)
+            left = [chunk for chunk in chunks.items() if not all(item.key in done for item in chunk[1])]
+            progress(STAGE, len(done), len(plan.items))
+            orders = [(name, [(item, folder, plan.path(item)) for item in chunk]) for name, chunk in left]
+            for (name, _), made in spread(_make_chunk, orders, jobs, prepare=_prepare, given=(plan.donors,)):
+                with parts.adding(name) as path:
+                    path.write_bytes(_RECORDS.dump_json(made))
                 done.update(made)
-                progress(STAGE, len(done), total)
+                progress(STAGE, len(done), len(plan.items))
     except KeyboardInterrupt:
         raise InterruptedRun(
-            f"stopped after {len(done):,} of {total:,} pictures, kept in {folder}",
+            f"stopped after {len(done):,} of {len(plan.items):,} pictures, kept in {folder}",
             hint="the same command goes on from there",
         ) from None
-    except OSError as error:
-        raise DataError(
-            f"{folder}: writing failed ({error.strerror or error})", hint="free disk space and run again"
-        ) from error
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process ended early (out of memory, or a script that builds without a __main__ guard)",
-            hint="run again; with --jobs 1 it needs no worker process",
-        ) from error
     return done
 
 
@@ -142,29 +137,6 @@ def _origin(source: Source) -> object:
     return getattr(source, "path", source)
 
 
-def _run(plan: Plan, folder: Path, chunks: list[list[Item]], jobs: int) -> Iterator[dict[str, Made]]:
-    if jobs <= 1 or len(chunks) < 2:
-        _prepare(plan.donors)
-        for chunk in chunks:
-            yield _make_chunk(_orders(plan, folder, chunk))
-        return
-    # Spawned, not forked: forking a process with running BLAS threads can hang, and Windows cannot fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(chunks)), context, _start_worker, (plan.donors,))
-    try:
-        waiting: set[Future[dict[str, Made]]] = {pool.submit(_make_chunk, _orders(plan, folder, c)) for c in chunks}
-        while waiting:
-            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _orders(plan: Plan, folder: Path, chunk: Iterable[Item]) -> list[tuple[Item, Path, str]]:
-    return [(item, folder, plan.path(item)) for item in chunk]
-
-
 _STATE: dict[str, Donors] = {}
 
 
@@ -172,24 +144,19 @@ def _prepare(donors: tuple[Source, ...]) -> None:
     _STATE["donors"] = Donors(donors)
 
 
-def _start_worker(donors: tuple[Source, ...]) -> None:
-    # Ctrl-C reaches every process of the terminal; the parent alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _prepare(donors)
-
-
-def _make_chunk(orders: Sequence[tuple[Item, Path, str]]) -> dict[str, Made]:
+def _make_chunk(chunk: tuple[str, Sequence[tuple[Item, Path, str]]]) -> dict[str, PictureRecord]:
+    """Make the pictures of a chunk: its name, and of each picture the item, the split's folder and its path there."""
     studio, donors = Studio(), _STATE["donors"]
-    made: dict[str, Made] = {}
+    made: dict[str, PictureRecord] = {}
     latest: tuple[Source, Pixels] | None = None
-    for item, folder, path in orders:
+    for item, folder, path in chunk[1]:
         if latest is None or latest[0] != item.source:
             latest = item.source, studio.picture(item.source)
-        made[item.key] = _made(item, latest[1], donors, folder, path)
+        made[item.key] = _record(item, latest[1], donors, folder, path)
     return made
 
 
-def _made(item: Item, original: Pixels, donors: Donors, folder: Path, path: str) -> Made:
+def _record(item: Item, original: Pixels, donors: Donors, folder: Path, path: str) -> PictureRecord:
     edited = apply_chain(original, item.chain, donors)
     file, size = _written(edited.pixels, folder / path)
     tone = grey = ""
@@ -200,7 +167,9 @@ def _made(item: Item, original: Pixels, donors: Donors, folder: Path, path: str)
             small = small_grey(original)
             grey = f"{small.shape[1]}:{small.tobytes().hex()}"
     height, width = edited.pixels.shape[:2]
-    return Made(path, width, height, pixels_sha256(edited.pixels), size, file, edited.remaining_area, tone, grey)
+    return PictureRecord(
+        path, width, height, pixels_sha256(edited.pixels), size, file, edited.remaining_area, tone, grey
+    )
 
 
 def _written(pixels: Pixels, target: Path) -> tuple[str, int]:
@@ -211,24 +180,7 @@ def _written(pixels: Pixels, target: Path) -> tuple[str, int]:
     return hashlib.sha256(content).hexdigest(), len(content)
 
 
-def _kept(plan: Plan, folder: Path) -> dict[str, Made]:
-    """Return the records of an earlier, interrupted build whose files are still what the records say."""
-    journal = folder / JOURNAL
-    if not journal.exists():
-        return {}
-    paths = {item.key: plan.path(item) for item in plan.items}
-    kept: dict[str, Made] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        try:
-            key, record = _ENTRY.validate_json(line)
-        except ValidationError:
-            continue  # the line that was being written when the build stopped
-        if paths.get(key) == record.path and _is_intact(folder / record.path, record):
-            kept[key] = record
-    return kept
-
-
-def _is_intact(path: Path, record: Made) -> bool:
+def _is_intact(path: Path, record: PictureRecord) -> bool:
     try:
         content = path.read_bytes()
     except OSError:

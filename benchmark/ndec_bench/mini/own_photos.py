@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_bench.atomic import write_text
-from ndec_bench.errors import DataError, UsageError
-from ndec_bench.mini.blocks import shared_parts, small_grey
-from ndec_bench.mini.dedup import TURNS
-from ndec_bench.mini.plan import Item, Plan, hard_chain, numbered, query_chain
-from ndec_bench.mini.signature import Signature, signature
+from ndec_bench.errors import DataError, UsageError, os_errors
+from ndec_bench.mini.dedup import SLOPE_LIMIT, TONE_LIMIT, TURNS, compared
+from ndec_bench.mini.items import Item, Plan, copies_of, hard_chain, numbered, query_chain, table
+from ndec_bench.mini.likeness import Signature, shared_parts, signature, small_grey
 from ndec_bench.mini.sources import LONG_SIDE, Region, fitted, read_photo
-from ndec_bench.mini.writing import table
 from ndec_bench.randomness import Stream
 
 if TYPE_CHECKING:
@@ -32,8 +30,6 @@ FEWEST = 20
 SHORTEST = 96
 MOST_BYTES = 256 << 20
 WANTED_COPIES, MOST_COPIES = 200, 8
-# Stricter than the packaged benchmark's limits: nobody has looked at these pictures.
-TONE_LIMIT, SLOPE_LIMIT = 970_000, 440
 # Block matching compares each with each; beyond this number the two signatures alone decide.
 MOST_BLOCKS = 600
 GROUP_ROLES = ("matched", "hard", "look-alike", "hard")
@@ -90,11 +86,10 @@ def own_plan(folder: Path, out: Path, seed: int, progress: Progress) -> tuple[Pl
         If ``out`` lies within ``folder``.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no folder", hint="--photos takes a folder of pictures")
+        raise DataError(f"{folder}: is not a folder", hint="--photos takes a folder of pictures")
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
-            f"{out} lies within {folder}",
-            hint="choose an --out elsewhere: the result would be read as photographs",
+            f"{out} lies within {folder}", hint="choose an --out elsewhere: the result would be read as photographs"
         )
     photos, skipped = _read_all(folder, progress)
     photos, repeated = _distinct(photos)
@@ -125,7 +120,7 @@ def own_plan(folder: Path, out: Path, seed: int, progress: Progress) -> tuple[Pl
 
 
 def write_private_names(out: Path, register: Register) -> Path:
-    """Write which file became which pictures to ``<out>.private_names.csv``, beside the split; return its path.
+    """Write which file became which pictures to ``<out>.private_names.csv``, next to the split; return its path.
 
     It names private files: it must not be shared, and lies outside the split's folder for that reason.
     """
@@ -133,8 +128,7 @@ def write_private_names(out: Path, register: Register) -> Path:
     rows += [(name, "left out", reason) for name, reason in register.skipped]
     target = out.with_name(out.name + ".private_names.csv")
     write_text(
-        target,
-        table(("file", "state", "ids_or_reason"), sorted((_printable(a), b, _printable(c)) for a, b, c in rows)),
+        target, table(("file", "state", "ids_or_reason"), sorted((_printable(a), b, _printable(c)) for a, b, c in rows))
     )
     return target
 
@@ -170,12 +164,10 @@ def _read_all(folder: Path, progress: Progress) -> tuple[list[OwnPhoto], list[tu
 def _read(path: Path, name: str) -> OwnPhoto:
     if path.is_symlink() or not path.is_file():
         raise DataError("a link or no regular file")
-    try:
+    with os_errors("cannot be read"):
         if path.stat().st_size > MOST_BYTES:
             raise DataError(f"more than {MOST_BYTES >> 20} MiB")
         content = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})") from error
     pixels = read_photo(path, small=True)
     height, width = pixels.shape[:2]
     if min(height, width) < SHORTEST or max(height, width) > 4 * min(height, width):
@@ -206,33 +198,21 @@ def _distinct(photos: list[OwnPhoto]) -> tuple[list[OwnPhoto], list[tuple[str, s
 
 
 def _alike(photos: Sequence[OwnPhoto]) -> dict[tuple[int, int], str]:
+    """Return the pairs of photographs, lower place first, that show the same, each with the first reason found."""
     if not photos:
         return {}
-    found: dict[tuple[int, int], str] = {}
     tones = np.array([photo.print.tone for photo in photos])
-    for name, (turn, _) in TURNS.items():
-        _note(found, tones, turn(tones), TONE_LIMIT, f"same luma, {name}")
     slopes = np.array([photo.print.slope for photo in photos]).astype(np.int16)
-    _note(found, slopes, slopes, SLOPE_LIMIT, "same difference hash")
+    tables = [(f"same luma, {name}", tones, turn(tones), TONE_LIMIT) for name, (turn, _) in TURNS.items()]
+    found: dict[tuple[int, int], str] = {}
+    for reason, first, second, limit in [*tables, ("same difference hash", slopes, slopes, SLOPE_LIMIT)]:
+        for i, j in compared(first, second, limit, set()).suspects:
+            if i < j:
+                found.setdefault((i, j), reason)
     if len(photos) <= MOST_BLOCKS:
         for i, j, _ in shared_parts([photo.grey for photo in photos]):
             found.setdefault((i, j), "shares a part")
     return found
-
-
-def _note(
-    found: dict[tuple[int, int], str],
-    first: NDArray[np.int16],
-    second: NDArray[np.int16],
-    limit: int,
-    reason: str,
-) -> None:
-    right = second.astype(np.float32).T
-    for start in range(0, len(first), 1024):
-        rows, columns = np.nonzero(first[start : start + 1024].astype(np.float32) @ right >= limit)
-        for i, j in zip((rows + start).tolist(), columns.tolist(), strict=True):
-            if i < j:
-                found.setdefault((i, j), reason)
 
 
 def _items(photos: Sequence[OwnPhoto], seed: int) -> tuple[Item, ...]:
@@ -268,20 +248,9 @@ def _whole(photo: OwnPhoto, number: dict[str, int]) -> Region:
 
 
 def _train_unit(unit: Sequence[OwnPhoto], number: dict[str, int]) -> list[Item]:
-    first = f"train {number[unit[0].sha256]}"
-    items = [Item(first, "train", _whole(unit[0], number))]
-    for photo in unit[1:]:
-        items.append(
-            Item(
-                f"train {number[photo.sha256]}",
-                "train look-alike",
-                _whole(photo, number),
-                (),
-                first,
-                "same group",
-            )
-        )
-    return items
+    first, *others = [(f"train {number[photo.sha256]}", _whole(photo, number)) for photo in unit]
+    alike = [Item(key, "train look-alike", region, (), first[0], "same group") for key, region in others]
+    return [Item(first[0], "train", first[1]), *alike]
 
 
 def _test_items(units: Sequence[Sequence[OwnPhoto]], number: dict[str, int], seed: int) -> list[Item]:
@@ -309,33 +278,23 @@ def _test_photo(
 ) -> list[Item]:
     n, region = number[photo.sha256], _whole(photo, number)
     target = f"matched {number[partner.sha256]}" if partner is not None else ""
+    why = "other photograph of the same group"
     if role == "halves":
         return _halves(photo, n, copies, seed)
     if role == "matched":
         return _matched(f"matched {n}", region, copies, seed)
     if role == "hard":
-        return [
-            Item(
-                f"hard {n}",
-                "hard",
-                region,
-                hard_chain(seed, f"own hard {n}"),
-                target,
-                "other photograph of the same group",
-            )
-        ]
+        return [Item(f"hard {n}", "hard", region, hard_chain(seed, f"own hard {n}"), target, why)]
     if role == "look-alike":
-        return [Item(f"look-alike {n}", "look-alike", region, (), target, "other photograph of the same group")]
+        return [Item(f"look-alike {n}", "look-alike", region, (), target, why)]
     if role == "plain":
         return [Item(f"plain {n}", "plain", region, query_chain(seed, f"own plain {n}"))]
     return [Item(f"distractor {n}", "distractor", region)]
 
 
 def _matched(key: str, region: Region, copies: int, seed: int) -> list[Item]:
-    items = [Item(key, "matched", region)]
-    for c in range(copies):
-        items.append(Item(f"copy {c} of {key}", "copy", region, query_chain(seed, f"own copy {c} of {key}"), key))
-    return items
+    reference = Item(key, "matched", region)
+    return [reference, *copies_of(reference, copies, seed, "own ")]
 
 
 def _halves(photo: OwnPhoto, n: int, copies: int, seed: int) -> list[Item]:

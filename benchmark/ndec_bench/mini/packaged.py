@@ -8,12 +8,10 @@ import tomllib
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, Literal
 
 from ndec_bench.errors import DataError
-from ndec_bench.mini.plan import Item, Plan, hard_chain, numbered, query_chain
+from ndec_bench.mini.items import Item, Plan, copies_of, hard_chain, numbered, query_chain
 from ndec_bench.mini.scenes import Scene
 from ndec_bench.mini.sources import Region
 from ndec_bench.randomness import Stream
@@ -21,7 +19,7 @@ from ndec_bench.randomness import Stream
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_bench.mini.plan import Role
+    from ndec_bench.mini.items import Role
     from ndec_bench.mini.scenes import Change, Family
     from ndec_bench.mini.sources import Source
 
@@ -106,14 +104,9 @@ class Photo:
         return [Region(path, key, self.columns, self.rows, n % self.columns, n // self.columns) for n in cells]
 
 
-_PHOTOS = TypeAdapter(tuple[Photo, ...])
-_DIGESTS = TypeAdapter(dict[str, dict[str, str]])
-
-
 def catalogue() -> tuple[Photo, ...]:
     """Return the packaged photographs in the order of ``photos.toml``."""
-    content = tomllib.loads(resources.files("ndec_bench.mini").joinpath("photos.toml").read_text(encoding="utf-8"))
-    return _PHOTOS.validate_python(content["photo"])
+    return tuple(Photo(**{**entry, "skip": tuple(entry.get("skip", ()))}) for entry in _table("photos.toml")["photo"])
 
 
 def photo_path(photo: Photo) -> Path:
@@ -155,7 +148,7 @@ def packaged_plan(size: Size, seed: int = 0) -> Plan:
     ids = numbered(((item.folder, item.key) for item in full), f"ndec-mini-1 {seed}")
     items = full if size == "full" else _items("small", seed)
     name = NAMES[size] if seed == 0 else f"{NAMES[size]}-seed{seed}"
-    expected = _expected().get(name, {})
+    expected: dict[str, str] = _table("digests.toml").get(name, {})
     return Plan(name, _by_source(items), ids, donors(seed), _provenance(size), expected)
 
 
@@ -192,17 +185,12 @@ def _plain(key: str, source: Source, seed: int) -> Item:
     return Item(key, "plain", source, query_chain(seed, key))
 
 
-def _copies(reference: str, source: Source, count: int, seed: int) -> list[Item]:
-    keys = [f"copy {n} of {reference}" for n in range(count)]
-    return [Item(key, "copy", source, query_chain(seed, key), reference) for key in keys]
-
-
 def _matched(counts: Counts, prefix: str, seed: int) -> list[Item]:
     items: list[Item] = []
     for i in range(counts.scenes):
         key, scene = f"matched {i}", _scene(prefix + "matched", i)
         items.append(Item(key, "matched", scene))
-        items += _copies(key, scene, 1 + (i < counts.second_copies), seed)
+        items += copies_of(items[-1], 1 + (i < counts.second_copies), seed)
         if i < counts.hard_on_matched:
             items.append(_hard(f"hard on {key}", _look_alike(scene, i, 1), key, seed))
         if i < counts.look_alikes:
@@ -259,7 +247,7 @@ def _test_photos(series: str, regions: Sequence[Region], seed: int) -> list[Item
             continue
         latest = key
         items.append(Item(key, "matched", region))
-        items += _copies(key, region, 3, seed)
+        items += copies_of(items[-1], 3, seed)
     return items
 
 
@@ -300,14 +288,11 @@ def _provenance(size: Size) -> dict[str, object]:
     used = [photo for photo in catalogue() if size == "full" or photo.small]
     return {
         "photographs": [f"{photo.package}:{photo.file}" for photo in used],
-        "licences": {
-            "mvtb": "MIT (mvtb-data 1.6.1)",
-            "skimage": "BSD-3-Clause and per-file notes (scikit-image)",
-        },
+        "licences": {"mvtb": "MIT (mvtb-data 1.6.1)", "skimage": "BSD-3-Clause and per-file notes (scikit-image)"},
         "scenes": "drawn by ndec_bench.mini.scenes, Apache-2.0",
     }
 
 
-def _expected() -> dict[str, dict[str, str]]:
-    file = resources.files("ndec_bench.mini").joinpath("digests.toml")
-    return _DIGESTS.validate_python(tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {})
+def _table(name: str) -> dict[str, Any]:
+    """Return the content of a TOML file of this package."""
+    return tomllib.loads(resources.files("ndec_bench.mini").joinpath(name).read_text(encoding="utf-8"))

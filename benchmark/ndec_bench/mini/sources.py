@@ -66,7 +66,7 @@ def read_photo(path: Path, *, small: bool = False) -> Pixels:
     Raises
     ------
     DataError
-        If the file is no picture, is truncated, or has more than 89 million pixels.
+        If the file is not a picture, is truncated, or has more than 89 million pixels.
     """
     try:
         with _quietly(), Image.open(path, formats=FORMATS) as image:
@@ -104,7 +104,7 @@ def fitted(pixels: Pixels) -> Pixels:
 
 
 class Studio:
-    """Draws or reads sources, keeping the last photograph at hand for its other regions."""
+    """Draws or reads sources, keeping the last photograph for its other regions."""
 
     def __init__(self) -> None:
         self._path: Path | None = None
@@ -115,10 +115,7 @@ class Studio:
         if isinstance(source, Scene):
             return drawn(source)
         if self._photo is None or self._path != source.path:
-            self._photo, self._path = (
-                read_photo(source.path, small=source.key.startswith("photo ")),
-                source.path,
-            )
+            self._photo, self._path = (read_photo(source.path, small=source.key.startswith("photo ")), source.path)
         left, top, right, bottom = source.box(self._photo.shape[1], self._photo.shape[0])
         return fitted(self._photo[top:bottom, left:right])
 

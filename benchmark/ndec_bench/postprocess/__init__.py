@@ -1,10 +1,9 @@
 """Post-processing of descriptors: named steps, fitted on background images, recorded in the file that they make."""
 
-from ndec_bench.postprocess.apply import Report, Written, postprocess_file, postprocess_sides
-from ndec_bench.postprocess.fusion import Concat, Mean
-from ndec_bench.postprocess.linear import L2, Centre, Pca
+from ndec_bench.postprocess.apply import OutputFile, Report, postprocess_file, postprocess_sides
+from ndec_bench.postprocess.linear import L2, Centre, Concat, Mean, Pca
 from ndec_bench.postprocess.neighbours import ScoreNorm, Shift, Stretch, Subtract
-from ndec_bench.postprocess.registry import STEPS, looks_at_queries, needs_background, parse_step, parse_steps
+from ndec_bench.postprocess.sequence import STEPS, looks_at_queries, needs_background, parse_step, parse_steps
 from ndec_bench.postprocess.step import Change, Fusion, Side, Step, usage
 from ndec_bench.postprocess.workspace import Workspace
 
@@ -16,6 +15,7 @@ __all__ = [
     "Concat",
     "Fusion",
     "Mean",
+    "OutputFile",
     "Pca",
     "Report",
     "ScoreNorm",
@@ -25,7 +25,6 @@ __all__ = [
     "Stretch",
     "Subtract",
     "Workspace",
-    "Written",
     "looks_at_queries",
     "needs_background",
     "parse_step",

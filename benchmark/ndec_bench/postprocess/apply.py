@@ -11,20 +11,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ndec_bench.atomic import check_writable
-from ndec_bench.descriptors import form_of, write_descriptors
+from ndec_bench.descriptors import Descriptors, Submission, form_of, write_descriptors, write_submission
 from ndec_bench.errors import SubmissionError, UsageError
-from ndec_bench.postprocess.files import opened, opened_background, opened_vectors, write_sides
-from ndec_bench.postprocess.line import Line
-from ndec_bench.postprocess.plan import planned
-from ndec_bench.postprocess.recipe import (
+from ndec_bench.postprocess.sequence import (
     INDEPENDENT_ATTRIBUTE,
     after,
     check_going_on,
-    check_same_recipe,
-    joint,
+    in_sequence,
+    needs_background,
+    parse_steps,
     with_steps,
 )
-from ndec_bench.postprocess.registry import needs_background, parse_steps
+from ndec_bench.postprocess.sides import (
+    Line,
+    check_same_recipe,
+    joint,
+    open_background,
+    open_input,
+    open_vectors,
+)
 from ndec_bench.postprocess.workspace import Workspace
 from ndec_bench.progress import silent
 
@@ -32,16 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from ndec_bench.postprocess.files import Opened
-    from ndec_bench.postprocess.line import Facts
-    from ndec_bench.postprocess.plan import Plan
+    from ndec_bench.postprocess.sequence import StepSequence
+    from ndec_bench.postprocess.sides import Facts, InputFile
     from ndec_bench.postprocess.step import Side, Step
     from ndec_bench.progress import Progress
     from ndec_bench.protocol import Metric
 
 
 @dataclass(frozen=True)
-class Written:
+class OutputFile:
     """A file that was written, with its images by side."""
 
     path: Path
@@ -68,7 +72,7 @@ class Report:
         What a reader of the files should know.
     """
 
-    files: tuple[Written, ...]
+    files: tuple[OutputFile, ...]
     steps: tuple[tuple[str, Facts], ...]
     dimension: int
     metric: Metric
@@ -124,52 +128,49 @@ def postprocess_file(
     Raises
     ------
     UsageError
-        If steps cannot stand in this order or lack what they need.
+        If steps do not fit together in this order, or what they need is missing.
     SubmissionError
         If a file cannot be read, files do not belong together, or a formula has no value for the vectors.
     DataError
         If ``out`` cannot be written.
     """
-    plan = planned(parse_steps(steps), fusing=bool(others), unranked=unranked)
-    _check_side(path, others, plan, side)
+    sequence = in_sequence(parse_steps(steps), fusing=bool(others), unranked=unranked)
+    _check_side(path, others, sequence, side)
     check_writable(out)
-    fitting = needs_background(plan.steps)
+    fitting = needs_background(sequence.steps)
     with ExitStack() as stack:
-        files = [stack.enter_context(opened(one, side or "images", progress)) for one in (path, *others)]
+        files = [stack.enter_context(open_input(one, side or "images", progress)) for one in (path, *others)]
         first, attributes = files[0], joint(files)
         check_going_on(path, attributes)
         fit = None
         if background is not None and fitting:
-            fit = stack.enter_context(opened_background(background, progress))
-            check_same_recipe(path, with_steps(attributes, plan.up_to_fusion), fit)
+            fit = stack.enter_context(open_background(background, progress))
+            check_same_recipe(path, with_steps(attributes, sequence.up_to_fusion), fit)
             if "background" in first.sides and fit.sha256 == first.sha256:
                 fit = None
         work = stack.enter_context(Workspace(out, threads=threads, backend=backend, progress=progress))
-        line = Line(work, first.metric, keep=first.sides)
+        line = Line(work, sequence, first.metric, keep=first.sides)
         # A side that only a further file has is missed in the first.
         for name in dict.fromkeys(name for file in files for name in file.sides):
-            if plan.fusion is None:
+            if sequence.fusion is None:
                 line.add(name, first)
             else:
-                line.add_fused(name, files, plan)
+                line.add_fused(name, files, sequence.fusion)
         if fit is not None:
             line.add("fit", fit)
-        line.check(plan.after)
-        line.run(plan.after)
+        line.run()
         fitted = (fit or first).sha256 if fitting else None
-        texts = after(attributes, plan.steps, metric=line.metric, fitted=fitted)
+        texts = after(attributes, sequence.steps, metric=line.metric, fitted=fitted)
         invalid = sorted({identifier for file in files for identifier in file.invalid_ids})
-        sides = line.written()
         if first.form == "submission":
-            write_sides(out, sides, texts, norms=line.norms, invalid_ids=invalid, progress=progress)
+            _write_submission(out, line, texts, invalid, progress)
         else:
-            (name,) = sides
-            norms = line.norms.get(name)
-            write_descriptors(out, sides[name], texts, norms=norms, invalid_ids=invalid, progress=progress)
+            (name,) = first.sides
+            _write_side(out, line, name, texts, invalid, progress)
         if background is not None and not fitting:
             line.notes.append(f"{background} was not used: no step is fitted on the background")
-        written = Written(out, {name: len(source) for name, source in sides.items()})
-        return _report([written], plan, line, fitted, texts, files)
+        written = OutputFile(out, {name: len(source) for name, source in line.written().items()})
+        return _report([written], line, fitted, texts, files)
 
 
 def postprocess_sides(
@@ -208,49 +209,69 @@ def postprocess_sides(
     UsageError, SubmissionError, DataError
         As `postprocess_file`.
     """
-    plan = planned(parse_steps(steps), fusing=False, unranked=unranked)
+    sequence = in_sequence(parse_steps(steps), fusing=False, unranked=unranked)
     outs: dict[Side, Path] = {"query": out_query, "reference": out_reference}
     if out_background is not None:
         outs["background"] = out_background
-        if background is None or plan.steps[-1].final:
-            reason = "there is none" if background is None else f"it has no use after step {plan.steps[-1].name}"
+        last = sequence.steps[-1]
+        if background is None or last.final:
+            reason = "there is none" if background is None else f"it has no use after step {last.name}"
             raise UsageError(f"{out_background}: no background to write, {reason}", hint="leave out_background out")
     for out in outs.values():
         check_writable(out)
-    fitting = needs_background(plan.steps)
+    fitting = needs_background(sequence.steps)
     with ExitStack() as stack:
-        files: dict[Side, Opened] = {
-            "query": stack.enter_context(opened_vectors(query, "query", progress)),
-            "reference": stack.enter_context(opened_vectors(reference, "reference", progress)),
+        files: dict[Side, InputFile] = {
+            "query": stack.enter_context(open_vectors(query, "query", progress)),
+            "reference": stack.enter_context(open_vectors(reference, "reference", progress)),
         }
         if background is not None and (fitting or "background" in outs):
-            files["background"] = stack.enter_context(opened_background(background, progress))
-        for file in files.values():
+            files["background"] = stack.enter_context(open_background(background, progress))
+        work = stack.enter_context(Workspace(out_query, threads=threads, backend=backend, progress=progress))
+        line = Line(work, sequence, files["query"].metric, keep=outs)
+        for name, file in files.items():
             check_going_on(file.path, file.attributes)
             check_same_recipe(query, files["query"].attributes, file)
-        work = stack.enter_context(Workspace(out_query, threads=threads, backend=backend, progress=progress))
-        line = Line(work, files["query"].metric, keep=outs)
-        for name, file in files.items():
             line.add(name, file)
-        line.check(plan.after)
-        line.run(plan.after)
+        line.run()
         fitted = files["background"].sha256 if fitting else None
-        sides, texts = line.written(), {}
+        written, texts = [], {}
         for name, out in outs.items():
-            texts = after(files[name].attributes, plan.steps, metric=line.metric, fitted=fitted)
-            norms, invalid = line.norms.get(name), files[name].invalid_ids
-            write_descriptors(out, sides[name], texts, norms=norms, invalid_ids=invalid, progress=progress)
-        written = [Written(out, {name: len(sides[name])}) for name, out in outs.items()]
-        return _report(written, plan, line, fitted, texts, files.values())
+            texts = after(files[name].attributes, sequence.steps, metric=line.metric, fitted=fitted)
+            _write_side(out, line, name, texts, files[name].invalid_ids, progress)
+            written.append(OutputFile(out, {name: len(line.written()[name])}))
+        return _report(written, line, fitted, texts, files.values())
+
+
+def _write_side(
+    out: Path, line: Line, side: Side, texts: Mapping[str, str], invalid_ids: Sequence[str], progress: Progress
+) -> None:
+    norms = line.norms.get(side)
+    write_descriptors(out, line.written()[side], texts, norms=norms, invalid_ids=invalid_ids, progress=progress)
+
+
+def _write_submission(
+    out: Path, line: Line, texts: Mapping[str, str], invalid_ids: Sequence[str], progress: Progress
+) -> None:
+    sides = line.written()
+    queries = sides["query"]
+    submission = Submission(
+        queries=Descriptors(queries.ids, queries.read(0, len(queries))),
+        references=sides["reference"],
+        background=sides.get("background"),
+        invalid_ids=tuple(invalid_ids),
+        query_norms=line.norms.get("query"),
+        reference_norms=line.norms.get("reference"),
+    )
+    write_submission(out, submission, texts, progress=progress)
 
 
 def _report(
-    written: Sequence[Written],
-    plan: Plan,
+    written: Sequence[OutputFile],
     line: Line,
     fitted: str | None,
     texts: Mapping[str, str],
-    files: Iterable[Opened],
+    files: Iterable[InputFile],
 ) -> Report:
     notes = list(line.notes)
     if any(file.threshold is not None for file in files):
@@ -258,10 +279,9 @@ def _report(
     independent = texts.get(INDEPENDENT_ATTRIBUTE) != "no"
     if not independent:
         notes.append("the vectors of queries depend on other queries: the result cannot be ranked")
-    steps = [*((step, {}) for step in plan.up_to_fusion), *line.facts]
     return Report(
         files=tuple(written),
-        steps=tuple((str(step), facts) for step, facts in steps),
+        steps=tuple((str(step), facts) for step, facts in line.facts),
         dimension=next(iter(line.written().values())).dimension,
         metric=line.metric,
         background_sha256=fitted,
@@ -270,7 +290,7 @@ def _report(
     )
 
 
-def _check_side(path: Path, others: Sequence[Path], plan: Plan, side: Side | None) -> None:
+def _check_side(path: Path, others: Sequence[Path], sequence: StepSequence, side: Side | None) -> None:
     """Raise UsageError if ``side`` does not fit the form of ``path``, SubmissionError if further files have another."""
     submission = form_of(path) == "submission"
     for other in others:
@@ -282,13 +302,14 @@ def _check_side(path: Path, others: Sequence[Path], plan: Plan, side: Side | Non
         if side is not None:
             raise UsageError(f"{path} holds both sides, --side {side} says otherwise", hint="leave --side out")
         return
-    asking = [step for step in plan.steps if step.per_side or {"query", "reference"}.intersection(step.fitted_on)]
+    asking = [step for step in sequence.steps if step.per_side or {"query", "reference"}.intersection(step.fitted_on)]
     if side is None and asking:
         raise UsageError(
             f"{path} holds one set of images, and step {asking[0].name} treats the sides differently",
             hint="say what they are: --side query, reference or background",
         )
-    if side == "background" and plan.steps[-1].final:
+    if side == "background" and sequence.steps[-1].final:
         raise UsageError(
-            f"step {plan.steps[-1].name} leaves the background without use", hint="change queries and references alone"
+            f"step {sequence.steps[-1].name} leaves the background without use",
+            hint="change queries and references alone",
         )

@@ -1,21 +1,22 @@
-"""Steps of linear algebra: unit length, centring, projection on principal components."""
+"""Steps of linear algebra: unit length, centring, projection on principal components, means and joined vectors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import scipy.linalg
+from pydantic import Field, model_validator
 
 from ndec_bench.errors import SubmissionError, UsageError
-from ndec_bench.postprocess.step import Change, Fitted, OneOf, Side, Whole, YesNo, check_rows, parameter
-from ndec_bench.postprocess.workspace import blocks
+from ndec_bench.postprocess.step import Change, Count, Fitted, Fusion, Side, YesNo
+from ndec_bench.postprocess.workspace import Rows, block_rows, blocks
 from ndec_bench.randomness import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
+    from typing import Self
 
     from numpy.typing import NDArray
 
@@ -23,58 +24,40 @@ if TYPE_CHECKING:
     from ndec_bench.postprocess.workspace import Workspace
 
 _TILE = 256
-# Vectors in float32 carry a variance of rounding below 1e-14 of the largest: what is smaller than this is no direction.
+# Vectors in float32 carry a variance of rounding below 1e-14 of the largest: what is smaller is not a direction.
 _SMALLEST_VARIANCE = 1e-12
 
-_ON = OneOf(("background", "references", "queries"))
 _SIDE_OF: Mapping[str, Side] = {"background": "background", "references": "reference", "queries": "query"}
 
 
-@dataclass(frozen=True)
 class L2(Change):
     """x / ‖x‖."""
 
-    name: ClassVar[str] = "l2"
     about: ClassVar[str] = "scale every vector to length 1"
     source: ClassVar[str] = "x / ‖x‖"
 
+    name: Literal["l2"] = "l2"
+
     def fit(self, sides: Mapping[Side, VectorSource], work: Workspace) -> Fitted:
         """Return the step; there is nothing to fit."""
-
-        def change(side: Side, source: VectorSource) -> VectorSource:
-            return work.mapped(
-                f"{side} after {self}", source, source.dimension, lambda x, _: unit(x), f"{self.name}: {side}"
-            )
-
-        return Fitted(change)
+        return Fitted(_mapped(self, work, unit))
 
 
-@dataclass(frozen=True)
 class Centre(Change):
     """x − mean of the background."""
 
-    name: ClassVar[str] = "centre"
     about: ClassVar[str] = "subtract the mean of the background"
     source: ClassVar[str] = "x − mean"
+    on_background: ClassVar[bool] = True
 
-    @property
-    def fitted_on(self) -> tuple[Side, ...]:
-        """Return the background."""
-        return ("background",)
+    name: Literal["centre"] = "centre"
 
     def fit(self, sides: Mapping[Side, VectorSource], work: Workspace) -> Fitted:
         """Return the step fitted on the background."""
         mean = mean_of(sides["background"], work, f"{self.name}: mean")
-
-        def change(side: Side, source: VectorSource) -> VectorSource:
-            return work.mapped(
-                f"{side} after {self}", source, source.dimension, lambda x, _: x - mean, f"{self.name}: {side}"
-            )
-
-        return Fitted(change)
+        return Fitted(_mapped(self, work, lambda x: x - mean))
 
 
-@dataclass(frozen=True)
 class Pca(Change):
     """Projection on the principal components of some vectors, whitened if asked for.
 
@@ -99,23 +82,25 @@ class Pca(Change):
         What the step is fitted on.
     """
 
-    name: ClassVar[str] = "pca"
     about: ClassVar[str] = "project on principal components, whitened or not"
     source: ClassVar[str] = "faiss PCAMatrix with eigen_power −0.5 or 0, without its sampling"
 
-    dim: int = parameter(Whole(1))
-    whiten: bool = parameter(YesNo())
-    sample: int | None = parameter(Whole(2), None)
-    seed: int | None = parameter(Whole(0), None)
-    on: Literal["background", "references", "queries"] = parameter(_ON, "background")
+    name: Literal["pca"] = "pca"
+    dim: Count
+    whiten: YesNo
+    sample: int | None = Field(None, ge=2, description="a whole number of at least 2")
+    seed: int | None = Field(None, ge=0, description="a whole number of at least 0")
+    on: Literal["background", "references", "queries"] = Field(
+        "background", description="background, references or queries"
+    )
 
-    def __post_init__(self) -> None:
-        """Check the parameters. Raises UsageError."""
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _sample_with_seed(self) -> Self:
         if (self.sample is None) != (self.seed is None):
             raise UsageError(
                 "step pca: sample and seed go together", hint="for example sample=20000,seed=123, or neither"
             )
+        return self
 
     @property
     def fitted_on(self) -> tuple[Side, ...]:
@@ -132,7 +117,7 @@ class Pca(Change):
             )
         some = self._some(source, work)
         # n centred vectors span n − 1 directions at most.
-        check_rows(self, some, self.dim + 1, f"{self.on} images to fit {self.dim:,} components")
+        self.check_rows(some, self.dim + 1, f"{self.on} images to fit {self.dim:,} components")
         mean, values, directions = principal(some, self.dim, work)
         if some is not source:
             work.release(some)
@@ -143,12 +128,7 @@ class Pca(Change):
                 hint=f"ask for at most dim={rank}",
             )
         matrix = directions / np.sqrt(values) if self.whiten else directions
-
-        def change(side: Side, source: VectorSource) -> VectorSource:
-            return work.mapped(
-                f"{side} after {self}", source, self.dim, lambda x, _: (x - mean) @ matrix, f"{self.name}: {side}"
-            )
-
+        change = _mapped(self, work, lambda x: (x - mean) @ matrix, self.dim)
         return Fitted(change, {"fitted_on_images": len(some)})
 
     def _some(self, source: VectorSource, work: Workspace) -> VectorSource:
@@ -156,6 +136,80 @@ class Pca(Change):
             return source
         chosen = Stream("postprocess pca", self.seed).sample(range(len(source)), self.sample)
         return work.gathered(f"sample of the {self.on}", source, np.array(sorted(chosen), dtype=np.int64))
+
+
+class Mean(Fusion):
+    """The plain mean of the vectors of an image, not scaled to length 1 afterwards."""
+
+    about: ClassVar[str] = "mean of the vectors that several files hold for an image"
+    source: ClassVar[str] = "BoT, WangWenhao0716/ISC-Track2-Submission Test/multi_scale.py, with l2 before and after"
+
+    name: Literal["mean"] = "mean"
+
+    def fuse(self, where: str, sources: Sequence[VectorSource], work: Workspace) -> VectorSource:
+        """Return the means. Raises SubmissionError if the sources differ in dimension."""
+        dimension = sources[0].dimension
+        for number, source in enumerate(sources, start=1):
+            if source.dimension != dimension:
+                raise SubmissionError(
+                    f"{where}: {dimension:,} dimensions in the first file, {source.dimension:,} in file {number}; "
+                    "a mean needs as many in all",
+                    hint="put concat in the place of mean",
+                )
+
+        def mean(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+            total = parts[0].astype(np.float64)
+            for part in parts[1:]:
+                total += part
+            return total / len(parts)
+
+        return _fused(self, where, sources, dimension, mean, work)
+
+
+class Concat(Fusion):
+    """The vectors of an image one after the other, in the order of the files, unchanged."""
+
+    about: ClassVar[str] = "the vectors that several files hold for an image, one after the other"
+    source: ClassVar[str] = "EfNet, socom20/facebook-image-similarity-challenge-2021 submissions_v9.ipynb, cell 51"
+
+    name: Literal["concat"] = "concat"
+
+    def fuse(self, where: str, sources: Sequence[VectorSource], work: Workspace) -> VectorSource:
+        """Return the vectors put together."""
+        dimension = sum(source.dimension for source in sources)
+        return _fused(self, where, sources, dimension, lambda parts: np.concatenate(parts, axis=1), work)
+
+
+def _mapped(
+    step: Change,
+    work: Workspace,
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    dimension: int | None = None,
+) -> Callable[[Side, VectorSource], VectorSource]:
+    """Return the change of a side whose blocks of vectors all go through ``function``."""
+
+    def change(side: Side, source: VectorSource) -> VectorSource:
+        width = dimension or source.dimension
+        return work.mapped(f"{side} after {step}", source, width, function, f"{step.name}: {side}")
+
+    return change
+
+
+def _fused(
+    step: Fusion,
+    where: str,
+    sources: Sequence[VectorSource],
+    dimension: int,
+    fuse: Callable[[Sequence[NDArray[np.float32]]], NDArray[np.floating]],
+    work: Workspace,
+) -> VectorSource:
+    vectors = work.room(len(sources[0]), dimension)
+    rows = block_rows(dimension)
+    for start in range(0, len(vectors), rows):
+        stop = min(start + rows, len(vectors))
+        vectors[start:stop] = fuse([source.read(start, stop) for source in sources])
+        work.progress(f"{step.name}: {where}", stop, len(vectors))
+    return Rows(f"{where} after {step}", sources[0].ids, vectors)
 
 
 def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -219,13 +273,13 @@ def _of_products(
         centred @ centred.T / n, subset_by_index=(n - dim, n - 1), driver="evr", overwrite_a=True, check_finite=False
     )
     values, vectors = values[::-1], vectors[:, ::-1]
-    # Where there is no variance there is no direction; whoever asks is told by the value, and nothing is divided by 0.
+    # Where there is no variance there is no direction; the value says so, and nothing is divided by 0.
     lengths = np.sqrt(np.maximum(values, max(_SMALLEST_VARIANCE * values[0], np.finfo(np.float64).tiny)) * n)
     return values, centred.T @ (vectors / lengths)
 
 
 def _covariance(source: VectorSource, mean: NDArray[np.float64], work: Workspace) -> NDArray[np.float64]:
-    """Return the upper triangle of the (d, d) covariance; below it stands what the tiles of the diagonal hold."""
+    """Return the upper triangle of the (d, d) covariance; below it is what the tiles of the diagonal hold."""
     d = source.dimension
     total = np.zeros((d, d))
     tiles = [(i, j) for i in range(0, d, _TILE) for j in range(i, d, _TILE)]

@@ -7,19 +7,22 @@ scores by id. A vector counts as its own neighbour where it is in the background
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from ndec_bench.descriptors import Descriptors
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.postprocess.linear import unit
-from ndec_bench.postprocess.step import Change, Fitted, Positive, Side, Whole, check_rows, parameter
+from ndec_bench.postprocess.step import Change, Count, Fitted, Positive, Side
 from ndec_bench.postprocess.workspace import Rows
 from ndec_bench.search import Wanted, search
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Self
 
     from numpy.typing import NDArray
 
@@ -32,10 +35,27 @@ _BATCH_PAIRS = 1 << 21
 _MOST_ROWS = 1 << 16
 _VALUES_PER_BLOCK = 1 << 22
 
-Looked = tuple["NDArray[np.int64]", "NDArray[np.float64]"]
-
 
 @dataclass(frozen=True)
+class Neighbourhood:
+    """A block of vectors with their neighbours in the background.
+
+    Attributes
+    ----------
+    ids
+        n image ids.
+    vectors
+        (n, d) float64, free to be written to.
+    rows, scores
+        (n, depth) int64 rows of the background and their float64 scores of record, by score descending, id.
+    """
+
+    ids: Sequence[str]
+    vectors: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+
+
 class ScoreNorm(Change):
     """s'(q, r) = ⟨q, r⟩ − factor · mean of the ``first`` to ``last`` largest ⟨q, t⟩ over background images t.
 
@@ -50,57 +70,49 @@ class ScoreNorm(Change):
         Factor of their mean similarity.
     """
 
-    name: ClassVar[str] = "score-norm"
     about: ClassVar[str] = "subtract from each query's scores its mean similarity to near background images"
     source: ClassVar[str] = "SSCD sscd/disc_eval.py apply_score_norm; isc2021 scripts/score_normalization.py"
     per_side: ClassVar[bool] = True
     metric: ClassVar[Metric | None] = "ip"
     final: ClassVar[bool] = True
+    on_background: ClassVar[bool] = True
 
-    first: int = parameter(Whole(1))
-    last: int = parameter(Whole(1))
-    factor: float = parameter(Positive())
+    name: Literal["score-norm"] = "score-norm"
+    first: Count
+    last: Count
+    factor: Positive
 
-    def __post_init__(self) -> None:
-        """Check the parameters. Raises UsageError."""
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
         if self.last < self.first:
             raise UsageError(
                 f"step {self.name}: last is {self.last}, before first, {self.first}",
                 hint="ranks count from 1, the nearest, and both are included",
             )
-
-    @property
-    def fitted_on(self) -> tuple[Side, ...]:
-        """Return the background."""
-        return ("background",)
+        return self
 
     def fit(self, sides: Mapping[Side, VectorSource], work: Workspace) -> Fitted:
         """Return the step fitted on the background."""
         background = sides["background"]
-        check_rows(self, background, self.last, "background images")
+        self.check_rows(background, self.last)
 
-        def bias(x: NDArray[np.float64], _: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-            mean = _mean(scores[:, self.first - 1 :])
-            return np.concatenate([x, -self.factor * mean[:, None]], axis=1)
+        def bias(near: Neighbourhood) -> NDArray[np.float64]:
+            mean = _mean(near.scores[:, self.first - 1 :])
+            return np.concatenate([near.vectors, -self.factor * mean[:, None]], axis=1)
+
+        def with_one(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
         def change(side: Side, source: VectorSource) -> VectorSource:
-            where = f"{side} after {self}"
-            if side == "query":
-                looked = nearest(source, background, self.last, "ip", work, f"{self.name}: {side}")
-                return changed(where, source, source.dimension + 1, looked, bias, work)
-            return work.mapped(
-                where,
-                source,
-                source.dimension + 1,
-                lambda x, _: np.concatenate([x, np.ones((len(x), 1))], axis=1),
-                f"{self.name}: {side}",
-            )
+            where, stage, dimension = f"{side} after {self}", f"{self.name}: {side}", source.dimension + 1
+            if side != "query":
+                return work.mapped(where, source, dimension, with_one, stage)
+            looked = nearest(source, background, self.last, "ip", work, stage)
+            return changed(where, source, dimension, looked, bias, work)
 
         return Fitted(change)
 
 
-@dataclass(frozen=True)
 class Stretch(Change):
     """q' = factor · mean of the ``neighbours`` largest ⟨q, t⟩ · q; references stay as they are.
 
@@ -114,38 +126,26 @@ class Stretch(Change):
         Factor of their mean similarity.
     """
 
-    name: ClassVar[str] = "stretch"
     about: ClassVar[str] = "scale each query by its mean similarity to near background images"
     source: ClassVar[str] = "BoT, WangWenhao0716/ISC-Track2-Submission Test/descriptor_stretching.py"
     per_side: ClassVar[bool] = True
     metric: ClassVar[Metric | None] = "l2"
+    on_background: ClassVar[bool] = True
 
-    neighbours: int = parameter(Whole(1), 5)
-    factor: float = parameter(Positive(), 2.5)
-
-    @property
-    def fitted_on(self) -> tuple[Side, ...]:
-        """Return the background."""
-        return ("background",)
+    name: Literal["stretch"] = "stretch"
+    neighbours: Count = 5
+    factor: Positive = 2.5
 
     def fit(self, sides: Mapping[Side, VectorSource], work: Workspace) -> Fitted:
         """Return the step fitted on the background."""
-        background = sides["background"]
-        check_rows(self, background, self.neighbours, "background images")
+        self.check_rows(sides["background"], self.neighbours)
 
-        def stretched(x: NDArray[np.float64], _: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-            return x * (self.factor * _mean(scores)[:, None])
+        def stretched(near: Neighbourhood) -> NDArray[np.float64]:
+            return near.vectors * (self.factor * _mean(near.scores)[:, None])
 
-        def change(side: Side, source: VectorSource) -> VectorSource:
-            if side != "query":
-                return source
-            looked = nearest(source, background, self.neighbours, "ip", work, f"{self.name}: {side}")
-            return changed(f"{side} after {self}", source, source.dimension, looked, stretched, work)
-
-        return Fitted(change)
+        return Fitted(_moved_queries(self, sides["background"], self.neighbours, "ip", stretched, work))
 
 
-@dataclass(frozen=True)
 class Subtract(Change):
     """x' = unit(x − factor · mean of the ``neighbours`` rows of T' with the largest ⟨x, t'⟩), on every side.
 
@@ -164,29 +164,24 @@ class Subtract(Change):
         Of the similarity, the weight in that sum.
     """
 
-    name: ClassVar[str] = "subtract"
     about: ClassVar[str] = "subtract the mean of near background vectors, smoothed first, from every vector"
     source: ClassVar[str] = "CNNCL, lyakaap/ISC21-Descriptor-Track-1st scripts/postprocess.py"
+    on_background: ClassVar[bool] = True
 
-    neighbours: int = parameter(Whole(1), 10)
-    factor: float = parameter(Positive(), 0.35)
-    smooth: int = parameter(Whole(1), 10)
-    power: int = parameter(Whole(0), 3)
-
-    @property
-    def fitted_on(self) -> tuple[Side, ...]:
-        """Return the background."""
-        return ("background",)
+    name: Literal["subtract"] = "subtract"
+    neighbours: Count = 10
+    factor: Positive = 0.35
+    smooth: Count = 10
+    power: int = Field(3, ge=0, description="a whole number of at least 0")
 
     def fit(self, sides: Mapping[Side, VectorSource], work: Workspace) -> Fitted:
         """Return the step fitted on the background."""
-        background = sides["background"]
-        check_rows(self, background, max(self.neighbours, self.smooth), "background images")
-        smoothed = self._smoothed(background, work)
+        self.check_rows(sides["background"], max(self.neighbours, self.smooth))
+        smoothed = self._smoothed(sides["background"], work)
 
-        def subtracted(x: NDArray[np.float64], rows: NDArray[np.int64], _: NDArray[np.float64]) -> NDArray[np.float64]:
-            near = smoothed.take(rows).astype(np.float64)
-            return unit(x - self.factor * (near.sum(axis=1) / self.neighbours))
+        def subtracted(near: Neighbourhood) -> NDArray[np.float64]:
+            rows = smoothed.take(near.rows).astype(np.float64)
+            return unit(near.vectors - self.factor * (rows.sum(axis=1) / self.neighbours))
 
         def change(side: Side, source: VectorSource) -> VectorSource:
             looked = nearest(source, smoothed, self.neighbours, "ip", work, f"{self.name}: {side}")
@@ -197,9 +192,9 @@ class Subtract(Change):
     def _smoothed(self, source: VectorSource, work: Workspace) -> Rows:
         background = work.rows(source)
 
-        def summed(_: NDArray[np.float64], rows: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-            near = background.take(rows).astype(np.float64)
-            return unit(np.einsum("nkd,nk->nd", near, scores**self.power))
+        def summed(near: Neighbourhood) -> NDArray[np.float64]:
+            rows = background.take(near.rows).astype(np.float64)
+            return unit(np.einsum("nkd,nk->nd", rows, near.scores**self.power))
 
         looked = nearest(background, background, self.smooth, "ip", work, f"{self.name}: smoothing the background")
         smoothed = changed(f"background smoothed by {self}", background, background.dimension, looked, summed, work)
@@ -208,7 +203,6 @@ class Subtract(Change):
         return smoothed
 
 
-@dataclass(frozen=True)
 class Shift(Change):
     """q' = q + factor · √m · u; references stay as they are, and q' is not scaled to length 1.
 
@@ -227,77 +221,82 @@ class Shift(Change):
         Factor of the length.
     """
 
-    name: ClassVar[str] = "shift"
     about: ClassVar[str] = "move each query away from near background images"
     source: ClassVar[str] = (
         "EfNet, socom20/facebook-image-similarity-challenge-2021 submissions_v9.ipynb, cells 67 to 72"
     )
     per_side: ClassVar[bool] = True
     metric: ClassVar[Metric | None] = "l2"
+    on_background: ClassVar[bool] = True
 
-    neighbours: int = parameter(Whole(1), 100)
-    nearest: int = parameter(Whole(1), 3)
-    factor: float = parameter(Positive(), 1.8)
+    name: Literal["shift"] = "shift"
+    neighbours: Count = 100
+    nearest: Count = 3
+    factor: Positive = 1.8
 
-    def __post_init__(self) -> None:
-        """Check the parameters. Raises UsageError."""
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _nearest_of_neighbours(self) -> Self:
         if self.nearest > self.neighbours:
             raise UsageError(
                 f"step {self.name}: nearest is {self.nearest}, more than neighbours, {self.neighbours}",
                 hint="the nearest are the first of the neighbours",
             )
-
-    @property
-    def fitted_on(self) -> tuple[Side, ...]:
-        """Return the background."""
-        return ("background",)
+        return self
 
     def fit(self, sides: Mapping[Side, VectorSource], work: Workspace) -> Fitted:
         """Return the step fitted on the background."""
-        check_rows(self, sides["background"], self.neighbours, "background images")
+        self.check_rows(sides["background"], self.neighbours)
         background = work.rows(sides["background"])
 
-        def change(side: Side, source: VectorSource) -> VectorSource:
-            if side != "query":
-                return source
+        def shifted(near: Neighbourhood) -> NDArray[np.float64]:
+            length = np.sqrt(self._cosines(near))
+            away = near.vectors[:, None, :] - background.take(near.rows)
+            norms = np.sqrt(np.einsum("nkd,nkd->nd", away, away))
+            summed = away.sum(axis=1)
+            direction = unit(np.divide(summed, norms, out=np.zeros_like(summed), where=norms > 0.0))
+            return near.vectors + self.factor * length[:, None] * direction
 
-            def shifted(
-                x: NDArray[np.float64], rows: NDArray[np.int64], scores: NDArray[np.float64]
-            ) -> NDArray[np.float64]:
-                away = x[:, None, :] - background.take(rows)
-                norms = np.sqrt(np.einsum("nkd,nkd->nd", away, away))
-                summed = away.sum(axis=1)
-                direction = unit(np.divide(summed, norms, out=np.zeros_like(summed), where=norms > 0.0))
-                cosine = 1.0 + _mean(scores[:, : self.nearest]) / 2.0
-                return x + self.factor * np.sqrt(cosine)[:, None] * direction
-
-            looked = self._checked(
-                nearest(source, background, self.neighbours, "l2", work, f"{self.name}: {side}"), source
-            )
-            return changed(f"{side} after {self}", source, source.dimension, looked, shifted, work)
-
+        change = _moved_queries(self, background, self.neighbours, "l2", shifted, work)
         return Fitted(change, scratch=() if background is sides["background"] else (background,))
 
-    def _checked(self, looked: Iterator[tuple[int, Looked]], source: VectorSource) -> Iterator[tuple[int, Looked]]:
-        for start, (rows, scores) in looked:
-            bad = np.flatnonzero(1.0 + _mean(scores[:, : self.nearest]) / 2.0 < 0.0)
-            if len(bad):
-                raise SubmissionError(
-                    f"step {self.name}: the mean cosine of {source.ids[start + int(bad[0])]} with its {self.nearest} "
-                    f"nearest background images is below 0, its root has no value ({len(bad):,} such queries)",
-                    hint="are the vectors of length 1? put l2 before shift",
-                )
-            yield start, (rows, scores)
+    def _cosines(self, near: Neighbourhood) -> NDArray[np.float64]:
+        cosines = 1.0 + _mean(near.scores[:, : self.nearest]) / 2.0
+        bad = np.flatnonzero(cosines < 0.0)
+        if len(bad):
+            raise SubmissionError(
+                f"step {self.name}: the mean cosine of {near.ids[int(bad[0])]} with its {self.nearest} nearest "
+                "background images is below 0, its root has no value",
+                hint="are the vectors of length 1? put l2 before shift",
+            )
+        return cosines
+
+
+def _moved_queries(
+    step: Change,
+    background: VectorSource,
+    depth: int,
+    metric: Metric,
+    move: Callable[[Neighbourhood], NDArray[np.float64]],
+    work: Workspace,
+) -> Callable[[Side, VectorSource], VectorSource]:
+    """Return the change of a side by a step that moves queries and leaves all else as it is."""
+
+    def change(side: Side, source: VectorSource) -> VectorSource:
+        if side != "query":
+            return source
+        looked = nearest(source, background, depth, metric, work, f"{step.name}: {side}")
+        return changed(f"{side} after {step}", source, source.dimension, looked, move, work)
+
+    return change
 
 
 def nearest(
     source: VectorSource, background: VectorSource, depth: int, metric: Metric, work: Workspace, stage: str
-) -> Iterator[tuple[int, Looked]]:
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.float64]]]:
     """Yield, batch by batch, the ``depth`` background rows of the highest score for each row of ``source``.
 
-    Each item is the row of ``source`` that the batch begins with, and (rows, depth) int64 rows of ``background`` with
-    their (rows, depth) float64 scores of record, by score descending, id. Batches follow one another without gaps.
+    Each item is the row of ``source`` that the batch begins with, (rows, depth) rows of ``background``, and their
+    scores, as in `Neighbourhood`. Batches follow one another without gaps.
     """
     most = max(1, min(_MOST_ROWS, _BATCH_BYTES // (4 * source.dimension), _BATCH_PAIRS // depth, len(source)))
     for start in range(0, len(source), most):
@@ -318,43 +317,37 @@ def nearest(
         order = np.argsort(found.query_rows, kind="stable")
         rows = found.reference_rows[order].reshape(stop - low, depth)
         scores = found.scores[order].reshape(stop - low, depth)
-        yield start, (rows[start - low :], scores[start - low :])
+        yield start, rows[start - low :], scores[start - low :]
 
 
 def changed(
     where: str,
     source: VectorSource,
     dimension: int,
-    looked: Iterator[tuple[int, Looked]],
-    change: Callable[[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]], NDArray[np.float64]],
+    looked: Iterator[tuple[int, NDArray[np.int64], NDArray[np.float64]]],
+    change: Callable[[Neighbourhood], NDArray[np.float64]],
     work: Workspace,
 ) -> Rows:
-    """Return ``source`` after ``change(vectors, rows, scores)``, called in blocks of what `nearest` yields.
+    """Return ``source`` after ``change``, called in blocks of what `nearest` yields.
 
-    It takes (n, d) float64, its own to write to, with (n, depth) neighbours and scores, and returns (n, dimension)
-    float64; it runs in several threads.
+    ``change`` returns (n, dimension) float64; it runs in several threads.
     """
     vectors = work.room(len(source), dimension)
 
     def one(block: NDArray[np.float32], start: int, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
+        stop = start + len(block)
+        near = Neighbourhood(source.ids[start:stop], block.astype(np.float64), rows, scores)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by the survey
-            vectors[start : start + len(block)] = change(block.astype(np.float64), rows, scores)
+            vectors[start:stop] = change(near)
 
-    for first, (rows, scores) in looked:
+    def jobs(first: int, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> Iterator[Callable[[], None]]:
         step = max(1, _VALUES_PER_BLOCK // (rows.shape[1] * max(source.dimension, dimension)))
-        jobs = (
-            (
-                one,
-                (
-                    source.read(first + at, first + min(at + step, len(rows))),
-                    first + at,
-                    rows[at : at + step],
-                    scores[at : at + step],
-                ),
-            )
-            for at in range(0, len(rows), step)
-        )
-        for _ in work.in_order(cast("Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]", jobs)):
+        for at in range(0, len(rows), step):
+            block = source.read(first + at, first + min(at + step, len(rows)))
+            yield partial(one, block, first + at, rows[at : at + step], scores[at : at + step])
+
+    for batch in looked:
+        for _ in work.in_order(jobs(*batch)):
             pass
     return Rows(where, source.ids, vectors)
 

@@ -1,17 +1,21 @@
-"""What a post-processing step is: a frozen record, written as ``NAME:key=value,key=value``."""
+"""Post-processing steps as records that check themselves, written as ``NAME:key=value,key=value``."""
 
 from __future__ import annotations
 
-import math
-import re
-from abc import ABC, abstractmethod
-from dataclasses import MISSING, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ndec_bench.errors import SubmissionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
+
+    from pydantic import ModelWrapValidatorHandler
+    from pydantic.fields import FieldInfo
 
     from ndec_bench.descriptors import VectorSource
     from ndec_bench.postprocess.workspace import Workspace
@@ -26,129 +30,15 @@ PLURAL: Mapping[Side, str] = {
     "images": "images",
 }
 SEPARATOR = " | "
-"""Stands between steps in the attribute ``steps`` of a file."""
+"""Between the steps in the attribute ``steps`` of a file."""
+
+# The description of a parameter says what is expected, for the message about another value.
+Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number above 0")]
+YesNo = Annotated[bool, Field(description="yes or no")]
 
 
-class Kind(Protocol):
-    """What the values of a parameter may be, and how they are written."""
-
-    @property
-    def words(self) -> str:
-        """Return what is expected, in words."""
-
-    def parse(self, text: str) -> object:
-        """Return the value that ``text`` stands for. Raises ValueError if it stands for none."""
-
-    def accepts(self, value: object) -> bool:
-        """Return whether ``value`` is such a value."""
-
-    def shown(self, value: Any) -> str:  # noqa: ANN401 -- whatever `accepts` says yes to
-        """Return ``value`` as `parse` reads it."""
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Whole numbers of at least ``least``."""
-
-    least: int = 0
-
-    @property
-    def words(self) -> str:
-        """Return what is expected, in words."""
-        return f"a whole number of at least {self.least}"
-
-    def parse(self, text: str) -> int:
-        """Return the number. Raises ValueError."""
-        if not re.fullmatch(r"[0-9]{1,18}", text):
-            raise ValueError(text)
-        return int(text)
-
-    def accepts(self, value: object) -> bool:
-        """Return whether ``value`` is such a number."""
-        return isinstance(value, int) and not isinstance(value, bool) and value >= self.least
-
-    def shown(self, value: int) -> str:
-        """Return ``value`` as `parse` reads it."""
-        return str(value)
-
-
-@dataclass(frozen=True)
-class Positive:
-    """Finite numbers above zero."""
-
-    words: ClassVar[str] = "a number above 0"
-
-    def parse(self, text: str) -> float:
-        """Return the number. Raises ValueError."""
-        if not re.fullmatch(r"[0-9.]+(e[+-]?[0-9]+)?", text):
-            raise ValueError(text)
-        return float(text)
-
-    def accepts(self, value: object) -> bool:
-        """Return whether ``value`` is such a number."""
-        return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 < value < math.inf
-
-    def shown(self, value: float) -> str:
-        """Return ``value`` as `parse` reads it, as short as tells it apart."""
-        return repr(float(value)).removesuffix(".0")
-
-
-@dataclass(frozen=True)
-class YesNo:
-    """``yes`` or ``no``; True or False in Python."""
-
-    words: ClassVar[str] = "yes or no"
-
-    def parse(self, text: str) -> bool:
-        """Return the value. Raises ValueError."""
-        if text not in ("yes", "no"):
-            raise ValueError(text)
-        return text == "yes"
-
-    def accepts(self, value: object) -> bool:
-        """Return whether ``value`` is True or False."""
-        return isinstance(value, bool)
-
-    def shown(self, value: bool) -> str:
-        """Return ``value`` as `parse` reads it."""
-        return "yes" if value else "no"
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """One of some words."""
-
-    choices: tuple[str, ...]
-
-    @property
-    def words(self) -> str:
-        """Return what is expected, in words."""
-        return ", ".join(self.choices[:-1]) + f" or {self.choices[-1]}"
-
-    def parse(self, text: str) -> str:
-        """Return ``text``. Raises ValueError if it is none of the words."""
-        if text not in self.choices:
-            raise ValueError(text)
-        return text
-
-    def accepts(self, value: object) -> bool:
-        """Return whether ``value`` is one of the words."""
-        return value in self.choices
-
-    def shown(self, value: str) -> str:
-        """Return ``value`` itself."""
-        return value
-
-
-def parameter(kind: Kind, default: object = MISSING) -> Any:  # noqa: ANN401 -- as dataclasses.field
-    """Return a dataclass field that holds values of ``kind``; without ``default`` it must be given."""
-    if default is MISSING:
-        return field(metadata={"kind": kind})
-    return field(default=default, metadata={"kind": kind})
-
-
-@dataclass(frozen=True)
-class Step(ABC):
+class Step(BaseModel):
     """One step with its parameters. Equal steps make equal numbers.
 
     Attributes
@@ -165,38 +55,52 @@ class Step(ABC):
         Metric of the descriptors that it makes; None leaves the metric as it is.
     final
         No step may follow.
+    on_background
+        It is fitted on background images.
+
+    Raises
+    ------
+    UsageError
+        If a parameter is missing, unknown or out of range; the message says what is expected.
     """
 
-    name: ClassVar[str]
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
     about: ClassVar[str]
     source: ClassVar[str]
     per_side: ClassVar[bool] = False
     metric: ClassVar[Metric | None] = None
     final: ClassVar[bool] = False
+    on_background: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        """Check the parameters. Raises UsageError."""
-        for key, kind in self.kinds().items():
-            value = getattr(self, key)
-            if value is not None and not kind.accepts(value):
-                raise UsageError(f"step {self.name}: {key} is {value!r}, expected {kind.words}", hint=usage(type(self)))
+    name: str
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explained(cls, values: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise UsageError(_wrong(cls, error), hint=f"it is written {usage(cls)}") from None
 
     def __str__(self) -> str:
         """Return the step in full, as ``parse_step`` reads it: every parameter that is not None, in a fixed order."""
-        kinds = self.kinds()
-        values = {key: getattr(self, key) for key in kinds}
-        shown = [f"{key}={kinds[key].shown(value)}" for key, value in values.items() if value is not None]
+        values = {key: getattr(self, key) for key in parameters(type(self))}
+        shown = [f"{key}={_shown(value)}" for key, value in values.items() if value is not None]
         return self.name + (":" + ",".join(shown) if shown else "")
-
-    @classmethod
-    def kinds(cls) -> Mapping[str, Kind]:
-        """Return what each parameter may be, by name, in order."""
-        return {item.name: item.metadata["kind"] for item in fields(cls)}
 
     @property
     def fitted_on(self) -> tuple[Side, ...]:
         """Return the sides whose vectors the step must see before it can change any."""
-        return ()
+        return ("background",) if self.on_background else ()
+
+    def check_rows(self, source: VectorSource, needed: int, what: str = "background images") -> None:
+        """Raise SubmissionError unless ``source`` holds ``needed`` rows, ``what`` in words."""
+        if len(source) < needed:
+            raise SubmissionError(
+                f"step {self.name} needs {needed:,} {what}, found {len(source):,}",
+                hint="give more images, or a step that looks at fewer",
+            )
 
 
 @dataclass(frozen=True)
@@ -243,28 +147,46 @@ class Fusion(Step):
         """
 
 
-def usage(step: type[Step]) -> str:
-    """Return how ``step`` is written, for example ``pca:dim=…,whiten=yes|no[,on=background|references|queries]``."""
+def parameters(kind: type[Step]) -> dict[str, FieldInfo]:
+    """Return what each parameter of a kind of step may be, by name, in order."""
+    return {key: info for key, info in kind.model_fields.items() if key != "name"}
+
+
+def usage(kind: type[Step]) -> str:
+    """Return how a step is written, for example ``pca:dim=…,whiten=yes|no[,on=background|references|queries]``."""
     must, may = [], []
-    for item in fields(step):
-        kind = item.metadata["kind"]
-        choices = "yes|no" if isinstance(kind, YesNo) else "|".join(kind.choices) if isinstance(kind, OneOf) else "…"
-        if item.default is MISSING:
-            must.append(f"{item.name}={choices}")
-        elif item.default is None or isinstance(kind, OneOf):
-            may.append(f"{item.name}={choices}")
+    for key, info in parameters(kind).items():
+        words = "yes|no" if info.annotation is bool else "|".join(filter(_is_text, get_args(info.annotation)))
+        if info.is_required():
+            must.append(f"{key}={words or '…'}")
         else:
-            may.append(f"{item.name}={kind.shown(item.default)}")
-    if not must and not may:
-        return step.name
-    optional = f"[{',' if must else ''}{','.join(may)}]" if may else ""
-    return f"{step.name}:{','.join(must)}{optional}" if must else f"{step.name}[:{','.join(may)}]"
+            may.append(f"{key}={words or ('…' if info.default is None else _shown(info.default))}")
+    optional = f"[{',' if must else ':'}{','.join(may)}]" if may else ""
+    return f"{_name(kind)}{':' if must else ''}{','.join(must)}{optional}"
 
 
-def check_rows(step: Step, source: VectorSource, needed: int, what: str) -> None:
-    """Raise SubmissionError unless ``source`` holds ``needed`` rows, ``what`` in words."""
-    if len(source) < needed:
-        raise SubmissionError(
-            f"step {step.name} needs {needed:,} {what}, found {len(source):,}",
-            hint="give more images, or a step that looks at fewer",
-        )
+def _wrong(kind: type[Step], error: ValidationError) -> str:
+    """Return what is wrong with the values that a step was given."""
+    problems, known = error.errors(include_url=False), parameters(kind)
+    missing = [str(problem["loc"][0]) for problem in problems if problem["type"] == "missing"]
+    if missing:
+        return f"step {_name(kind)} needs {', '.join(missing)}"
+    key, value = str(problems[0]["loc"][0]), problems[0]["input"]
+    if key not in known:
+        what = f"known: {', '.join(known)}" if known else "it has no parameters"
+        return f"step {_name(kind)}: {key[:80]!r} is unknown; {what}"
+    return f"step {_name(kind)}: {key} is {repr(value)[:80]}, expected {known[key].description}"
+
+
+def _name(kind: type[Step]) -> str:
+    return str(kind.model_fields["name"].default)
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 -- of whatever type a parameter is
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _is_text(choice: object) -> bool:
+    return isinstance(choice, str)

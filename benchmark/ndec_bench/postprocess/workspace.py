@@ -1,7 +1,7 @@
 """Where steps work: fixed blocks in float64 on a pool of threads, results in float32.
 
 Blocks are cut by the dimension alone and BLAS runs with one thread in each, so that the number of threads changes the
-time and not one bit. A result of more than `Workspace.kept` bytes lies in a temporary file beside the output.
+time and not one bit. A result of more than `Workspace.kept` bytes lies in a temporary file next to the output.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 import scipy.linalg  # noqa: F401 -- its BLAS must be there before it is held to one thread
 from threadpoolctl import threadpool_limits
 
 from ndec_bench.descriptors.vectors import survey
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.errors import DataError, UsageError, reason
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
     from ndec_bench.descriptors import Survey, VectorSource
     from ndec_bench.progress import Progress
+
+T = TypeVar("T")
 
 KEPT_BYTES = 256 << 20
 _VALUES_PER_BLOCK = 1 << 22
@@ -156,7 +159,7 @@ class Workspace:
                 os.close(handle)
         except OSError as error:
             raise DataError(
-                f"{self._beside.parent}: no room for intermediate results ({error.strerror or error})",
+                f"{self._beside.parent}: no room for intermediate results ({reason(error)})",
                 hint=f"free {rows * dimension * 4:,} bytes, or write to another disk",
             ) from error
         return np.memmap(name, dtype=np.float32, mode="r+", shape=(rows, dimension))
@@ -174,35 +177,36 @@ class Workspace:
         where: str,
         source: VectorSource,
         dimension: int,
-        change: Callable[[NDArray[np.float64], int], NDArray[np.float64]],
+        change: Callable[[NDArray[np.float64]], NDArray[np.float64]],
         stage: str,
     ) -> Rows:
         """Return the rows of ``source`` changed block by block, stored as float32.
 
-        ``change(block, start)`` takes (rows, d) float64, its own to write to, with the place of its first row, and
-        returns (rows, dimension) float64. It runs in several threads.
+        ``change`` takes (rows, d) float64, its own to write to, and returns (rows, dimension) float64. It runs in
+        several threads.
         """
         vectors = self.room(len(source), dimension)
         step = block_rows(max(source.dimension, dimension))
 
         def one(block: NDArray[np.float32], start: int) -> int:
-            changed = change(block.astype(np.float64), start)
+            changed = change(block.astype(np.float64))
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by the survey
                 vectors[start : start + len(block)] = changed
             return start + len(block)
 
-        jobs = (
-            (one, (source.read(start, min(start + step, len(source))), start)) for start in range(0, len(source), step)
-        )
-        for done in self.in_order(jobs):
+        def jobs() -> Iterator[Callable[[], int]]:
+            for start in range(0, len(source), step):
+                yield partial(one, source.read(start, min(start + step, len(source))), start)
+
+        for done in self.in_order(jobs()):
             self.progress(stage, done, len(source))
         return Rows(where, source.ids, vectors)
 
-    def in_order(self, jobs: Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]) -> Iterator[Any]:
-        """Yield the results of ``jobs``, functions with their arguments, in order; a few are under way at a time."""
-        running: deque[Future[Any]] = deque()
-        for function, arguments in jobs:
-            running.append(self.executor.submit(function, *arguments))
+    def in_order(self, jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
+        """Yield the results of ``jobs`` in order; a few are under way at a time."""
+        running: deque[Future[T]] = deque()
+        for job in jobs:
+            running.append(self.executor.submit(job))
             if len(running) > self.threads:
                 yield running.popleft().result()
         while running:
@@ -228,7 +232,7 @@ class Workspace:
 
 
 def id_order(ids: Sequence[str]) -> NDArray[np.int64] | None:
-    """Return the rows in the order of their ids, by code point; None where they stand in it."""
+    """Return the rows in the order of their ids, by code point; None where they are in it."""
     if all(first < second for first, second in pairwise(ids)):
         return None
     return np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
@@ -247,7 +251,7 @@ def blocks(source: VectorSource) -> Iterator[NDArray[np.float64]]:
 
 
 def _reserve(handle: int, size: int) -> None:
-    # A full disk is told of here, not by a signal in the middle of the work; not every system can.
+    # A full disk is reported here, not by a signal in the middle of the work; not every system can.
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
     else:

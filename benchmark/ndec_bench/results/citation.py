@@ -1,4 +1,4 @@
-"""How to cite a result: one sentence for the methods section, BibTeX, and the published rows that belong beside it.
+"""How to cite a result: one sentence for the methods section, BibTeX, and the published rows that compare with it.
 
 Names and titles in results and cards were written by strangers; `tex` makes them harmless.
 """
@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from ndec_bench.data.known import KNOWN
 from ndec_bench.errors import DataError
-from ndec_bench.metrics.compare import signature_of
+from ndec_bench.printable import one_line
+from ndec_bench.results.comparison import signature_of
 from ndec_bench.results.published import SUBSET_1, Company, company, published_split
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _SPECIALS = {
     "<": r"{\textless}",
     ">": r"{\textgreater}",
     "|": r"{\textbar}",
-    '"': "''",  # as it stands in every font encoding
+    '"': "''",  # as every font encoding has it
     "µ": r"{\textmu}",
     "μ": r"{\textmu}",
 } | {sign: "\\" + sign for sign in "$&%#_"}
@@ -158,11 +159,11 @@ def methods_sentence(result: Result) -> str:
         If the result has no part ``all`` or its signature cannot be read.
     """
     if "all" not in result.parts:
-        raise DataError(f"{plain(result.name)}: no part 'all'", hint="score again")
+        raise DataError(f"{one_line(result.name)}: no part 'all'", hint="score again")
     score = result.parts["all"]
     return (
         f"{_subject(result)} scored on {_split_words(result, score)} with {_tool_words(result)} under the protocol "
-        f"{plain(result.protocol)} ({_rules_words(result, score)}) and reached {_outcome_words(result, score)}; the "
+        f"{one_line(result.protocol)} ({_rules_words(result, score)}) and reached {_outcome_words(result, score)}; the "
         f"SHA-256 of the predictions begins with {result.predictions_sha256[:_DIGEST_SHOWN]}."
     )
 
@@ -190,12 +191,7 @@ def method_entry(card: SubmissionCard) -> Entry:
 
 def tex(text: str) -> str:
     """Return ``text`` as TeX that prints it: specials escaped, braces balanced, nothing that does not print."""
-    return "".join(_SPECIALS.get(sign, sign) for sign in plain(text))
-
-
-def plain(text: str) -> str:
-    """Return ``text`` on one line, without control and direction characters."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return "".join(_SPECIALS.get(sign, sign) for sign in one_line(text))
 
 
 def _data_entries(result: Result) -> list[Entry]:
@@ -210,14 +206,14 @@ def _data_entries(result: Result) -> list[Entry]:
 
 def _subject(result: Result) -> str:
     if result.track == "matching":
-        return f"The scored pairs of {plain(result.name)} were"
+        return f"The scored pairs of {one_line(result.name)} were"
     width = f"{result.dimensions}-dimensional " if result.dimensions is not None else ""
-    stored = f" (stored as {plain(result.stored_dtype)})" if result.stored_dtype else ""
-    return f"The {width}descriptors of {plain(result.name)}{stored} were"
+    stored = f" (stored as {one_line(result.stored_dtype)})" if result.stored_dtype else ""
+    return f"The {width}descriptors of {one_line(result.name)}{stored} were"
 
 
 def _split_words(result: Result, score: PartScore) -> str:
-    title = KNOWN[result.split].title if result.split in KNOWN else f"the split {plain(result.split)}"
+    title = KNOWN[result.split].title if result.split in KNOWN else f"the split {one_line(result.split)}"
     hard = result.hard_negatives
     among = f", {hard.queries:,} of them hard negatives" if hard is not None else ""
     words = (
@@ -234,7 +230,7 @@ def _split_words(result: Result, score: PartScore) -> str:
 
 def _tool_words(result: Result) -> str:
     commit = result.provenance.git_commit
-    return f"ndec-bench {plain(result.provenance.ndec_bench)}" + (
+    return f"ndec-bench {one_line(result.provenance.ndec_bench)}" + (
         f" (commit {_short_commit(commit)})" if commit else ""
     )
 
@@ -245,17 +241,17 @@ def _rules_words(result: Result, score: PartScore) -> str:
     if signature.score_norm == "none":
         words.append("without score normalisation by the harness")
     else:
-        words.append(f"with the score normalisation {plain(signature.score_norm)}")
+        words.append(f"with the score normalisation {one_line(signature.score_norm)}")
     if result.asymmetric != "none":
-        words.append(f"after the asymmetric rule {plain(result.asymmetric)}")
+        words.append(f"after the asymmetric rule {one_line(result.asymmetric)}")
     if result.truncated:
         words.append("cut from a longer list")
-    return " ".join(words) + f", {_TIES.get(signature.ties, 'ties as ' + plain(signature.ties))}"
+    return " ".join(words) + f", {_TIES.get(signature.ties, 'ties as ' + one_line(signature.ties))}"
 
 
 def _list_words(candidates: str, score: PartScore) -> str:
     if candidates.startswith("query"):
-        return f"the {plain(candidates.removeprefix('query'))} best references of each query"
+        return f"the {one_line(candidates.removeprefix('query'))} best references of each query"
     if score.predictions < score.cap:
         return f"{score.predictions:,} pairs over all queries together, of {score.cap:,} at most,"
     return f"the {score.cap:,} best pairs over all queries together"
@@ -277,17 +273,21 @@ def _outcome_words(result: Result, score: PartScore) -> str:
 
 
 def _notes(result: Result, card: SubmissionCard | None, rows: Company) -> list[str]:
-    notes = [f"{own.row.method}: {own.row.remark}" for own in rows.apart if own.row.split == "ndec" and own.row.remark]
-    if rows.apart and result.protocols is None:
+    notes = [
+        f"{own.row.method}: {own.row.remark}"
+        for own in rows.not_comparable
+        if own.row.split == "ndec" and own.row.remark
+    ]
+    if rows.not_comparable and result.protocols is None:
         notes.append("without a protocol card fewer rows match: score with --protocol all, and with --background")
     if card is None:
         return notes
     if card.name != result.name:
-        notes.append(f"the card is of {plain(card.name)}, the result of {plain(result.name)}")
+        notes.append(f"the card is of {one_line(card.name)}, the result of {one_line(result.name)}")
     if card.descriptors is not None and card.descriptors.sha256 != result.digests.submission:
         notes.append("the card names another file than the one that was scored (SHA-256 differs)")
     if card.split != result.split:
-        notes.append(f"the card is for {plain(card.split)}, the result on {plain(result.split)}")
+        notes.append(f"the card is for {one_line(card.split)}, the result on {one_line(result.split)}")
     return notes
 
 
@@ -305,7 +305,7 @@ def _url(address: str) -> str:
 
 
 def _short_commit(commit: str) -> str:
-    head, dash, dirty = plain(commit).partition("-")
+    head, dash, dirty = one_line(commit).partition("-")
     return head[:_COMMIT_SHOWN] + dash + dirty
 
 

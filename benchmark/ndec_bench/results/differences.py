@@ -48,12 +48,12 @@ _MEASURES = ("micro_ap", "recall_at_p90")
 
 @dataclass(frozen=True)
 class Difference:
-    """A value of a record that came out otherwise.
+    """A value of a record that came out differently.
 
     Attributes
     ----------
     field
-        Where it stands, for example ``parts.all.micro_ap``.
+        Its place, for example ``parts.all.micro_ap``.
     recorded, found
         Both values as JSON has them; None also where there is none.
     """
@@ -96,7 +96,7 @@ def verdict(published: float, measured: float | None) -> Verdict:
 
 
 def measured_in(result: Result, measure: Measure, protocol: str) -> float | None:
-    """Return ``measure`` of part ``all`` of ``result`` under ``protocol``, from its protocol card where it has one.
+    """Return ``measure`` of part ``all`` of ``result`` under ``protocol``, from its protocol table where it has one.
 
     None where the measure was never reached, or the card has no such entry.
     """
@@ -113,7 +113,7 @@ def measured_in(result: Result, measure: Measure, protocol: str) -> float | None
 def compared(recorded: Result, found: Result) -> Comparison:
     """Return how ``found``, scored with the choices of ``recorded``, compares with it.
 
-    Name, provenance and what describing took are no part of it.
+    Name, provenance and what describing took are not part of it.
     """
     same = recorded.predictions_sha256 == found.predictions_sha256
     before, now = (one.model_dump(mode="json", include={*FACTS, *SCORES}) for one in (recorded, found))

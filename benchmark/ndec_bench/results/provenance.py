@@ -72,7 +72,7 @@ def commit_of(folder: Path) -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     # Without optional locks, "git status" never gets in the way of another git command in the same checkout.
     command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=5).stdout.strip()  # noqa: S603
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()  # noqa: S603
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Published results on NDEC and DISC21, and which of them may stand beside a result under the same rules.
+"""Published results on NDEC and DISC21, and which of them compare with a result under the same rules.
 
 The rows are in ``published.toml``, each with what is known of the rules behind it. A number
 means little without its rules (list, normalisation, labels), so a row says ``unknown`` where its source is silent.
@@ -22,7 +22,7 @@ from ndec_bench.results.record import Signature
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_bench.results.record import CardPart, PartScore, Result
+    from ndec_bench.results.record import ListScores, PartScore, Result
 
 TABLE = Path(__file__).with_name("published.toml")
 
@@ -90,16 +90,16 @@ class PublishedRow(BaseModel):
 def published_rows() -> tuple[PublishedRow, ...]:
     """Return all published rows in the order of the file."""
     tables: list[dict[str, Any]] = tomllib.loads(TABLE.read_text(encoding="utf-8"))["table"]
-    return tuple(PublishedRow.model_validate(_shared(table) | row) for table in tables for row in table["rows"])
-
-
-def _shared(table: dict[str, Any]) -> dict[str, Any]:
-    return {field: value for field, value in table.items() if field != "rows"}
+    return tuple(
+        PublishedRow.model_validate({field: value for field, value in (table | row).items() if field != "rows"})
+        for table in tables
+        for row in table["rows"]
+    )
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a result has to set beside a published row: one part under one protocol.
+    """What a result has to compare with a published row: one part under one protocol.
 
     Attributes
     ----------
@@ -128,8 +128,8 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A row that may stand beside the result, the figures that it stands beside, and what to say with it."""
+class Comparable:
+    """A row that compares with the result, the figures that it compares with, and what to say with it."""
 
     row: PublishedRow
     figures: Figures
@@ -137,7 +137,7 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class Apart:
+class NotComparable:
     """A row of the same split under other or unknown rules, and in few words why."""
 
     row: PublishedRow
@@ -148,16 +148,16 @@ class Apart:
 class Company:
     """The published rows of a result's split: those under its rules and the others."""
 
-    beside: tuple[Beside, ...] = ()
-    apart: tuple[Apart, ...] = ()
+    comparable: tuple[Comparable, ...] = ()
+    not_comparable: tuple[NotComparable, ...] = ()
 
 
 def company(result: Result) -> Company:
-    """Return which published rows may stand beside ``result``, in the order of the file.
+    """Return which published rows compare with ``result``, in the order of the file.
 
     A row may if it is of the same split and track, its list was made by the same rule and its scores were normalised
     in the same way, in the result itself or in an entry of its protocol card. The part ``isc`` of NDEC is DISC21
-    dev II. Rows cut from one list of 500,000 pairs for 50,000 queries may stand beside a list of ten pairs per query
+    dev II. Rows cut from one list of 500,000 pairs for 50,000 queries compare with a list of ten pairs per query
     on average, which is said in a caveat. A partial result and a split without published rows have no company.
 
     Raises
@@ -169,20 +169,20 @@ def company(result: Result) -> Company:
     splits = {own.split for own in figures}
     if splits & {"disc21-dev1", "disc21-dev2"}:
         splits.add(UNNAMED_HALF)
-    beside, apart = [], []
+    comparable, not_comparable = [], []
     for row in published_rows():
         if row.split not in splits:
             continue
         fitting = next((own for own in figures if _same_rules(row, own, result.track)), None)
         if fitting is not None:
-            beside.append(Beside(row, fitting, tuple(_caveats(row, fitting))))
+            comparable.append(Comparable(row, fitting, tuple(_caveats(row, fitting))))
         else:
-            apart.append(Apart(row, tuple(_reasons(row, figures, result))))
-    return Company(tuple(beside), tuple(apart))
+            not_comparable.append(NotComparable(row, tuple(_reasons(row, figures, result))))
+    return Company(tuple(comparable), tuple(not_comparable))
 
 
 def published_split(result: Result) -> str | None:
-    """Return the split of published rows that ``result`` was scored on, told by its content; None if there is none.
+    """Return the split of published rows that ``result`` was scored on, by its content; None if there is none.
 
     True pairs (by digest), number of queries and number of references must be those of the split, whatever it is
     called in the result.
@@ -222,7 +222,7 @@ def _figures(result: Result) -> list[Figures]:
 
 
 def _figure(
-    part: str, split: str, entry: str, protocol: str, score_norm: str, within: bool, score: PartScore | CardPart
+    part: str, split: str, entry: str, protocol: str, score_norm: str, within: bool, score: PartScore | ListScores
 ) -> Figures | None:
     rules = PROTOCOLS.get(protocol)
     if rules is None:
@@ -234,10 +234,7 @@ def _figure(
         candidates=rules.candidates(score.queries),
         score_norm=score_norm,
         within_rules=within,
-        micro_ap=score.micro_ap,
-        recall_at_p90=score.recall_at_p90,
-        recall_at_1=score.recall_at_1,
-        recall_at_10=score.recall_at_10,
+        **{measure: getattr(score, measure) for measure in MEASURES},
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,7 +19,11 @@ from pydantic import (
 )
 
 from ndec_bench import atomic
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, os_errors
+from ndec_bench.results.describing import Describing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 Interval = tuple[float, float]
@@ -76,10 +80,10 @@ class PartScore(_Record):
     recall_at_10: Rate
     precision_at_recall: dict[str, Rate | None] = Field(description="By recall level; null if not reached")
     recall_at_precision: dict[str, PointAtPrecision] = Field(
-        default_factory=dict, description="By precision, for the precisions asked for beside 0.9"
+        default_factory=dict, description="By precision, for the precisions asked for apart from 0.9"
     )
     complete: bool = Field(
-        default=True, description="false where the given list of pairs was full, so pairs of this part may lack"
+        default=True, description="false where the given list of pairs was full, so pairs of this part may be missing"
     )
     recall_by_edit: dict[str, EditRecall] | None = None
     pr_curve: Curve
@@ -111,7 +115,7 @@ class PairRate(_Record):
     """Wrong pairs above a threshold per non-matching pair of a group of queries."""
 
     false_positives: int
-    pairs: int = Field(description="Pairs of these queries with references they are no copy of")
+    pairs: int = Field(description="Pairs of these queries with references they are not a copy of")
     rate: Rate | None = Field(description="null without pairs")
     interval: Interval | None = Field(default=None, description="95 %, resampling queries; null without bootstrap")
 
@@ -145,7 +149,7 @@ class ThresholdAccount(_Record):
         default=None, description="null where the number of references is not known, and in results of version 0.1"
     )
     complete: bool = Field(
-        default=True, description="false where the list was full before this threshold: pairs above it may lack"
+        default=True, description="false where the list was full before this threshold: pairs above it may be missing"
     )
 
 
@@ -294,19 +298,8 @@ class Provenance(_Record):
     command: str | None = Field(default=None, description="The command that made this result")
 
 
-class Describing(_Record):
-    """What making the descriptors took, as the method recorded it."""
-
-    baseline: str | None = None
-    device: str | None = None
-    images: int | None = None
-    seconds: float | None = None
-    milliseconds_per_image: float | None = None
-    images_per_second: float | None = None
-
-
-class CardPart(_Record):
-    """One part of a split under one entry of the protocol card."""
+class ListScores(_Record):
+    """What every protocol says of the list of one part of a split."""
 
     queries: int
     positives: int
@@ -318,7 +311,7 @@ class CardPart(_Record):
     recall_at_10: Rate
 
 
-class CardEntry(CardPart):
+class ProtocolEntry(ListScores):
     """One published protocol applied to the submission; the numbers at the top are those of part all."""
 
     protocol: str
@@ -327,7 +320,7 @@ class CardEntry(CardPart):
     score_norm: str = Field(description="Harness-side normalisation: none or its name")
     signature: str
     within_rules: bool = Field(description="false where the dimension is above what the protocol admits")
-    parts: dict[str, CardPart]
+    parts: dict[str, ListScores]
 
 
 class Result(_Record):
@@ -357,7 +350,9 @@ class Result(_Record):
     references: int
     parts: dict[str, PartScore]
     hard_negatives: HardNegativeAccount | None = None
-    protocols: dict[str, CardEntry] | None = Field(default=None, description="The protocol card, if it was asked for")
+    protocols: dict[str, ProtocolEntry] | None = Field(
+        default=None, description="The protocol table, if it was asked for"
+    )
     asymmetric: str = Field(default="none", description="Asymmetric rule behind the scores, as in signatures")
     direction: Direction | None = Field(
         default=None, description="Both lists, without and with a rule; left out where the submission has no norms"
@@ -367,6 +362,12 @@ class Result(_Record):
     notes: list[str] = Field(default_factory=list)
     digests: Digests
     provenance: Provenance
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the scores as a table, one row per part; see `ndec_bench.results.frames.parts`."""
+        from ndec_bench.results.frames import parts
+
+        return parts(self)
 
     @model_serializer(mode="wrap")
     def _without_absent_direction(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -442,40 +443,20 @@ def read_result(path: Path) -> Result:
     Raises
     ------
     DataError
-        If the file cannot be read, is no JSON or breaks the schema; the message names the first broken fields.
+        If the file cannot be read, is not JSON or breaks the schema; the message names the first broken fields.
     """
+    with os_errors(f"{path}: cannot be read", hint="check the path"):
+        content = path.read_bytes()
     try:
-        return Result.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})", hint="check the path") from error
+        return Result.model_validate_json(content)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise DataError(f"{path}: no result of this version ({problems})", hint="score again") from error
-
-
-def write_describing(submission: Path, took: Describing) -> None:
-    """Write what making ``submission`` took into a JSON file beside it; the submission's own bytes stay the same."""
-    atomic.write_text(_beside(submission), took.model_dump_json(indent=2) + "\n")
-
-
-def read_describing(submission: Path) -> Describing | None:
-    """Return what making ``submission`` took, from the file `write_describing` left; None where there is none.
-
-    A file of that name may be somebody's own; anything but our record is passed over.
-    """
-    try:
-        return Describing.model_validate_json(_beside(submission).read_bytes())
-    except (OSError, ValidationError):
-        return None
+        raise DataError(f"{path}: not a result of this version ({problems})", hint="score again") from error
 
 
 def result_schema() -> dict[str, Any]:
     """Return the JSON Schema of a result."""
     return Result.model_json_schema()
-
-
-def _beside(submission: Path) -> Path:
-    return submission.with_name(submission.name + ".json")
 
 
 def _dump(value: object, depth: int) -> str:

@@ -1,4 +1,4 @@
-"""The two lists of a submission with norms, without and with an asymmetric rule, set against each other.
+"""The two lists of a submission with vector norms, without and with an asymmetric rule, compared.
 
 With nq and nr the norms of a true pair's query and reference, t = (nr − nq) / (nr + nq) tells the direction of copying:
 above 0 where the query carries less. A pair of two zero norms has t = 0. Swapping a pair turns t into −t, so over n
@@ -12,7 +12,6 @@ is the chance that a true pair looks more like a copying than a swapped one does
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,92 +27,51 @@ from ndec_bench.results.record import (
     RuleScore,
     SwapGap,
 )
-from ndec_bench.scoring.hard_negatives import HARD, MATCHED, PLAIN, share
+from ndec_bench.scoring.hard_negatives import share
+from ndec_bench.scoring.truth import HARD, MATCHED, PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
-    from ndec_bench.results.record import HardNegativeAccount, PartScore, Replicates
-    from ndec_bench.scoring.parts import PairList, TruthTable
-    from ndec_bench.search import Rule
+    from ndec_bench.results.record import PartScore, Replicates
+    from ndec_bench.scoring.context import Context
+    from ndec_bench.scoring.lists import SearchedLists
+    from ndec_bench.scoring.parts import ScoredLists
+    from ndec_bench.scoring.truth import PairList, TruthTable
+    from ndec_bench.search import PairRule, Rule
 
 _REPLICATES_PER_STEP = 64
 
 
-@dataclass(frozen=True)
-class ScoredLists:
-    """The lists of one submission under one rule, scored.
-
-    Attributes
-    ----------
-    everything
-        The list of part ``all``.
-    parts, account
-        What `ndec_bench.scoring.parts.score_parts` makes of all of them.
-    """
-
-    everything: PairList
-    parts: Mapping[str, PartScore]
-    account: HardNegativeAccount | None
-
-
-@dataclass(frozen=True)
-class TrueNorms:
-    """The norms of the true pairs of which both sides are described, found or not; parallel arrays.
-
-    Attributes
-    ----------
-    codes
-        (n,) int64 position of the query among the split's queries.
-    query, reference
-        (n,) float32.
-    """
-
-    codes: NDArray[np.int64]
-    query: NDArray[np.float32]
-    reference: NDArray[np.float32]
-
-
 def compare_lists(
-    rule: Rule,
-    truth: TruthTable,
-    norms: TrueNorms,
-    plain: ScoredLists,
-    ruled: ScoredLists,
-    kept: NDArray[np.bool_],
+    context: Context, rule: PairRule, lists: SearchedLists, plain: ScoredLists, ruled: ScoredLists
 ) -> Direction:
-    """Return what ``rule`` changes from the lists ``plain``, made without it, to the lists ``ruled``.
+    """Return what ``rule`` changes from the scores ``plain``, made without it, to the scores ``ruled``.
 
-    Parameters
-    ----------
-    rule
-        The rule of ``ruled``.
-    truth
-        What is true.
-    norms
-        Those of the true pairs.
-    plain, ruled
-        Scored with the same number of replicates, so that these can be paired.
-    kept
-        Parallel to ``plain.everything``: is the query's norm not above the reference's.
+    ``lists`` are those of ``plain``. Both have the same number of replicates, so that these can be paired.
     """
-    replicates = plain.parts["all"].replicates
-    t = _leaning(norms)
-    pairs = len(t)
+    truth = context.truth
+    codes, query_rows, reference_rows = lists.true_rows()
+    query, reference = rule.query_norms[query_rows], rule.reference_norms[reference_rows]
+    t = _leaning(query, reference)
+    pairs, replicates = len(t), plain.parts["all"].replicates
+    without = _passing(plain.everything, truth, plain)
     return Direction(
-        rule=str(rule),
+        rule=str(rule.rule),
         parts={part: _part(score, ruled.parts[part]) for part, score in plain.parts.items()},
         true_pairs=pairs,
-        true_pairs_kept=share(int((norms.query <= norms.reference).sum()), pairs),
-        true_pairs_kept_if_swapped=share(int((norms.reference <= norms.query).sum()), pairs),
-        swap_gap=_swap_gap(rule, norms) if rule.smooth and pairs else None,
+        true_pairs_kept=share(int((query <= reference).sum()), pairs),
+        true_pairs_kept_if_swapped=share(int((reference <= query).sum()), pairs),
+        swap_gap=_swap_gap(rule.rule, query, reference) if rule.rule.smooth and pairs else None,
         direction_auc=auc(t) if pairs else None,
-        direction_auc_interval=None if replicates is None else _auc_interval(t, truth.keys[norms.codes], replicates),
-        at_p90_isc=_at_one_threshold(truth, plain, ruled),
-        at_own_p90_isc=_at_own_thresholds(truth, plain, ruled),
-        dropped=_dropped(plain, truth, kept),
+        direction_auc_interval=None if replicates is None else _auc_interval(t, truth.keys[codes], replicates),
+        at_p90_isc=None
+        if without is None
+        else PassingByRule(without_rule=without, with_rule=_passing(ruled.everything, truth, plain)),
+        at_own_p90_isc=None
+        if plain.account is None
+        else PassingByRule(without_rule=without, with_rule=_passing(ruled.everything, truth, ruled)),
+        dropped=_dropped(plain, truth, rule.keeps(*lists.rows("all", context.protocol))),
     )
 
 
@@ -125,10 +83,10 @@ def auc(t: NDArray[np.float64]) -> float:
     return (2 * greater + equal) / (2 * len(t) ** 2)
 
 
-def _leaning(norms: TrueNorms) -> NDArray[np.float64]:
-    query, reference = norms.query.astype(np.float64), norms.reference.astype(np.float64)
-    total = reference + query
-    return np.divide(reference - query, total, out=np.zeros(len(total)), where=total > 0)
+def _leaning(query: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide_query, wide_reference = query.astype(np.float64), reference.astype(np.float64)
+    total = wide_reference + wide_query
+    return np.divide(wide_reference - wide_query, total, out=np.zeros(len(total)), where=total > 0)
 
 
 def _auc_interval(
@@ -172,9 +130,9 @@ def _part(plain: PartScore, ruled: PartScore) -> DirectionPart:
     )
 
 
-def _swap_gap(rule: Rule, norms: TrueNorms) -> SwapGap:
+def _swap_gap(rule: Rule, query: NDArray[np.float32], reference: NDArray[np.float32]) -> SwapGap:
     # What is symmetric in the score cancels: the gap is the penalty of the swapped pair minus that of the pair.
-    gaps = rule.penalty(norms.reference, norms.query) - rule.penalty(norms.query, norms.reference)
+    gaps = rule.penalty(reference, query) - rule.penalty(query, reference)
     return SwapGap(
         # An exact sum, so that the order of the pairs does not show.
         mean=math.fsum(gaps.tolist()) / len(gaps),
@@ -183,38 +141,17 @@ def _swap_gap(rule: Rule, norms: TrueNorms) -> SwapGap:
     )
 
 
-def _at_one_threshold(truth: TruthTable, plain: ScoredLists, ruled: ScoredLists) -> PassingByRule | None:
-    threshold = _p90_isc(plain)
-    if threshold is None:
+def _passing(pairs: PairList, truth: TruthTable, tuned_on: ScoredLists) -> Passing | None:
+    """Return what passes where the ISC part of ``tuned_on`` reaches P90; None if that is never reached or unknown."""
+    at = None if tuned_on.account is None else tuned_on.account.at_p90_isc
+    if at is None:
         return None
-    return PassingByRule(
-        without_rule=_passing(threshold, plain.everything, truth),
-        with_rule=_passing(threshold, ruled.everything, truth),
-    )
-
-
-def _at_own_thresholds(truth: TruthTable, plain: ScoredLists, ruled: ScoredLists) -> PassingByRule | None:
-    if plain.account is None:
-        return None
-    without, with_rule = (
-        None if (threshold := _p90_isc(one)) is None else _passing(threshold, one.everything, truth)
-        for one in (plain, ruled)
-    )
-    return PassingByRule(without_rule=without, with_rule=with_rule)
-
-
-def _p90_isc(scored: ScoredLists) -> float | None:
-    at = None if scored.account is None else scored.account.at_p90_isc
-    return None if at is None else at.threshold
-
-
-def _passing(threshold: float, pairs: PairList, truth: TruthTable) -> Passing:
-    above = pairs.scores >= threshold
+    above = pairs.scores >= at.threshold
     queries = np.bincount(truth.kinds, minlength=3)
     wrong = np.bincount(truth.kinds[np.unique(pairs.codes[above & ~pairs.correct])], minlength=3)
     found = len(np.unique(pairs.codes[above & pairs.correct]))
     return Passing(
-        threshold=threshold,
+        threshold=at.threshold,
         hard_negatives_hit=share(int(wrong[HARD]), int(queries[HARD])),
         plain_distractors_hit=share(int(wrong[PLAIN]), int(queries[PLAIN])),
         copies_found=share(found, int(queries[MATCHED])),

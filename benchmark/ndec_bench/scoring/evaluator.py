@@ -1,4 +1,4 @@
-"""Scores between epochs: arrays in, a `Result` out, no file and no bootstrap unless asked."""
+"""Scoring between epochs: arrays in, a `Result` out, no file and no bootstrap unless asked."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndec_bench.data.roots import data_root, find_split
+from ndec_bench.data.roots import data_root
 from ndec_bench.descriptors import Descriptors, Submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NDEC_1
-from ndec_bench.scoring.parts import TruthTable
-from ndec_bench.scoring.score import Options, score_descriptors
+from ndec_bench.scoring.score import Options, score_descriptors, split_from
+from ndec_bench.scoring.truth import TruthTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class TestSplitWarning(UserWarning):
     """The split ranks methods: nothing may be trained, tuned or selected on it."""
 
-    __test__ = False  # no test class, whatever its name looks like
+    __test__ = False  # not a class of tests, whatever its name looks like
 
 
 class Evaluator:
@@ -40,7 +40,7 @@ class Evaluator:
     Parameters
     ----------
     split
-        A `Split`, or the name of a split under ``root``.
+        A `Split`, the name of a split under ``root``, the folder of a split, or a ground-truth file.
     metric
         ``l2`` or ``ip``.
     protocol
@@ -49,6 +49,17 @@ class Evaluator:
         Data root, for a name; None for the usual one.
     backend, threads
         Of the search.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ndec_bench as nb
+    >>> from ndec_bench.data.ground_truth import GroundTruth
+    >>> split = nb.Split("mine", GroundTruth(("Q1", "Q2"), (("Q1", "R1"),)), test=False)
+    >>> evaluator = nb.Evaluator(split)
+    >>> queries, references = np.float32([[1, 0], [0, 1]]), np.float32([[1, 0], [0.5, 0.5]])
+    >>> evaluator(queries, references, ["Q1", "Q2"], ["R1", "R2"]).parts["all"].micro_ap
+    1.0
     """
 
     def __init__(
@@ -62,7 +73,7 @@ class Evaluator:
         threads: int | None = None,
     ) -> None:
         """Prepare the truth of the split once. Raises DataError if a name leads to no split."""
-        self.split = find_split(split, data_root(root)) if isinstance(split, str) else split
+        self.split = split_from(split, data_root(root))
         self._truth = TruthTable(self.split)
         self._metric = metric
         self._options = Options(protocol=protocol, backend=backend, threads=threads, replicates=0)
@@ -98,7 +109,7 @@ class Evaluator:
         Raises
         ------
         SubmissionError
-            If the arrays are no usable descriptors or do not fit the split.
+            If the arrays are not usable descriptors or do not fit the split.
         """
         self._warn_once()
         query_vectors, stored = _float32("queries", queries)

@@ -1,4 +1,4 @@
-"""Does a submission fit a split: every labelled query there, no id from elsewhere, which references are missing."""
+"""Checks of a submission against a split: queries, references and vector norms are those that scoring needs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_bench.errors import DataError, SubmissionError
+from ndec_bench.search import RATIO, PairRule, parse_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Submission
     from ndec_bench.matches import Matches
+    from ndec_bench.search import Rule
 
 _SHOWN = 3
 _MOST_RUNS = 100
@@ -48,34 +50,30 @@ class Fit:
     missing_runs: tuple[str, ...] = ()
 
 
-def check_submission(submission: Submission, split: Split, where: str) -> list[str]:
-    """Return notes on ``submission``, if it can be scored against ``split``.
+def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str) -> list[Fit]:
+    """Return how ``submission`` fits each of ``splits``, which share its references.
 
     Raises
     ------
     SubmissionError
-        If a labelled query has no row, an id does not belong to the split, or the file is for another split.
+        If a labelled query has no row, an id does not belong to the split, or the file is for another split. The
+        message begins with ``where``.
     DataError
         If the ground truth lists matches only and the submission has further queries.
     """
-    return fit_descriptors(submission, [split], where)[0].notes
-
-
-def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str) -> list[Fit]:
-    """Return how ``submission`` fits each of ``splits``, which share its references; errors as `check_submission`."""
+    _check_named_split(where, submission, splits)
     queries = submission.queries.ids
     known = [frozenset(split.query_ids) for split in splits]
     everywhere = frozenset().union(*known)
     foreign = [query for query in queries if query not in everywhere]
     references = frozenset(submission.references.ids)
+    broken = frozenset(submission.invalid_ids)
     fits = []
     for split, labelled in zip(splits, known, strict=True):
-        _check_named_split(where, submission, splits)
         notes = _check_unlabelled(where, foreign, split)
         notes += _check_absent(where, submission, split)
         _check_reference_ids(where, references, split)
         _check_invalid_ids(where, submission, everywhere, split)
-        broken = frozenset(submission.invalid_ids)
         if unreadable := broken.intersection(split.reference_ids or ()):
             notes.append(f"{len(unreadable):,} references are listed in invalid_ids and have no predictions")
         present = references | broken
@@ -93,7 +91,7 @@ def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str)
 
 
 def fit_matches(matches: Matches, split: Split, where: str) -> Fit:
-    """Return how scored pairs fit ``split``; errors as `check_submission`, and if no pair names a labelled query."""
+    """Return how scored pairs fit ``split``; errors as `fit_descriptors`, and if no pair names a labelled query."""
     names, inverse = np.unique(matches.query_ids, return_inverse=True)
     known = frozenset(split.query_ids)
     labelled = np.fromiter((query in known for query in names.tolist()), dtype=bool, count=len(names))
@@ -102,6 +100,32 @@ def fit_matches(matches: Matches, split: Split, where: str) -> Fit:
         raise SubmissionError(f"{where}: no pair names a labelled query", hint="check the form of the query ids")
     _check_reference_ids(where, frozenset(np.unique(matches.reference_ids).tolist()), split)
     return Fit(labelled[inverse], 0, 1.0, notes)
+
+
+def pair_rule(submission: Submission, rows: NDArray[np.int64], asymmetric: str, where: str) -> PairRule | None:
+    """Return the asymmetric rule of a result: that of ``asymmetric``, or ``ratio`` if this is ``none``.
+
+    It has the vector norms of the queries in ``rows`` and of all references. None where the submission has no norms
+    and no rule is asked for.
+
+    Raises
+    ------
+    SubmissionError
+        If a rule is asked for and there are no norms, if there is not one finite norm, zero or above, per row, or if a
+        norm is zero under a smooth rule. The message begins with ``where``.
+    """
+    asked = parse_rule(asymmetric)
+    if submission.query_norms is None or submission.reference_norms is None:
+        if asked is None:
+            return None
+        raise SubmissionError(
+            f"{where}: --asymmetric {asked} needs the datasets query_norms and reference_norms",
+            hint="write one norm per row of query and of reference, or leave --asymmetric out",
+        )
+    rule = asked or RATIO
+    query = _checked_norms(f"{where}: query_norms", submission.query_norms, submission.queries.ids, rule)
+    reference = _checked_norms(f"{where}: reference_norms", submission.reference_norms, submission.references.ids, rule)
+    return PairRule(rule, query[rows], reference)
 
 
 def _check_named_split(where: str, submission: Submission, splits: Sequence[Split]) -> None:
@@ -159,7 +183,7 @@ def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> None:
 
 
 def _check_invalid_ids(where: str, submission: Submission, queries: frozenset[str], split: Split) -> None:
-    # Broken background images stand in the same list, and no split knows their ids.
+    # Broken background images are in the same list, and no split knows their ids.
     if split.reference_ids is None or not submission.invalid_ids or submission.background is not None:
         return
     foreign = set(submission.invalid_ids).difference(queries, split.reference_ids)
@@ -185,3 +209,29 @@ def _missing(present: frozenset[str], split: Split) -> tuple[int, list[str]]:
 def _recall_ceiling(present: frozenset[str], split: Split) -> float:
     pairs = split.truth.pairs
     return sum(reference in present for _, reference in pairs) / len(pairs) if pairs else 1.0
+
+
+def _checked_norms(what: str, norms: NDArray[np.float32], ids: Sequence[str], rule: Rule) -> NDArray[np.float32]:
+    # Files were checked when they were read; arrays in memory come here as they are.
+    if norms.shape != (len(ids),):
+        raise SubmissionError(f"{what} has shape {norms.shape}, expected ({len(ids)},)", hint="give one norm per row")
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
+        single: NDArray[np.float32] = norms.astype(np.float32)
+    bad = np.flatnonzero(~(np.isfinite(single) & (single >= 0)))
+    if len(bad):
+        at = int(bad[0])
+        raise SubmissionError(
+            f"{what} row {at} ({ids[at]}) is {norms[at]}, expected a finite number, zero or above, in the range of "
+            f"float32 ({len(bad):,} such rows)",
+            hint="write the length of the vector that the asymmetric rule compares",
+        )
+    zero = np.flatnonzero(single == 0)
+    # Of queries too: the swapped pair of the swap gap divides by the query's norm.
+    if rule.smooth and len(zero):
+        at = int(zero[0])
+        raise SubmissionError(
+            f"{what} row {at} ({ids[at]}) is 0, expected a number above zero: --asymmetric {rule} divides by "
+            f"norms ({len(zero):,} such rows)",
+            hint="take --asymmetric ratio, which only compares norms, or write norms above zero",
+        )
+    return single

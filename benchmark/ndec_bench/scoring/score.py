@@ -2,141 +2,218 @@
 
 Every part of a split (``all``; ``isc``, all but the hard negatives; the user's own) is scored as if it stood alone: its
 own queries, its own cap of ten pairs per query, its own list. All lists come from one search, those without and with an
-asymmetric rule among them: a submission with norms is always scored both ways.
+asymmetric rule among them: a submission with vector norms is always scored both ways.
 """
 
 from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndec_bench import __version__
-from ndec_bench.data.known import recognise
-from ndec_bench.descriptors import read_attributes, read_query_ids, read_submission, sha256_of_file
-from ndec_bench.errors import SubmissionError, UsageError
-from ndec_bench.matches import check_form, read_pairs, write_pairs
-from ndec_bench.metrics import bootstrap
+from ndec_bench.data.known import KNOWN, recognise
+from ndec_bench.data.roots import data_root, find_split
+from ndec_bench.data.split import Split
+from ndec_bench.descriptors import (
+    Submission,
+    read_attributes,
+    read_background,
+    read_query_ids,
+    read_submission,
+    read_submission_parts,
+    sha256_of_file,
+)
+from ndec_bench.errors import SubmissionError, UsageError, os_errors
+from ndec_bench.matches import Matches, read_pairs, write_pairs
 from ndec_bench.progress import silent
-from ndec_bench.protocol import NDEC_1, NORMALISATIONS, Protocol
+from ndec_bench.protocol import NORMALISATIONS
 from ndec_bench.results import provenance
-from ndec_bench.results.record import Describing, Digests, Result, Signature
-from ndec_bench.scoring import hard_negatives as account
-from ndec_bench.scoring import lists as candidates
-from ndec_bench.scoring.direction import ScoredLists, TrueNorms, compare_lists
-from ndec_bench.scoring.fit import fit_descriptors, fit_matches
-from ndec_bench.scoring.lists import GivenLists, SearchedLists, SearchPlan
-from ndec_bench.scoring.norms import pair_rule
-from ndec_bench.scoring.parts import TruthTable, score_parts
-from ndec_bench.scoring.protocol_card import entries, protocol_card
-from ndec_bench.search import NO_RULE, parse_rule, resolved, search
+from ndec_bench.results.describing import read_describing
+from ndec_bench.results.record import Digests, Result
+from ndec_bench.scoring.context import DEFAULTS, UNNAMED, Context, Facts, Options
+from ndec_bench.scoring.direction import compare_lists
+from ndec_bench.scoring.fit import fit_descriptors, fit_matches, pair_rule
+from ndec_bench.scoring.lists import GivenLists, SearchedLists, SearchPlan, biases
+from ndec_bench.scoring.parts import score_parts
+from ndec_bench.scoring.protocol_table import entries, protocol_table
+from ndec_bench.scoring.truth import TruthTable
+from ndec_bench.search import NO_RULE, resolved, search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from ndec_bench.data.split import Split
-    from ndec_bench.descriptors import Descriptors, Submission, VectorSource
-    from ndec_bench.matches import Matches
+    from ndec_bench.descriptors import Descriptors
     from ndec_bench.progress import Progress
-    from ndec_bench.scoring.fit import Fit
+    from ndec_bench.results.record import Direction
     from ndec_bench.scoring.lists import Lists
+    from ndec_bench.scoring.parts import ScoredLists
     from ndec_bench.search import PairRule
+
+__all__ = [
+    "DEFAULTS",
+    "Options",
+    "is_descriptors",
+    "score",
+    "score_descriptors",
+    "score_file",
+    "score_files",
+    "score_matches",
+    "score_splits",
+    "split_from",
+    "split_of",
+]
 
 _HEAD = 256
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a caller may choose.
+def score(
+    submission: str | PathLike[str] | Sequence[str | PathLike[str]] | Submission | Matches,
+    references: Sequence[str | PathLike[str]] = (),
+    *,
+    split: Split | str | PathLike[str] | None = None,
+    root: Path | None = None,
+    progress: Progress = silent,
+    **options: Any,  # noqa: ANN401 -- the fields of Options
+) -> Result:
+    r"""Return the result of a submission, as ``ndec-bench score`` does.
 
-    Attributes
+    Parameters
     ----------
-    name
-        Name of the result; None for the name of the file.
-    protocol
-        The rules.
-    card
-        Score under every published protocol as well.
-    replicates
-        Bootstrap replicates; 0 for no intervals.
-    precisions
-        Further precisions at which the highest recall is reported.
-    threshold
-        The authors' own operating threshold; None for the one in the file, if there is one.
-    asymmetric
-        The asymmetric rule of the scores, see `ndec_bench.search.rules`; its canonical text after construction. Where
-        the submission has norms, the result tells of the list without a rule and of the list with this one, or with
-        ``ratio`` if this is ``none``.
-    background
-        Descriptors for the normalisations of the card; None for those in the file.
-    backend, threads
-        Of the search; they change the time, never the result.
-    save_matches
-        Where to write the list of part ``all``; None for nowhere. CSV if the name ends so, otherwise compact Parquet.
-    describing, command
-        What making the descriptors took and the command that made the result, if known; recorded, not used.
+    submission
+        A file: HDF5 of descriptors, or scored pairs as CSV or Parquet. Or the query files of the isc2021 form, with the
+        files of the other side as ``references``. Or a `Submission` or `Matches` in memory.
+    references
+        The reference files of the isc2021 form.
+    split
+        What to score against: a `Split`, the name of a known split, the folder of a split, or a ground-truth file. By
+        default the split that the submission names, or else the one whose query ids it has.
+    root
+        Data root, for known splits; None for the usual one.
+    progress
+        Called as ``progress(stage, done, total)``.
+    **options
+        See `ndec_bench.scoring.score.Options`: ``name``, ``protocol``, ``all_protocols``, ``replicates``,
+        ``precisions``, ``threshold``, ``asymmetric`` and others.
+
+    Raises
+    ------
+    SubmissionError
+        If the submission cannot be scored against the split; the message names file, row or id.
+    DataError
+        If the split is missing or unusable.
+    UsageError
+        If nothing says which split is meant, or an option asks for what is not there.
+
+    Examples
+    --------
+    A file of scored pairs, and a ground truth of three queries of which one has no match:
+
+    >>> from pathlib import Path
+    >>> import ndec_bench as nb
+    >>> written = Path("gt.csv").write_text("query_id,reference_id\nQ1,R1\nQ2,R2\nQ3,\n")
+    >>> written = Path("mine.csv").write_text("query_id,reference_id,score\nQ1,R1,0.9\nQ3,R1,0.8\nQ2,R2,0.7\n")
+    >>> result = nb.score("mine.csv", split="gt.csv")
+    >>> result.name, round(result.parts["all"].micro_ap, 4)
+    ('mine', 0.8333)
+
+    Arrays go in as a `Submission`, by default compared by their distance:
+
+    >>> import numpy as np
+    >>> from ndec_bench.descriptors import Submission
+    >>> queries = nb.Descriptors(("Q1", "Q2", "Q3"), np.float32([[1, 0], [0, 1], [0.5, 0.5]]))
+    >>> references = nb.Descriptors(("R1", "R2"), np.float32([[0.9, 0.1], [0.2, 0.8]]))
+    >>> nb.score(Submission(queries, references), split="gt.csv", replicates=0).parts["all"].recall_at_1
+    1.0
     """
-
-    name: str | None = None
-    protocol: Protocol = NDEC_1
-    card: bool = False
-    replicates: int = bootstrap.REPLICATES
-    precisions: tuple[float, ...] = ()
-    threshold: float | None = None
-    asymmetric: str = NO_RULE
-    background: VectorSource | None = None
-    backend: str = "auto"
-    threads: int | None = None
-    save_matches: Path | None = None
-    describing: Describing | None = None
-    command: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raise UsageError if the rule is none or the pairs could not be written in the end."""
-        rule = parse_rule(self.asymmetric)
-        object.__setattr__(self, "asymmetric", NO_RULE if rule is None else str(rule))
-        if self.save_matches is not None:
-            check_form(self.save_matches)
+    chosen = Options(**options)
+    root = data_root(root)
+    if isinstance(submission, Matches):
+        target = split_from(split or recognise(submission.query_ids.tolist(), root=root), root, "the list of pairs")
+        return score_matches(submission, target, options=chosen, progress=progress)
+    if isinstance(submission, Submission):
+        named = split or submission.split or recognise(submission.queries.ids, root=root)
+        target = split_from(named, root, "the submission")
+        return score_descriptors(submission, target, options=chosen, progress=progress)
+    files = [Path(one) for one in ([submission] if isinstance(submission, str | PathLike) else submission)]
+    target = split_from(split or split_of(files, root), root, str(files[0]))
+    sides = [Path(one) for one in references]
+    return score_files(files, [target], references=sides, options=chosen, progress=progress)[0]
 
 
-DEFAULTS = Options()
-UNNAMED = "unnamed"
+def split_from(given: Split | str | PathLike[str] | None, root: Path, where: str = "the submission") -> Split:
+    """Return the split that ``given`` means: a `Split`, a name, a folder or a ground-truth file.
 
-
-@dataclass(frozen=True)
-class _Facts:
-    """What the submission brings to the result, beside its pairs.
-
-    ``references`` are those that are known of; ``searched`` is how many each query was compared with, None if unknown.
+    Raises
+    ------
+    UsageError
+        If ``given`` is None: ``where`` does not say which split it is for.
+    DataError
+        If the split is missing or unusable.
     """
+    if given is None:
+        raise UsageError(
+            f"{where} does not say which split it is for, and its query ids are not those of one known split",
+            hint="give --split NAME, or --ground-truth GT.csv, or write the attribute split",
+        )
+    if isinstance(given, Split):
+        return given
+    if given not in KNOWN:
+        if Path(given).is_file():
+            return Split.from_ground_truth(Path(given))
+        if Path(given).is_dir():
+            return Split.from_folder(Path(given))
+    return find_split(str(given), root)
 
-    name: str
-    track: Literal["descriptor", "matching"]
-    metric: Literal["l2", "ip", "score"]
-    sha256: str
-    references: int
-    searched: int | None
-    norms: Sequence[str] = (candidates.PLAIN,)
-    dimensions: int | None = None
-    bytes_per_reference: int | None = None
-    stored_dtype: str | None = None
-    truncated: bool = False
-    threshold: float | None = None
-    query_independent: bool = True
 
+def score_files(
+    files: Sequence[Path],
+    splits: Sequence[Split],
+    *,
+    references: Sequence[Path] = (),
+    backgrounds: Sequence[Path] = (),
+    options: Options = DEFAULTS,
+    progress: Progress = silent,
+) -> list[Result]:
+    """Return the results of one submission on several splits: one file, or the isc2021 files of both sides.
 
-@dataclass(frozen=True)
-class _Asymmetry:
-    """The lists of one split without a rule and with one, by the norms of the submission."""
+    Parameters
+    ----------
+    files
+        The file; or, where there are ``references``, the query files.
+    splits
+        What to score against; they share their references.
+    references
+        The reference files of the isc2021 form.
+    backgrounds
+        Files of background descriptors: one at most for a single file.
+    options, progress
+        As in `score_splits`. What describing took is read from the record next to a single file.
 
-    rule: PairRule
-    plain: SearchedLists
-    ruled: SearchedLists
+    Raises
+    ------
+    SubmissionError
+        If the files cannot be scored; the message names file, row or id.
+    """
+    first, *others = files
+    if references:
+        options = replace(options, name=options.name or first.stem)
+        with read_submission_parts(files, references, backgrounds, progress=progress) as submission:
+            return score_splits(submission, splits, options=options, progress=progress, where=str(first))
+    if others or len(backgrounds) > 1:
+        raise UsageError(
+            "several files make one submission in the isc2021 form alone", hint="give the files of both sides"
+        )
+    options = replace(options, describing=read_describing(first))
+    if backgrounds:
+        options = replace(options, background=read_background(backgrounds[0], progress=progress))
+    return _score_file(first, splits, options, progress)
 
 
 def score_file(
@@ -153,17 +230,10 @@ def score_file(
     SubmissionError
         If the file cannot be scored against ``split``; the message names file, row or id.
     """
-    return score_file_on(path, [split], options=options, progress=progress)[0]
+    return _score_file(path, [split], options, progress)[0]
 
 
-def score_file_on(
-    path: Path,
-    splits: Sequence[Split],
-    *,
-    options: Options = DEFAULTS,
-    progress: Progress = silent,
-) -> list[Result]:
-    """Return the results of one submission file on several splits; errors as `score_file`."""
+def _score_file(path: Path, splits: Sequence[Split], options: Options, progress: Progress) -> list[Result]:
     options = replace(options, name=options.name or path.stem)
     if is_descriptors(path):
         with read_submission(path, progress=progress) as submission:
@@ -185,7 +255,7 @@ def score_descriptors(
     where: str = "submission",
     truth: TruthTable | None = None,
 ) -> Result:
-    """Return the result of descriptors in memory or in an open file; ``truth`` spares building the table of ``split``.
+    """Return the result of descriptors in memory or in an open file; ``truth`` is that of ``split``, if already built.
 
     Raises
     ------
@@ -219,10 +289,11 @@ def score_splits(
     rows = np.flatnonzero(np.logical_or.reduce([fit.labelled for fit in fits]))
     queries = submission.queries if len(rows) == len(submission.queries) else submission.queries.take(rows)
     truths = truths or [TruthTable(split) for split in splits]
-    norms = pair_rule(submission, rows, options.asymmetric, where)
-    plan = _plan(submission, queries, norms, splits, options, progress, where)
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(account.load)
+    rule = pair_rule(submission, rows, options.asymmetric, where)
+    plan = _plan(submission, queries, truths, rule, options, progress, where)
+    with ThreadPoolExecutor(1) as loader:
+        # Intervals of shares need it, and its import can take longer than all of them.
+        loader.submit(import_module, "scipy.special")
         found = search(
             queries,
             submission.references,
@@ -231,24 +302,42 @@ def score_splits(
             threads=options.threads,
             progress=progress,
         )
-    facts = _facts(submission, plan, options)
-    if options.background is not None and not options.card:
-        for fit in fits:
-            fit.notes.append("the background was not used: only the protocol card normalises (--protocol all)")
-    if not submission.query_independent:
-        for fit in fits:
-            fit.notes.append("the vectors of queries depend on other queries: the result is never ranked")
-    most, dimension = options.protocol.max_dimension, queries.dimension
-    if most and dimension > most:
-        for fit in fits:
-            fit.notes.append(f"{options.protocol.name} admits {most} dimensions, these descriptors have {dimension}")
+    dimension = submission.references.dimension
+    facts = Facts(
+        track="descriptor",
+        metric=submission.metric,
+        references=len(submission.references),
+        searched=len(submission.references),
+        submission_sha256=submission.sha256,
+        normalisations=plan.normalisations,
+        dimensions=dimension,
+        bytes_per_reference=dimension * _BYTES.get(submission.stored_dtype, 4),
+        stored_dtype=submission.stored_dtype,
+        threshold=submission.threshold if options.threshold is None else options.threshold,
+        query_independent=submission.query_independent,
+    )
     results = []
-    for split, fit, truth in zip(splits, fits, truths, strict=True):
-        plain = SearchedLists(found, plan, split, truth, submission.references)
-        asymmetry = None if norms is None else _Asymmetry(norms, plain, plain.under(norms))
-        lists = plain if asymmetry is None or options.asymmetric == NO_RULE else asymmetry.ruled
-        results.append(_result(facts, lists, fit, split, truth, options, progress, started, asymmetry))
+    for fit, truth in zip(fits, truths, strict=True):
+        fit.notes.extend(_notes(facts, options))
+        context = Context(truth, fit, facts, options, progress)
+        lists = SearchedLists(found, plan, truth, submission.references)
+        if rule is None:
+            results.append(_result(context, lists, _scored(lists, context), started=started))
+        else:
+            results.append(_result(context, *_scored_both_ways(lists, rule, context), started=started))
     return results
+
+
+def _notes(facts: Facts, options: Options) -> list[str]:
+    notes = []
+    if options.background is not None and not options.all_protocols:
+        notes.append("the background was not used: only the protocol table normalises (--protocol all)")
+    if not facts.query_independent:
+        notes.append("the vectors of queries depend on other queries: the result is never ranked")
+    most, dimension = options.protocol.max_dimension, facts.dimensions
+    if most and dimension and dimension > most:
+        notes.append(f"{options.protocol.name} admits {most} dimensions, these descriptors have {dimension}")
+    return notes
 
 
 def score_matches(
@@ -279,29 +368,29 @@ def score_matches(
     kept = matches.take(fit.labelled)
     cap = options.protocol.cap(len(split.query_ids))
     truth = TruthTable(split)
-    lists = GivenLists(kept, split, truth, options.protocol)
+    lists = GivenLists(kept, truth, options.protocol)
     if len(kept) > cap and not options.protocol.per_query:
         fit.notes.append(f"{len(kept):,} pairs given; the list of part all holds {cap:,} and was cut")
     for part in split.parts:
         if not lists.complete(part, options.protocol):
             fit.notes.append(
-                f"the list of pairs is full, so pairs of part {part} may lack: its figures are marked incomplete, and "
-                "what is compared with them (cost of the hard negatives) lacks the same tail"
+                f"the list of pairs is full, so pairs of part {part} may be missing: its figures are marked "
+                "incomplete, and what is compared with them (cost of the hard negatives) lacks the same tail"
             )
     if split.reference_ids is None and split.hard_negatives is not None:
         fit.notes.append("pair false-positive rates are left out: a list of pairs does not tell how many were compared")
-    facts = _Facts(
-        name=options.name or UNNAMED,
+    facts = Facts(
         track="matching",
         metric="score",
-        sha256=submission_sha256 or matches.sorted().sha256,
         # Without a list of references, those that are named anywhere.
         references=len(split.reference_ids or {*kept.reference_ids.tolist(), *(pair[1] for pair in split.truth.pairs)}),
         searched=None if split.reference_ids is None else len(split.reference_ids),
+        submission_sha256=submission_sha256 or matches.sorted().sha256,
         truncated=len(kept) > cap,
         threshold=options.threshold,
     )
-    return _result(facts, lists, fit, split, truth, options, progress, started)
+    context = Context(truth, fit, facts, options, progress)
+    return _result(context, lists, _scored(lists, context), started=started)
 
 
 def split_of(paths: Sequence[Path], root: Path) -> str | None:
@@ -327,17 +416,13 @@ def is_descriptors(path: Path) -> bool:
     Raises
     ------
     SubmissionError
-        If it cannot be read, or is no file that can be read twice.
+        If it cannot be read, or is not a file that can be read twice.
     """
-    try:
+    with os_errors(f"{path}: cannot be read", SubmissionError):
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise SubmissionError(f"{path}: no regular file", hint="write the submission to a file first")
+            raise SubmissionError(f"{path}: not a regular file", hint="write the submission to a file first")
         with path.open("rb") as file:
             head = file.read(_HEAD)
-    except OSError as error:
-        raise SubmissionError(
-            f"{path}: cannot be read ({error.strerror or error})", hint="check the path and its permissions"
-        ) from error
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return True
     if head.startswith(b"PAR1") or b"query_id" in head.partition(b"\n")[0]:
@@ -349,21 +434,21 @@ def is_descriptors(path: Path) -> bool:
 def _plan(
     submission: Submission,
     queries: Descriptors,
-    norms: PairRule | None,
-    splits: Sequence[Split],
+    truths: Sequence[TruthTable],
+    rule: PairRule | None,
     options: Options,
     progress: Progress,
     where: str,
 ) -> SearchPlan:
     background = options.background or submission.background
     offsets = {}
-    if options.card and background is not None:
+    if options.all_protocols and background is not None:
         if background.dimension != queries.dimension:
             raise SubmissionError(
                 f"background has {background.dimension} dimensions, {where} has {queries.dimension}",
                 hint="describe the background with the same model",
             )
-        offsets = candidates.biases(
+        offsets = biases(
             queries,
             background,
             NORMALISATIONS,
@@ -372,83 +457,56 @@ def _plan(
             progress=progress,
         )
     plan = SearchPlan(queries, submission.metric, offsets)
-    for split in splits:
-        for part in split.parts:
-            plan.add(split, part, options.protocol)
-            if norms is not None:
-                plan.add(split, part, options.protocol, rule=norms)
-            if options.card:
-                for _, protocol, score_norm in entries(plan.norms):
-                    plan.add(split, part, protocol, score_norm, None if options.asymmetric == NO_RULE else norms)
+    for truth in truths:
+        for part in truth.split.parts:
+            plan.add(truth, part, options.protocol)
+            if rule is not None:
+                plan.add(truth, part, options.protocol, rule=rule)
+            if options.all_protocols:
+                for _, protocol, score_norm in entries(plan.normalisations):
+                    plan.add(truth, part, protocol, score_norm, None if options.asymmetric == NO_RULE else rule)
     return plan
 
 
-def _facts(submission: Submission, plan: SearchPlan, options: Options) -> _Facts:
-    dimension = submission.references.dimension
-    return _Facts(
-        name=options.name or UNNAMED,
-        track="descriptor",
-        metric=submission.metric,
-        sha256=submission.sha256,
-        references=len(submission.references),
-        searched=len(submission.references),
-        norms=plan.norms,
-        dimensions=dimension,
-        bytes_per_reference=dimension * _BYTES.get(submission.stored_dtype, 4),
-        stored_dtype=submission.stored_dtype,
-        threshold=submission.threshold if options.threshold is None else options.threshold,
-        query_independent=submission.query_independent,
-    )
+def _scored(lists: Lists, context: Context) -> ScoredLists:
+    protocol = context.protocol
+    pairs = {part: lists.pairs(part, protocol) for part in context.split.parts}
+    return score_parts(pairs, context, incomplete=frozenset(one for one in pairs if not lists.complete(one, protocol)))
+
+
+def _scored_both_ways(
+    lists: SearchedLists, rule: PairRule, context: Context
+) -> tuple[SearchedLists, ScoredLists, Direction]:
+    """Return the lists of the result, without or with ``rule`` as the options ask, their scores, what the rule does."""
+
+    def scored(one: SearchedLists, name: str) -> ScoredLists:
+        def named(stage: str, done: int, total: int, /) -> None:
+            context.progress(f"{stage}, {name}", done, total)
+
+        return _scored(one, replace(context, progress=named))
+
+    under_rule = lists.under(rule)
+    plain, ruled = scored(lists, "without a rule"), scored(under_rule, f"rule {rule.rule}")
+    direction = compare_lists(context, rule, lists, plain, ruled)
+    if context.options.asymmetric == NO_RULE:
+        return lists, plain, direction
+    return under_rule, ruled, direction
 
 
 def _result(
-    facts: _Facts,
-    lists: Lists,
-    fit: Fit,
-    split: Split,
-    truth: TruthTable,
-    options: Options,
-    progress: Progress,
-    started: float,
-    asymmetry: _Asymmetry | None = None,
+    context: Context, lists: Lists, scored: ScoredLists, direction: Direction | None = None, *, started: float
 ) -> Result:
-    """Return the result of ``lists``; where there is ``asymmetry``, they are one of its two."""
-    protocol = options.protocol
-    direction = None
-    if asymmetry is None:
-        scored = _scored(lists, facts, fit, split, truth, options, progress)
-    else:
-        rule = asymmetry.rule.rule
-        plain = _scored(asymmetry.plain, facts, fit, split, truth, options, _of_list(progress, "without a rule"))
-        ruled = _scored(asymmetry.ruled, facts, fit, split, truth, options, _of_list(progress, f"rule {rule}"))
-        kept = asymmetry.rule.keeps(*asymmetry.plain.rows("all", protocol))
-        direction = compare_lists(rule, truth, _true_norms(asymmetry), plain, ruled, kept)
-        scored = plain if lists is asymmetry.plain else ruled
+    split, fit, facts, options, protocol = context.split, context.fit, context.facts, context.options, context.protocol
     listed = lists.matches("all", protocol)
     if options.save_matches is not None:
         write_pairs(options.save_matches, listed)
-
-    def sign(rules: Protocol, metric: str, score_norm: str) -> Signature:
-        return _signature(rules, metric, score_norm, options.asymmetric, split)
-
-    card = None
-    if options.card:
-        card = protocol_card(
-            lists,
-            split,
-            truth,
-            facts.norms,
-            metric=None if facts.metric == "score" else facts.metric,
-            dimension=facts.dimensions,
-            sign=sign,
-        )
     return Result(
-        name=facts.name,
+        name=options.name or UNNAMED,
         split=split.name,
         protocol=protocol.name,
         track=facts.track,
         metric=facts.metric,
-        signature=str(sign(protocol, facts.metric, candidates.PLAIN)),
+        signature=context.signature(protocol, facts.metric),
         predictions_sha256=listed.sha256,
         partial=fit.missing > 0,
         truncated=facts.truncated,
@@ -462,73 +520,17 @@ def _result(
         references=facts.references,
         parts=dict(scored.parts),
         hard_negatives=scored.account,
-        protocols=card,
+        protocols=protocol_table(lists, context) if options.all_protocols else None,
         asymmetric=options.asymmetric,
         direction=direction,
         own_threshold=facts.threshold,
         describing=options.describing,
         notes=fit.notes,
-        digests=Digests(submission=facts.sha256, ground_truth=split.truth.sha256, split=split.sha256),
+        digests=Digests(submission=facts.submission_sha256, ground_truth=split.truth.sha256, split=split.sha256),
         provenance=provenance.collect(
             time.perf_counter() - started,
             options.command,
             backend=resolved(options.backend) if facts.track == "descriptor" else None,
             threads=options.threads,
         ),
-    )
-
-
-def _scored(
-    lists: Lists,
-    facts: _Facts,
-    fit: Fit,
-    split: Split,
-    truth: TruthTable,
-    options: Options,
-    progress: Progress,
-) -> ScoredLists:
-    protocol = options.protocol
-    pairs = {part: lists.pairs(part, protocol) for part in split.parts}
-    parts, account = score_parts(
-        pairs,
-        truth,
-        protocol,
-        replicates=options.replicates,
-        precisions=options.precisions,
-        own_threshold=facts.threshold,
-        references=facts.searched,
-        complete={part: lists.complete(part, protocol) for part in split.parts},
-        # Without all references the look-alikes are missing too, and the account would flatter.
-        account=not fit.missing,
-        progress=progress,
-    )
-    return ScoredLists(pairs["all"], parts, account)
-
-
-def _of_list(progress: Progress, name: str) -> Progress:
-    """Return ``progress`` with the name of a list behind that of each stage."""
-
-    def tell(stage: str, done: int, total: int, /) -> None:
-        progress(f"{stage}, {name}", done, total)
-
-    return tell
-
-
-def _true_norms(asymmetry: _Asymmetry) -> TrueNorms:
-    codes, query_rows, reference_rows = asymmetry.plain.true_rows()
-    rule = asymmetry.rule
-    return TrueNorms(codes, rule.query_norms[query_rows], rule.reference_norms[reference_rows])
-
-
-def _signature(protocol: Protocol, metric: str, score_norm: str, asymmetric: str, split: Split) -> Signature:
-    return Signature(
-        split=split.name,
-        protocol=protocol.name,
-        candidates=protocol.candidates(len(split.query_ids)),
-        metric=metric,
-        score_norm=score_norm,
-        asymmetric=asymmetric,
-        ties=protocol.ties,
-        ground_truth=split.truth.sha256[:8],
-        version=__version__,
     )

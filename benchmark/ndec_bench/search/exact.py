@@ -4,7 +4,7 @@ A fast float32 product of every query with every reference proposes candidates; 
 the rounding error cannot rule out (`ndec_bench.search.frame`, `ndec_bench.search.lists`); what remains is re-scored in
 float64 in a fixed order (`ndec_bench.search.record`) and cut by score descending, query id, reference id. The result
 depends on the vectors and ids alone: not on the library that multiplies, its threads, the size of blocks, or the order
-of rows. The argument stands in the docstring of `ndec_bench.search.frame`.
+of rows. The argument is in the docstring of `ndec_bench.search.frame`.
 
 A bias or the penalty of an asymmetric rule (`ndec_bench.search.rules`) is one float64 number, the same for the estimate
 of a pair and for its score of record: it widens the bound by the rounding of that subtraction alone.
@@ -73,7 +73,7 @@ class Wanted:
         (queries,) float64 subtracted from the scores of each query; None for nothing.
     rule
         Drops pairs or moves their scores, after the bias and before any cut; None does neither. A rule that acts on the
-        finished list is its maker's affair: the search refuses it.
+        finished list is refused here: it needs the list without a rule.
     """
 
     cap: int
@@ -262,7 +262,7 @@ class _Search:
             self._lists[name].raise_to(floor)
 
     def missed(self, found: Mapping[str, Found]) -> list[str]:
-        """Return the names of finished lists whose floor was too high, so that pairs may lack."""
+        """Return the names of finished lists whose floor was too high, so that pairs may be missing."""
         return [
             name
             for name, floor in self._floors.items()

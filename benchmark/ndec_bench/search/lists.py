@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -35,22 +35,28 @@ class CandidateList(ABC):
         (queries,) float64: what the upper bound of a new candidate must reach; +inf for queries outside the list.
     """
 
+    per_query: ClassVar[bool]
+
     def __init__(
         self,
+        cap: int,
         members: NDArray[np.bool_],
-        limit: int,
         query_ranks: NDArray[np.int64],
         reference_ranks: NDArray[np.int64],
         rescore: Rescore,
     ) -> None:
-        """``query_ranks`` and ``reference_ranks`` give each row's place in the order of ids."""
+        """Open a list of ``cap`` pairs, or of ``cap`` pairs for each of ``members`` if it is made per query.
+
+        ``query_ranks`` and ``reference_ranks`` give each row's place in the order of ids.
+        """
         self.query_rows = np.zeros(0, dtype=np.int64)
         self.reference_rows = np.zeros(0, dtype=np.int64)
         self.estimates = np.zeros(0)
         self.margins = np.zeros(0)
         self.thresholds = np.where(members, -np.inf, np.inf)
         self._members = members
-        self._limit = limit
+        self._cap = cap
+        self._limit = cap * int(members.sum()) if self.per_query else cap
         self._query_ranks, self._reference_ranks = query_ranks, reference_ranks
         self._rescore = rescore
 
@@ -82,7 +88,7 @@ class CandidateList(ABC):
             self.cut_by_record()
 
     def cut_by_record(self) -> None:
-        """Re-score what has a margin and keep the first pairs by the order of record; they stand in that order."""
+        """Re-score what has a margin and keep the first pairs by the order of record, in that order."""
         unsure = np.flatnonzero(self.margins > 0.0)
         self.estimates[unsure] = self._rescore(self.query_rows[unsure], self.reference_rows[unsure])
         self.margins[unsure] = 0.0
@@ -124,17 +130,7 @@ class CandidateList(ABC):
 class GlobalList(CandidateList):
     """The best ``cap`` pairs of all member queries together."""
 
-    def __init__(
-        self,
-        cap: int,
-        members: NDArray[np.bool_],
-        query_ranks: NDArray[np.int64],
-        reference_ranks: NDArray[np.int64],
-        rescore: Rescore,
-    ) -> None:
-        """Of the list; the other arguments are those of every list."""
-        super().__init__(members, cap, query_ranks, reference_ranks, rescore)
-        self._cap = cap
+    per_query = False
 
     def cut_by_margin(self) -> None:
         """Drop every candidate whose upper bound lies below ``cap`` lower bounds."""
@@ -158,23 +154,13 @@ class GlobalList(CandidateList):
 class QueryLists(CandidateList):
     """The best ``depth`` references of each member query."""
 
-    def __init__(
-        self,
-        depth: int,
-        members: NDArray[np.bool_],
-        query_ranks: NDArray[np.int64],
-        reference_ranks: NDArray[np.int64],
-        rescore: Rescore,
-    ) -> None:
-        """Of the lists; the other arguments are those of every list."""
-        super().__init__(members, depth * int(members.sum()), query_ranks, reference_ranks, rescore)
-        self._depth = depth
+    per_query = True
 
     def cut_by_margin(self) -> None:
-        """Drop every candidate whose upper bound lies below ``depth`` lower bounds of its query."""
+        """Drop every candidate whose upper bound lies below ``cap`` lower bounds of its query."""
         lower = self.estimates - self.margins
         order = np.lexsort((-lower, self.query_rows))
-        last = order[_place_in_group(self.query_rows[order]) == self._depth - 1]
+        last = order[_place_in_group(self.query_rows[order]) == self._cap - 1]
         floor = np.full(len(self.thresholds), -np.inf)
         floor[self.query_rows[last]] = lower[last]
         self.thresholds = np.maximum(self.thresholds, floor)
@@ -182,8 +168,8 @@ class QueryLists(CandidateList):
 
     def _cut_sorted(self) -> None:
         order = np.lexsort((self._reference_ranks[self.reference_rows], -self.estimates, self.query_rows))
-        self._keep(order[_place_in_group(self.query_rows[order]) < self._depth])
-        full = np.flatnonzero(_place_in_group(self.query_rows) == self._depth - 1)
+        self._keep(order[_place_in_group(self.query_rows[order]) < self._cap])
+        full = np.flatnonzero(_place_in_group(self.query_rows) == self._cap - 1)
         floor = np.full(len(self.thresholds), -np.inf)
         floor[self.query_rows[full]] = self.estimates[full]
         self.thresholds = np.maximum(self.thresholds, floor)

@@ -113,7 +113,7 @@ def parse_rule(text: str) -> Rule | None:
     value = float(strength) if _DECIMAL.fullmatch(strength) else math.nan
     if not 0.0 < value <= MAX_STRENGTH:
         raise UsageError(
-            f"asymmetric rule {text[:40]!r}: {strength[:40]!r} is no decimal above 0 and up to {MAX_STRENGTH:g}",
+            f"asymmetric rule {text[:40]!r}: {strength[:40]!r} is not a decimal above 0 and up to {MAX_STRENGTH:g}",
             hint=f"expected {GRAMMAR}",
         )
     return Rule(name, value)

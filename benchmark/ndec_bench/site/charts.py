@@ -73,7 +73,7 @@ def curve_chart(parts: dict[str, PartScore], *, target: float = 0.9) -> CurveCha
 
 
 def curve_rows(curves: Sequence[Curve]) -> list[CurveRow]:
-    """Return the table beside the chart: at recalls 0.05, 0.10 .. 1, each curve's (precision, threshold)."""
+    """Return the table of the chart: at recalls 0.05, 0.10 .. 1, each curve's (precision, threshold)."""
     rows = [CurveRow(level, [_point_at(curve, level) for curve in curves]) for level in LEVELS]
     return [row for row in rows if any(point is not None for point in row.points)]
 

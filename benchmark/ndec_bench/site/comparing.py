@@ -1,7 +1,8 @@
 """What the page "compare" is given: the figures of every row, its replicates as a script, and tables of the best rows.
 
-Any two rows of a table can be compared in a browser, from disk as well, because the replicates of each row stand in a
-classic script of their own; static/compare.js loads those it needs and computes what `ndec_bench.metrics.compare` does.
+Any two rows of a table can be compared in a browser, from disk as well, because the replicates of each row are a
+classic script of their own; static/compare.js loads those it needs and computes what `ndec_bench.results.comparison`
+does.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ndec_bench.metrics.compare import paired
+from ndec_bench.printable import without_overrides
+from ndec_bench.results.comparison import paired
 from ndec_bench.site.boards import KINDS
 from ndec_bench.site.charts import curve_chart, curve_rows
-from ndec_bench.site.text import letters, without_overrides
+from ndec_bench.site.text import letters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ndec_bench.metrics.compare import Paired
     from ndec_bench.results.record import PartScore
-    from ndec_bench.site.boards import Board, Row, SplitTables
+    from ndec_bench.site.boards import SplitTables
+    from ndec_bench.submissions.ranking import Board, Row
 
 PARTS = ("all", "isc")
 BEST = 8
@@ -47,7 +50,7 @@ class Matrix:
 
 
 def board_title(table: SplitTables, board: Board) -> str:
-    """Return the name of a table, told apart from the other tables of its split."""
+    """Return the name of a table, which none of the other tables of its split has."""
     name = f"{without_overrides(board.title)}, {board.track} track"
     if len({other.protocol for other in table.boards}) > 1:
         name += f", protocol {without_overrides(board.protocol)}"

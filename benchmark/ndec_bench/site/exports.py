@@ -1,34 +1,43 @@
-"""The tables for papers and programs: LaTeX, BibTeX, an Atom feed, and the JSON Schema of a card."""
+"""The files for papers and programs: JSON, CSV, Parquet, LaTeX, Markdown, BibTeX and an Atom feed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndec_bench import __version__
+from ndec_bench.printable import one_line
 from ndec_bench.results import citation
+from ndec_bench.results.record import result_schema
 from ndec_bench.site import text
 from ndec_bench.site.boards import kind_of
-from ndec_bench.site.entries import slug_of
 from ndec_bench.submissions.card import SubmissionCard
+from ndec_bench.submissions.entries import slug_of
+from ndec_bench.submissions.leaderboard import results_frame, rows_frame, standings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ndec_bench.results.record import PartScore
-    from ndec_bench.site.boards import Board, Row, SplitTables
-    from ndec_bench.site.entries import Entry
+    import pandas as pd
 
+    from ndec_bench.results.record import Result
+    from ndec_bench.site.boards import SplitTables
+    from ndec_bench.submissions.entries import Entry
+    from ndec_bench.submissions.ranking import Board, Row
+
+DATA_VERSION = 1
 FEED = "feed.atom"
 FEED_ENTRIES = 50
 TAG = "tag:ndec-bench,2026:"
 """Begins the identifiers of the feed, which never change (RFC 4151); the address of the site may."""
 NEVER = "1970-01-01"
 
-_NONE = "--"
+_NONE = "–"
+_TEX_HEADS = {"µAP": r"$\mu$AP"}
 # What pdfTeX prints without further packages; citation.tex has the rest of ASCII.
 _SIGNS = {
     '"': "''",
@@ -89,17 +98,74 @@ _HEADER = r"""% Results by ndec-bench {version}, one table per split, track and 
 """
 
 
-def results_tex(tables: Sequence[SplitTables]) -> str:
+def data_files(
+    tables: Sequence[SplitTables], entries: Sequence[Entry], url: str | None
+) -> Iterator[tuple[str, str | bytes]]:
+    """Yield path and content of every file for programs, apart from those of single results."""
+    found = [board for table in tables for board in table.boards]
+    frame = results_frame(found)
+    yield "data/v1/results.json", results_json(found)
+    yield "data/v1/results.csv", results_csv(frame)
+    yield "data/v1/results.parquet", frame.to_parquet(index=False)
+    yield "data/v1/results.tex", results_tex(found)
+    yield "data/v1/results.md", results_markdown(found)
+    yield "data/v1/results.bib", results_bib(entries)
+    yield "data/v1/schema.json", _json(result_schema())
+    yield "data/v1/submission.schema.json", _json(SubmissionCard.model_json_schema())
+    yield FEED, feed_atom(found, url)
+
+
+def results_json(found: Sequence[Board]) -> str:
+    """Return ``data/v1/results.json``: every result, its card and its place, each list sorted by name.
+
+    Results follow ``schema.json``. The replicates are left out; they are in ``data/v1/results/<name>.json``. Under
+    ``rows`` are the rows of several seeds, with their mean and spread. One record per line.
+    """
+    entries = sorted((entry for board in found for entry in board.entries), key=lambda entry: entry.result.name)
+    lists = {
+        "results": [_without_replicates(entry.result) for entry in entries],
+        "standings": standings(found),
+        "submissions": [entry.card.model_dump(mode="json") for entry in entries if entry.card],
+        "rows": sorted(_rows_of_runs(found), key=lambda row: str(row["row"])),
+    }
+    # The C encoder takes no indent, and a thousand results are 30 MB.
+    texts = [f'"{name}": [{_lines_of(records)}]' for name, records in lists.items()]
+    return f'{{"schema_version": {DATA_VERSION},\n' + ",\n".join(texts) + "}\n"
+
+
+def results_csv(frame: pd.DataFrame) -> str:
+    """Return ``data/v1/results.csv``: one line per result, sorted by split, track, protocol and rank.
+
+    Numbers are unrounded; an empty cell is a value that is not known or not reached. Text that a spreadsheet would
+    take for a formula starts with an apostrophe.
+    """
+    shown = frame.copy()
+    for name in frame.columns:
+        if frame[name].dtype == "boolean":
+            shown[name] = frame[name].map({True: "true", False: "false"})
+        elif frame[name].dtype == "string":
+            shown[name] = frame[name].str.replace(r"^(?=[=+\-@\t])", "'", regex=True)
+    return shown.to_csv(index=False, lineterminator="\n")
+
+
+def results_tex(found: Sequence[Board]) -> str:
     """Return ``data/v1/results.tex``: the ranked rows of every board as a ``tabular`` for LaTeX with booktabs.
 
     The text is ASCII. A title with a sign that pdfTeX would not print as it comes is replaced by the name of the
     submission.
     """
-    boards = [board for table in tables for board in table.boards if board.rows]
     keys = f"{citation.NDEC.key}, {citation.DISC21.key}"
-    header = _HEADER.format(version=citation.plain(__version__), digest=_digest(tables), keys=keys)
-    body = "\n".join(_tabular(board) for board in boards) if boards else "% No row ranks yet.\n"
+    lines = sorted(f"{entry.slug} {entry.sha256}\n" for board in found for entry in board.entries)
+    digest = hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+    header = _HEADER.format(version=one_line(__version__), digest=digest, keys=keys)
+    body = "\n".join(_tabular(board) for board in found if board.rows) or "% No row ranks yet.\n"
     return f"{header}\n{body}"
+
+
+def results_markdown(found: Sequence[Board]) -> str:
+    """Return ``data/v1/results.md``: the ranked rows of every board as a table in Markdown, as in ``results.tex``."""
+    body = "\n".join(_markdown_table(board) for board in found if board.rows) or "No row ranks yet.\n"
+    return f"# Results by ndec-bench {__version__}\n\n{body}"
 
 
 def results_bib(entries: Sequence[Entry]) -> str:
@@ -117,7 +183,7 @@ def results_bib(entries: Sequence[Entry]) -> str:
     return "\n\n".join(map(str, found)) + "\n"
 
 
-def feed_atom(tables: Sequence[SplitTables], base_url: str | None = None) -> str:
+def feed_atom(found: Sequence[Board], base_url: str | None = None) -> str:
     """Return ``feed.atom`` (RFC 4287): the 50 newest results by the date of their card, then by name.
 
     Results without a date are left out. Addresses are relative to the root of the site where ``base_url``, its own
@@ -125,8 +191,7 @@ def feed_atom(tables: Sequence[SplitTables], base_url: str | None = None) -> str
     """
     dated = [
         (entry.card.date, entry.result.name, entry, board)
-        for table in tables
-        for board in table.boards
+        for board in found
         for entry in board.entries
         if entry.card and entry.card.date
     ]
@@ -146,24 +211,47 @@ def feed_atom(tables: Sequence[SplitTables], base_url: str | None = None) -> str
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
 
-def card_schema_json() -> str:
-    """Return ``data/v1/submission.schema.json``, the JSON Schema of ``submission.toml``."""
-    return json.dumps(SubmissionCard.model_json_schema(), ensure_ascii=False, indent=1) + "\n"
+# --- JSON ---
 
 
-# --- LaTeX ---
+def _json(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, ensure_ascii=False, indent=1) + "\n"
 
 
-def _digest(tables: Sequence[SplitTables]) -> str:
-    entries = (entry for table in tables for board in table.boards for entry in board.entries)
-    lines = sorted(f"{entry.slug} {entry.sha256}\n" for entry in entries)
-    return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+def _without_replicates(result: Result) -> dict[str, Any]:
+    content = result.model_dump(mode="json")
+    for part in content["parts"].values():
+        part["replicates"] = None
+    return content
+
+
+def _lines_of(records: Sequence[dict[str, Any]]) -> str:
+    return ",".join("\n" + json.dumps(record, ensure_ascii=False, allow_nan=False) for record in records)
+
+
+def _rows_of_runs(found: Sequence[Board]) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": row.slug,
+            "title": row.title,
+            "runs": [entry.result.name for entry in row.entries],
+            "micro_ap": row.result.parts["all"].micro_ap,
+            "micro_ap_interval": row.result.parts["all"].micro_ap_interval,
+            "recall_at_p90": row.result.parts["all"].recall_at_p90,
+            "micro_ap_deviation": row.spread.deviation,
+            "micro_ap_range": [row.spread.low, row.spread.high],
+        }
+        for board in found
+        for row in board.rows
+        if row.spread is not None
+    ]
+
+
+# --- Tables for papers ---
 
 
 def _tabular(board: Board) -> str:
-    hard = board.has_hard_negatives
-    isc = r"w/o hard" if kind_of(board.split) == "mini" else "ISC"
-    heads = ["Rank", "Method", r"$\mu$AP", "R@P90", *([isc, "Cost", "Hit"] if hard else []), "Dim", "Bytes"]
+    heads = [_TEX_HEADS.get(head, head) for head in _heads(board)]
     everything = board.sample.parts["all"]
     facts = f"{everything.queries:,} queries, {everything.positives:,} true pairs, {board.references:,} references"
     lines = [
@@ -174,46 +262,79 @@ def _tabular(board: Board) -> str:
         " & ".join(heads) + r" \\",
         r"\midrule",
     ]
-    for number, row in enumerate(board.rows):
+    for number, (row, (rank, score, *others)) in enumerate(zip(board.rows, _cells(board), strict=True)):
         if row.starts_group and number:
             lines.append(r"\addlinespace")
-        lines.append(" & ".join(_cells(row, hard)) + r" \\")
+        micro_ap, _, interval = score.partition(" ")
+        shown = _tex_cell(micro_ap) + (rf" {{\footnotesize {interval}}}" if interval else "")
+        cells = [_tex_cell(rank), _tex_name(row), shown, *map(_tex_cell, others)]
+        lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _cells(row: Row, hard: bool) -> list[str]:
-    everything, isc = row.result.parts["all"], row.result.parts.get("isc")
-    cells = [_rank(row), _method_name(row), _with_interval(everything), _number(everything.recall_at_p90)]
-    if hard:
-        account = row.result.hard_negatives
-        hit = account.at_p90_isc.hard_negatives_hit.rate if account and account.at_p90_isc else None
-        cells += [
-            _number(isc.micro_ap if isc else None),
-            _number(account.cost if account else None),
-            _NONE if hit is None else rf"{100 * hit:.1f}\,\%",
-        ]
-    return [*cells, _whole(row.result.dimensions), _whole(row.result.bytes_per_reference)]
+def _markdown_table(board: Board) -> str:
+    heads = _heads(board)
+    lines = [heads, ["---", "---", *["---:"] * (len(heads) - 2)]]
+    lines += [
+        [rank, _markdown(_name(row, one_line(row.title) or row.slug)), *others]
+        for row, (rank, *others) in zip(board.rows, _cells(board), strict=True)
+    ]
+    title = _markdown(f"{board.title}, {board.track} track, protocol {board.protocol}")
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"## {title}\n\nSHA-256 of the split: {board.edition}\n\n{table}\n"
 
 
-def _rank(row: Row) -> str:
-    standing = row.standing
-    if standing is None:
-        return _NONE
-    if standing.best is None or standing.best == standing.worst:
-        return str(standing.best or standing.rank)
-    return f"{standing.best}--{standing.worst}"
+def _heads(board: Board) -> list[str]:
+    isc = "w/o hard" if kind_of(board.split) == "mini" else "ISC"
+    hard = [isc, "Cost", "Hit"] if board.has_hard_negatives else []
+    return ["Rank", "Method", "µAP", "R@P90", *hard, "Dim", "Bytes"]
 
 
-def _method_name(row: Row) -> str:
-    title = _tex(row.title)
-    name = citation.tex(slug_of(row.slug)) if title is None else title
+def _cells(board: Board) -> list[list[str]]:
+    """Return what the ranked rows show next to their method: rank, µAP with its interval, and the other figures."""
+    table = rows_frame([board])
+    table = table[table["ranked"]]
+    places = zip(table["rank"], table["rank_best"].fillna(0), table["rank_worst"].fillna(0), strict=True)
+    ranks = [str(best or rank) if best == worst else f"{best}–{worst}" for rank, best, worst in places]
+    bounds = zip(table["micro_ap_low"], table["micro_ap_high"], table["micro_ap_low"].notna(), strict=True)
+    intervals = [f" [{low:.3f}, {high:.3f}]" if known else "" for low, high, known in bounds]
+    columns = [ranks, [f"{score:.3f}{interval}" for score, interval in zip(table["micro_ap"], intervals, strict=True)]]
+    columns.append(_shown(table["recall_at_p90"], "{:.3f}"))
+    if board.has_hard_negatives:
+        columns += [_shown(table[name], "{:.3f}") for name in ("micro_ap_isc", "hard_negative_cost")]
+        columns.append(_shown(100 * table["hard_negatives_hit"], "{:.1f} %"))
+    columns += [_shown(table[name], "{:,}") for name in ("dimensions", "bytes_per_reference")]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _shown(values: pd.Series, form: str) -> list[str]:
+    return [form.format(value) if known else _NONE for value, known in zip(values, values.notna(), strict=True)]
+
+
+def _name(row: Row, name: str) -> str:
     return name if len(row.entries) == 1 else f"{name} ({len(row.entries)} runs)"
+
+
+def _markdown(words: str) -> str:
+    """Return ``words`` as Markdown that shows them: nothing is a link, HTML or the end of a cell."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&!:@])", r"\\\1", one_line(words))
+
+
+def _tex_cell(cell: str) -> str:
+    for sign, written in (("–", "--"), (",", "{,}"), (" %", r"\,\%")):
+        cell = cell.replace(sign, written)
+    return f"${cell}$" if re.match(r"-\d", cell) else cell
+
+
+def _tex_name(row: Row) -> str:
+    title = _tex(row.title)
+    return _name(row, citation.tex(slug_of(row.slug)) if title is None else title)
 
 
 def _tex(title: str) -> str | None:
     """Return ``title`` as TeX in ASCII; None if it has a sign that plain pdfTeX does not print."""
     signs = []
-    for sign in unicodedata.normalize("NFC", citation.plain(title)):
+    for sign in unicodedata.normalize("NFC", one_line(title)):
         written = _SIGNS.get(sign) or (citation.tex(sign) or sign if sign.isascii() else _accented(sign))
         if written is None:
             return None
@@ -232,25 +353,7 @@ def _accented(sign: str) -> str | None:
 
 def _comment(words: str) -> str:
     """Return ``words`` for a comment: on one line, in ASCII."""
-    return citation.plain(words).encode("ascii", "replace").decode("ascii")
-
-
-def _with_interval(part: PartScore) -> str:
-    if part.micro_ap_interval is None:
-        return _number(part.micro_ap)
-    low, high = part.micro_ap_interval
-    return rf"{_number(part.micro_ap)} {{\footnotesize [{_number(low)}, {_number(high)}]}}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return _NONE
-    shown = f"{value:.3f}"
-    return f"${shown}$" if shown.startswith("-") else shown
-
-
-def _whole(value: int | None) -> str:
-    return _NONE if value is None else f"{value:,}".replace(",", "{,}")
+    return one_line(words).encode("ascii", "replace").decode("ascii")
 
 
 # --- BibTeX ---
@@ -307,7 +410,7 @@ def _sentences(entry: Entry, board: Board) -> Iterator[str]:
 def _add(parent: ET.Element, name: str, words: str | None = None, **attributes: str) -> ET.Element:
     element = ET.SubElement(parent, name, attributes)
     # XML takes no control characters, and submitters wrote some of these words.
-    element.text = None if words is None else citation.plain(words)
+    element.text = None if words is None else one_line(words)
     return element
 
 

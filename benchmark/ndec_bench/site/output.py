@@ -1,55 +1,55 @@
-"""A folder that appears whole or not at all, and never in place of somebody's files."""
+"""A folder that is replaced as a whole, and keeps the files in it that are not ours."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
+import fcntl
+import os
 import shutil
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, os_errors
+from ndec_bench.submissions.entries import MARKER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-MARKER = ".ndec-bench-site"
-MANIFEST = ".ndec-bench-pages.json"
-
-_SWAPS = 10
+_TITLE = "Built by ndec-bench site, which replaces these files and keeps all others:"
 
 
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target``; move it to ``target`` when the block succeeds.
+    """Yield an empty folder next to ``target``; move it to ``target`` when the block succeeds.
 
-    A `target` that exists is replaced if it is empty or holds the marker file of a site. The temporary folder is
-    removed when the block fails, and ``target`` stays as it was.
+    The marker file of a site lists the files that are ours. All others in ``target``, such as ``.git`` or ``CNAME``,
+    are copied into the new folder first. When the block fails, ``target`` stays as it was. What a killed build left
+    behind is cleared away by the next one; builds into folders of the same parent wait for each other.
 
     Raises
     ------
     DataError
-        If ``target`` holds anything else, or the folder cannot be written.
+        If `check_replaceable` does, a file that is not ours is in the place of a new one, or a folder cannot be
+        written.
     """
     target = resolved(target)
-    check_replaceable(target)
-    try:
+    fresh, old = (target.with_name(f".{target.name}.ndec-bench-{word}") for word in ("new", "old"))
+    with os_errors(f"{target}: cannot be written", hint="choose another folder or free its disk"):
         target.parent.mkdir(parents=True, exist_ok=True)
-        # The outer folder is private to this process; the inner one gets the permissions of the user's umask.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name[:100]}.", dir=target.parent) as temporary:
-            fresh = Path(temporary, "new")
+        with _alone(target.parent):
+            _put_back(target, old)
+            check_replaceable(target)
+            for left in (fresh, old):
+                if left.exists():
+                    shutil.rmtree(left)
             fresh.mkdir()
-            yield fresh
-            (fresh / MARKER).write_text("Built by ndec-bench site, which replaces this folder.\n", encoding="utf-8")
-            _swap(fresh, target, Path(temporary, "old"))
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be written ({error.strerror or error})",
-            hint="choose another folder or free its disk",
-        ) from error
+            try:
+                yield fresh
+                _finish(fresh, target)
+                _swap(fresh, target, old)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def resolved(target: Path) -> Path:
@@ -66,115 +66,88 @@ def check_replaceable(target: Path) -> None:
     Raises
     ------
     DataError
-        If it is anything else, or cannot be looked into.
+        If it is anything else, cannot be read, or is a site without a list of its files.
     """
-    try:
-        _check_replaceable(target)
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be read ({error.strerror or error})", hint="choose another folder"
-        ) from error
-
-
-def _check_replaceable(target: Path) -> None:
-    if target.is_dir():
-        if (target / MARKER).is_file() or not any(target.iterdir()):
+    with os_errors(f"{target}: cannot be read", hint="choose another folder"):
+        if not target.exists() and not target.is_symlink():
             return
-        raise DataError(f"{target}: holds files that are no site of ndec-bench", hint="choose an empty or new folder")
-    if target.exists() or target.is_symlink():
-        raise DataError(f"{target}: is no folder", hint="choose an empty or new folder")
+        if not target.is_dir():
+            raise DataError(f"{target}: is not a folder", hint="choose an empty or new folder")
+        if not any(target.iterdir()):
+            return
+        if not (target / MARKER).is_file():
+            raise DataError(f"{target}: is not a site of ndec-bench", hint="choose an empty or new folder")
+        if not _ours(target):
+            raise DataError(
+                f"{target}: {MARKER} does not list the files of the site", hint="remove the folder, or choose another"
+            )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other build works in ``folder``. The lock ends with the process, however that ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _put_back(target: Path, old: Path) -> None:
+    """Move the site back that a build moved aside and then was killed."""
+    if not old.exists():
+        return
+    if target.is_dir() and not any(target.iterdir()):  # made by a script since
+        target.rmdir()
+    if not target.exists():
+        old.rename(target)
+
+
+def _ours(site: Path) -> frozenset[str]:
+    """Return the paths of our files, with slashes, from the marker file; empty if it has no list."""
+    title, *paths = (site / MARKER).read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    return frozenset(paths) if title == _TITLE else frozenset()
+
+
+def _finish(fresh: Path, target: Path) -> None:
+    """Add the list of our files, and the files of the site before that are not ours."""
+    written = sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*") if path.is_file())
+    (fresh / MARKER).write_text("\n".join((_TITLE, MARKER, *written, "")), encoding="utf-8")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    ours = _ours(target)
+    for path in _foreign(target, ours, {target / parent for name in ours for parent in Path(name).parents}):
+        copy = fresh / path.relative_to(target)
+        folder = path.is_dir() and not path.is_symlink()
+        if os.path.lexists(copy) and not (folder and copy.is_dir()):
+            raise DataError(f"{path}: is in the place of a file of the site", hint="move it elsewhere")
+        if folder:
+            copy.mkdir(parents=True, exist_ok=True)
+        else:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy, follow_symlinks=False)
+
+
+def _foreign(folder: Path, ours: frozenset[str], folders: set[Path], above: str = "") -> Iterator[Path]:
+    """Yield what is not ours in ``folder``, each folder before its files; ``folders`` are those with files of ours."""
+    for path in sorted(folder.iterdir()):
+        name = f"{above}{path.name}"
+        if path.is_dir() and not path.is_symlink():
+            if path not in folders:
+                yield path
+            yield from _foreign(path, ours, folders, f"{name}/")
+        elif name not in ours:
+            yield path
 
 
 def _swap(fresh: Path, target: Path, old: Path) -> None:
-    """Move ``fresh`` to ``target``, what is there to ``old``; put it back if that fails.
-
-    Where another build comes first, its folder is replaced like any older one.
-    """
-    for attempt in range(_SWAPS):
-        kept = old.with_name(f"{old.name}-{attempt}")
-        try:
-            with suppress(FileNotFoundError):
-                target.rename(kept)
-            fresh.rename(target)
-        except BaseException as error:
-            if kept.exists() and not target.exists():
-                kept.rename(target)
-            if not isinstance(error, OSError) or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        else:
-            return
-    raise OSError(errno.EBUSY, "other builds replace it at the same time")
-
-
-class Output:
-    """The files of a site that is being built, with those of the last build at hand.
-
-    Parameters
-    ----------
-    folder
-        Where files are written.
-    last
-        The site of the last build, or a folder that is none.
-    """
-
-    def __init__(self, folder: Path, last: Path) -> None:
-        self._folder = folder
-        self._last = last
-        self._before = _read_manifest(last / MANIFEST)
-        self._keys: dict[str, dict[str, str]] = {}
-
-    def write(self, path: str, content: Callable[[], str | bytes], *, key: str | None = None) -> bool:
-        """Return whether ``path`` (with slashes) was written anew.
-
-        With a ``key`` that names everything the content depends on, a file of the last build with that key stays, if it
-        is still what was written then. Text is UTF-8 with LF.
-        """
-        target = self._folder.joinpath(*path.split("/"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if key is not None and self._kept(path, key, target):
-            return False
-        made = content()
-        data = made.encode("utf-8") if isinstance(made, str) else made
-        target.write_bytes(data)
-        if key is not None:
-            self._keys[path] = {"key": key, "sha256": hashlib.sha256(data).hexdigest()}
-        return True
-
-    def copy_tree(self, source: Path, folder: str) -> None:
-        """Copy the files of ``source`` into ``folder`` of the site, contents only."""
-        for path in sorted(source.rglob("*")):
-            if path.is_file():
-                self.write(f"{folder}/{path.relative_to(source).as_posix()}", path.read_bytes)
-
-    def manifest(self) -> str:
-        """Return the keys and digests of the files that may stay in the next build, as JSON."""
-        return json.dumps(self._keys, indent=0, sort_keys=True) + "\n"
-
-    def _kept(self, path: str, key: str, target: Path) -> bool:
-        known = self._before.get(path)
-        if known is None or known["key"] != key:
-            return False
-        old = self._last.joinpath(*path.split("/"))
-        try:
-            if old.is_symlink() or hashlib.sha256(old.read_bytes()).hexdigest() != known["sha256"]:
-                return False
-            shutil.copy2(old, target)  # with its time: who mirrors a site sends what has changed
-        except OSError:
-            return False
-        self._keys[path] = known
-        return True
-
-
-def _read_manifest(path: Path) -> dict[str, dict[str, str]]:
-    """Return the manifest of the last build; empty where there is none or it cannot be read."""
+    """Move ``target`` to ``old`` and ``fresh`` to ``target``; undo the first move if the second fails."""
+    if target.exists():
+        target.rename(old)
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return {
-        name: entry
-        for name, entry in content.items()
-        if isinstance(entry, dict) and isinstance(entry.get("key"), str) and isinstance(entry.get("sha256"), str)
-    }
+        fresh.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise

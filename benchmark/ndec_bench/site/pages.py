@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import posixpath
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -12,10 +14,9 @@ import jinja2
 from ndec_bench import __version__
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.site import charts, text
-from ndec_bench.site.boards import KINDS, SplitTables, declared_order, kind_of, neighbours, tables
+from ndec_bench.site.boards import KINDS, SplitTables, declared_order, kind_of, neighbours
 from ndec_bench.site.comparing import compare_rows, matrices
 from ndec_bench.site.quoted import quoted_by_split, quoted_for
-from ndec_bench.site.records import recorded_text
 from ndec_bench.site.scatter import scatter_charts
 from ndec_bench.submissions.card import Declarations
 from ndec_bench.submissions.policy import LEVELS
@@ -23,9 +24,10 @@ from ndec_bench.submissions.policy import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ndec_bench.site.boards import Board, Row
-    from ndec_bench.site.entries import Entry
+    from ndec_bench.site.boards import Neighbour
     from ndec_bench.site.scatter import ScatterChart
+    from ndec_bench.submissions.entries import Entry
+    from ndec_bench.submissions.ranking import Board, Row
 
 NAVIGATION = (
     ("index.html", "Leaderboard"),
@@ -52,6 +54,8 @@ DECLARED = (
 RELEASES = {"v1": NDEC_1.name}
 """Folder of each release and the protocol of its results."""
 
+LONG_LIST = 8
+
 
 @dataclass(frozen=True)
 class Site:
@@ -61,20 +65,15 @@ class Site:
     ----------
     tables
         Tables of every split, by name of the split.
-    digest
-        SHA-256 (hex) over the results and cards the site is made from.
+    entries
+        The results in them, by name.
     private
         Whether what nobody verified or declared ranks as well.
     """
 
     tables: Sequence[SplitTables]
-    digest: str
+    entries: Sequence[Entry]
     private: bool = False
-
-    @classmethod
-    def of(cls, entries: Sequence[Entry], digest: str, *, private: bool = False) -> Site:
-        """Return the site of ``entries``. Raises DataError as `ndec_bench.site.boards.tables` does."""
-        return cls(tables(entries), digest, private)
 
     def of_kind(self, kind: str) -> list[SplitTables]:
         """Return the tables of splits of one kind, see `ndec_bench.site.boards.kind_of`."""
@@ -89,143 +88,107 @@ class Site:
         return sorted((table for table in kept if table.boards), key=lambda table: KINDS.index(table.kind))
 
     @property
-    def frame(self) -> tuple[bool, ...]:
-        """Return what every page shows of the whole site: the note on private ones, and a link to other splits."""
-        return self.private, bool(self.of_kind("other"))
+    def rows(self) -> list[Row]:
+        """Return the rows of all tables, ranked ones of a table first."""
+        boards = (board for table in self.tables for board in table.boards)
+        return [row for board in boards for row in (*board.rows, *board.unranked)]
 
     @property
     def results(self) -> int:
         """Return the number of results."""
-        return sum(table.results for table in self.tables)
+        return len(self.entries)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) over name, result file and card of every entry."""
+        lines = (
+            f"{entry.slug} {entry.sha256} {entry.card.model_dump_json() if entry.card else ''}\n"
+            for entry in self.entries
+        )
+        return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page that can be made.
+def pages(site: Site) -> Iterator[tuple[str, str]]:
+    """Yield path and HTML of every page, pages of submissions after those of tables."""
+    made: dict[str, list[ScatterChart]] = {}
 
-    Attributes
-    ----------
-    path
-        Where it stands inside the site.
-    made_of
-        Everything that it shows beside the templates and this program, as values that print the same when they are the
-        same; None where that is the whole site.
-    render
-        Returns its HTML.
-    """
+    def charts_of(board: Board) -> list[ScatterChart]:
+        if board.key not in made:
+            made[board.key] = scatter_charts(board)
+        return made[board.key]
 
-    path: str
-    made_of: object
-    render: Callable[[], str]
+    def page(path: str, template: str, **context: object) -> tuple[str, str]:
+        shown = _environment().get_template(template)
+        html = shown.render(
+            here=path, link=_links(path), version=__version__, site=site, charts_of=charts_of, **context
+        )
+        return path, html
 
-
-def pages(site: Site) -> Iterator[Page]:
-    """Yield every page, pages of submissions after those of tables."""
-    made: dict[str, Sequence[ScatterChart]] = {}
-
-    def charts_of(board: Board) -> Sequence[ScatterChart]:
-        return made[board.key] if board.key in made else made.setdefault(board.key, scatter_charts(board))
-
-    context: dict[str, Any] = {"site": site, "charts_of": charts_of}
-    yield _page("index.html", "index.html.j2", context)
-    yield _page("disc21-final/index.html", "final.html.j2", context)
-    yield _page("ndec-mini/index.html", "mini.html.j2", context)
-    yield _page("about/index.html", "about.html.j2", context, protocol=NDEC_1)
-    yield _page("submit/index.html", "submit.html.j2", context, declarations=_declarations())
-    yield _page("published/index.html", "published.html.j2", context, quoted=quoted_by_split())
-    yield _page("data/index.html", "data.html.j2", context, protocol=NDEC_1.name)
-    yield _page(
-        "compare/index.html", "compare.html.j2", context, rows=compare_rows(site.tables), matrices=matrices(site.tables)
-    )
+    yield page("index.html", "index.html.j2")
+    yield page("disc21-final/index.html", "final.html.j2")
+    yield page("ndec-mini/index.html", "mini.html.j2")
+    yield page("about/index.html", "about.html.j2", protocol=NDEC_1)
+    yield page("submit/index.html", "submit.html.j2", declarations=_declarations())
+    yield page("published/index.html", "published.html.j2", quoted=quoted_by_split())
+    yield page("data/index.html", "data.html.j2", protocol=NDEC_1.name)
+    yield page("compare/index.html", "compare.html.j2", rows=compare_rows(site.tables), matrices=matrices(site.tables))
     for folder, protocol in RELEASES.items():
         release = site.of_protocol(protocol)
-        yield _page(f"{folder}/index.html", "release.html.j2", context, release=release, protocol=protocol)
+        yield page(f"{folder}/index.html", "release.html.j2", release=release, protocol=protocol)
     if site.of_kind("other"):
-        yield _page("splits/index.html", "splits.html.j2", context)
+        yield page("splits/index.html", "splits.html.j2")
     for table in site.of_kind("other"):
-        yield _page(table.page, "split.html.j2", context, table=table)
+        yield page(table.page, "split.html.j2", table=table)
     for table in site.tables:
         for board in table.boards:
-            yield from _submission_pages(table, board, context)
+            for row in board.rows:
+                near = neighbours(board, row)
+                if len(row.entries) > 1:
+                    yield page(row.page, "runs.html.j2", table=table, row=row, neighbours=near)
+                    near = []
+                for entry in row.entries:
+                    yield page(entry.page, "submission.html.j2", **_submission(table, board, entry, row, near))
+            for entry in board.apart:
+                yield page(entry.page, "submission.html.j2", **_submission(table, board, entry, None, []))
 
 
-def _submission_pages(table: SplitTables, board: Board, context: dict[str, Any]) -> Iterator[Page]:
-    for row in board.rows:
-        near = neighbours(board, row)
-        beside = [
-            (
-                other.row.slug,
-                other.row.title,
-                other.row.standing.rank,
-                other.row.result.parts["all"].micro_ap,
-                other.paired,
-            )
-            for other in near
-            if other.row.standing
-        ]
-        place = (context["site"].frame, row.slug, row.title, len(row.entries), _place(row), beside)
-        if len(row.entries) > 1:
-            runs = [(entry.sha256, _card_text(entry)) for entry in row.entries]
-            yield _page(row.page, "runs.html.j2", context, (place, runs), table=table, row=row, neighbours=near)
-            near = []
-        for entry in row.entries:
-            yield _submission_page(table, board, entry, context, (entry.sha256, _card_text(entry), place), row, near)
-    for entry in board.apart:
-        made_of = (context["site"].frame, entry.sha256, _card_text(entry))
-        yield _submission_page(table, board, entry, context, made_of, None, [])
+def _submission(
+    table: SplitTables, board: Board, entry: Entry, row: Row | None, near: Sequence[Neighbour]
+) -> dict[str, object]:
+    """Return what the page of a submission is given; ``row`` is None where it does not rank."""
+    parts = entry.result.parts
+    return {
+        "table": table,
+        "board": board,
+        "entry": entry,
+        "result": entry.result,
+        "card": entry.card,
+        "row": row,
+        "neighbours": near,
+        "chart": charts.curve_chart(parts),
+        "curve_rows": charts.curve_rows([part.pr_curve for part in parts.values()]),
+        "recorded": "".join(f"{name}: {value}\n" for name, value in fields(entry.result.model_dump(mode="json"))),
+    }
 
 
-def _submission_page(
-    table: SplitTables,
-    board: Board,
-    entry: Entry,
-    context: dict[str, Any],
-    made_of: object,
-    row: Row | None,
-    near: Sequence[object],
-) -> Page:
-    def context_of() -> dict[str, object]:
-        parts = entry.result.parts
-        return {
-            "chart": charts.curve_chart(parts),
-            "curve_rows": charts.curve_rows([part.pr_curve for part in parts.values()]),
-            "recorded": recorded_text(entry.result),
-        }
+def fields(record: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted name, value as one line of text) of every field of a record; long lists as their length.
 
-    return _page(
-        entry.page,
-        "submission.html.j2",
-        context,
-        made_of,
-        context_of,
-        table=table,
-        board=board,
-        entry=entry,
-        result=entry.result,
-        card=entry.card,
-        row=row,
-        neighbours=near,
-    )
-
-
-def _page(
-    path: str,
-    template: str,
-    shared: dict[str, Any],
-    made_of: object = None,
-    late: Callable[[], dict[str, object]] = dict,
-    **context: object,
-) -> Page:
-    """Return a page; ``late`` gives the context that is not worth making if the page is at hand already."""
-
-    def render() -> str:
-        return (
-            _environment()
-            .get_template(template)
-            .render(here=path, link=_links(path), version=__version__, **shared, **context, **late())
-        )
-
-    return Page(path, made_of, render)
+    They are shown as one text and not as a table: a result has some four hundred fields, and a thousand pages of them
+    take their time.
+    """
+    for key, value in record.items():
+        name = f"{above}{key}"
+        if isinstance(value, dict) and value:
+            yield from fields(value, f"{name}.")
+        elif isinstance(value, list) and len(value) > LONG_LIST:
+            yield name, f"{len(value):,} values, in the JSON file"
+        elif isinstance(value, str) and value.isprintable():
+            yield name, value
+        elif type(value) in (int, float):
+            yield name, repr(value)  # as in JSON, at a fifth of its price
+        else:
+            yield name, json.dumps(value, ensure_ascii=False)
 
 
 def _links(path: str) -> Callable[[str], str]:
@@ -239,15 +202,6 @@ def _links(path: str) -> Callable[[str], str]:
     return link
 
 
-def _place(row: Row) -> tuple[object, ...]:
-    standing = row.standing
-    return () if standing is None else (standing.rank, standing.best, standing.worst, standing.group)
-
-
-def _card_text(entry: Entry) -> str:
-    return entry.card.model_dump_json() if entry.card else ""
-
-
 def _declarations() -> list[tuple[str, list[str], str]]:
     """Return name, values and meaning of each declaration, from the schema of the card."""
     properties = Declarations.model_json_schema()["properties"]
@@ -255,7 +209,7 @@ def _declarations() -> list[tuple[str, list[str], str]]:
     return [(name, values, prop["description"]) for name, values, prop in found if values]
 
 
-@lru_cache(maxsize=1)
+@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ndec_bench.site"),

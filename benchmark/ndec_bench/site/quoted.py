@@ -40,7 +40,7 @@ _NORMALISATIONS = {
 }
 _LABELS = {"none": "none", "dev1": "dev I"}
 
-# A repository stands at the start of a source, or behind one of these words.
+# A repository is at the start of a source, or after one of these words.
 _ADDRESSES = re.compile(
     r"(?:(?:^|(?<=\bin )|(?<=\bfrom ))(?P<repository>[\w-]+/[\w.-]+))|arXiv (?P<paper>\d{4}\.\d{5})", re.ASCII
 )

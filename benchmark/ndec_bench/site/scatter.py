@@ -19,7 +19,7 @@ from ndec_bench.site.charts import Tick
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ndec_bench.site.boards import Board, Row
+    from ndec_bench.submissions.ranking import Board, Row
 
 # On a screen of 360 px the box is 328 px wide: the text of 12 units is then 11 px high.
 WIDTH, HEIGHT = 352, 300
@@ -46,7 +46,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Label:
-    """A name beside its point: where its text starts, is centred or ends, by ``anchor``."""
+    """A name next to its point: where its text starts, is centred or ends, by ``anchor``."""
 
     x: float
     y: float
@@ -75,7 +75,7 @@ class Point:
     front
         Whether no other row is at least as good in both and better in one.
     label
-        The name beside the point; None where there is no room.
+        The name next to the point; None where there is no room.
     """
 
     row: Row
@@ -418,7 +418,7 @@ class _Dots:
         self._xs = [x for x, _ in self._places]
 
     def within(self, box: Box, margin: float, own: _Spot) -> int:
-        """Return how many dots other than that of ``own`` lie in ``box`` or less than ``margin`` beside it."""
+        """Return how many dots other than that of ``own`` lie in ``box`` or less than ``margin`` from it."""
         first, last = bisect_right(self._xs, box[0] - margin), bisect_left(self._xs, box[2] + margin)
         return sum(
             box[1] - margin < y < box[3] + margin and (x, y) != (own.x, own.y) for x, y in self._places[first:last]

@@ -13,7 +13,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.errors import DataError, UsageError, reason
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     import io
@@ -49,7 +50,7 @@ _TYPES = {
 }
 _HEADERS = {
     "Cache-Control": "no-cache",  # a site that was built again is seen at once
-    "Content-Security-Policy": "frame-ancestors 'none'",  # it only counts as a header; the rest stands in the pages
+    "Content-Security-Policy": "frame-ancestors 'none'",  # it only counts as a header; the rest is in the pages
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -176,7 +177,7 @@ class _Handler(SimpleHTTPRequestHandler):
         if self.server.log is not None:
             status = code.value if isinstance(code, http.HTTPStatus) else code
             line = f"{status} {self.requestline.rpartition(' HTTP/')[0] or self.requestline}"
-            self.server.log("".join(c if c.isprintable() else "?" for c in line))
+            self.server.log(one_line(line))
 
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing further: what went wrong shows in the status."""
@@ -186,7 +187,7 @@ def _checked(folder: Path) -> Path:
     """Return ``folder`` without symbolic links. Raises DataError if it is none or has no index."""
     hint = 'build a site with "ndec-bench site --out DIR"'
     if not folder.is_dir():
-        found = "is no folder" if folder.exists() else "missing"
+        found = "is not a folder" if folder.exists() else "missing"
         raise DataError(f"{folder}: {found}", hint=hint)
     if not (folder / INDEX).is_file():
         raise DataError(f"{folder}: has no {INDEX}", hint=f"name the folder of a site, or {hint}")
@@ -200,4 +201,4 @@ def _no_port(port: int, error: OSError) -> UsageError:
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return UsageError(f"--port {port}: not allowed to you", hint="take one from 1024 up, or --port 0")
-    return UsageError(f"--port {port}: cannot listen ({error.strerror or error})", hint="try --port 0")
+    return UsageError(f"--port {port}: cannot listen ({reason(error)})", hint="try --port 0")

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import string
-import unicodedata
 from typing import TYPE_CHECKING
+
+from ndec_bench.printable import without_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NBSP = "\u00a0"
 MINUS = "\u2212"
-
-# Embeddings, overrides and isolates of the bidirectional algorithm: an isolate of ours ends at one of theirs.
-_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")
-# More marks on one letter than a language has are drawn over the lines above and below.
-_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
-_PILES = re.compile(f"({_MARK}{{4}}){_MARK}+")
-# Letters and symbols in name that fonts leave blank: Hangul fillers, the empty Braille cell.
-_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 def score(value: float, digits: int = 3) -> str:
@@ -89,17 +81,6 @@ def letters(number: int) -> str:
         number, rest = divmod(number - 1, 26)
         name = string.ascii_uppercase[rest] + name
     return name
-
-
-def without_overrides(text: str) -> str:
-    """Return ``text`` without characters that reorder what stands around them, or pile up over it."""
-    return _PILES.sub(r"\1", _BIDI_CONTROLS.sub("", text))
-
-
-def readable(text: str) -> str:
-    """Return ``text`` without overrides; nothing if what is left shows no sign, so that a link needs another name."""
-    plain = without_overrides(text)
-    return plain if any(unicodedata.category(sign)[0] in "LNPS" for sign in plain if sign not in _BLANKS) else ""
 
 
 def short_digest(digest: str) -> str:

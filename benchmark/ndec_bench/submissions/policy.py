@@ -65,7 +65,7 @@ def undeclared(card: SubmissionCard | None) -> list[str]:
 def why_unranked(result: Result, card: SubmissionCard | None, *, private: bool = False) -> list[str]:
     """Return why ``result`` does not rank, in few words each; empty if it ranks.
 
-    What is unknown does not rank, so that it never stands above an honest "yes". ``private`` ranks what nobody
+    What is unknown does not rank, so that it is never above an honest "yes". ``private`` ranks what nobody
     verified or declared, for a site that its builder alone answers for.
     """
     reasons = never_ranks(result, card)

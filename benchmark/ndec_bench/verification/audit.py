@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ndec_bench.descriptors import Submission, VectorSource
 
 Severity = Literal["note", "warning"]
+Number = float | int | str | list[str]
 
 # Two descriptors are nearly identical when they are this much nearer than those of different images.
 NEAR = 1e-4
@@ -67,8 +68,12 @@ class Finding:
     kind: str
     severity: Severity
     side: str
-    numbers: Mapping[str, float | int | str | list[str]]
+    numbers: Mapping[str, Number]
     sentence: str
+
+
+def _finding(kind: str, side: str, sentence: str, *, warn: bool = False, **numbers: Number) -> Finding:
+    return Finding(kind, "warning" if warn else "note", side, numbers, sentence)
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def _compared(side: str, mine: VectorSource, theirs: VectorSource) -> list[Findi
     rows = np.flatnonzero(partners >= 0)
     if len(rows) < _FEWEST_SHARED:
         sentence = f"{side}: {len(rows):,} ids are in both submissions, too few to compare"
-        return [Finding("nothing_shared", "note", side, {"shared": len(rows)}, sentence)]
+        return [_finding("nothing_shared", side, sentence, shared=len(rows))]
     sample = np.sort(np.array(Stream("audit", side, len(rows)).shuffled(rows.tolist())[:SAMPLE]))
     ours, others = _cosines_within(mine, sample), _cosines_within(theirs, partners[sample])
     findings = [_geometry(side, len(sample), ours, others)]
@@ -145,17 +150,20 @@ def _near(
     limit = 1.0 - NEAR * apart
     count = sum(int((cosines > limit).sum()) for cosines in _cosines_between(mine, theirs, *rows))
     share = count / len(rows[0])
-    numbers: dict[str, float | int | str | list[str]] = {
-        "shared": len(rows[0]),
-        "near": count,
-        "share": share,
-        "cosine_above": limit,
-    }
     sentence = (
         f"{side}: {count:,} of {len(rows[0]):,} shared descriptors ({share:.1%}) have a cosine above {limit:.8g} with "
         "the other submission's"
     )
-    return Finding("near_identical", "warning" if share >= MANY_NEAR else "note", side, numbers, sentence)
+    return _finding(
+        "near_identical",
+        side,
+        sentence,
+        warn=share >= MANY_NEAR,
+        shared=len(rows[0]),
+        near=count,
+        share=share,
+        cosine_above=limit,
+    )
 
 
 def _geometry(side: str, images: int, ours: NDArray[np.float64], others: NDArray[np.float64]) -> Finding:
@@ -163,19 +171,16 @@ def _geometry(side: str, images: int, ours: NDArray[np.float64], others: NDArray
     share = float((np.abs(ours - others) <= GRAM_STEP).mean())
     spread = float(min(ours.std(), others.std()))
     correlation = float(np.corrcoef(ours, others)[0, 1]) if spread > 0 else 0.0
-    numbers: dict[str, float | int | str | list[str]] = {
-        "images": images,
-        "correlation": correlation,
-        "equal_share": share,
-    }
-    severity: Severity = "warning" if correlation >= GRAM_CORRELATION else "note"
+    same = correlation >= GRAM_CORRELATION
     sentence = (
         f"{side}: the cosines between {images:,} shared images correlate at {correlation:.4f} with the other "
         f"submission's, {share:.1%} are equal within {GRAM_STEP:g}"
     )
-    if severity == "warning":
+    if same:
         sentence += ": the descriptors are the same up to a rotation or a scaling"
-    return Finding("same_geometry", severity, side, numbers, sentence)
+    return _finding(
+        "same_geometry", side, sentence, warn=same, images=images, correlation=correlation, equal_share=share
+    )
 
 
 def _cosines_within(source: VectorSource, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -243,8 +248,8 @@ def _constant(side: str, source: VectorSource, rows: list[int]) -> list[Finding]
     first = [source.ids[row] for row in rows[:_EXAMPLES]]
     share = len(rows) / len(source)
     sentence = f"{side}: {len(rows):,} descriptors ({share:.2%}) have all components equal, first {first[0]}"
-    numbers: dict[str, float | int | str | list[str]] = {"rows": len(rows), "share": share, "first": first}
-    return [Finding("constant_rows", _severity(share), side, numbers, sentence)]
+    warn = share >= MANY_REPEATED
+    return [_finding("constant_rows", side, sentence, warn=warn, rows=len(rows), share=share, first=first)]
 
 
 def _repeated(side: str, source: VectorSource, hashes: NDArray[np.uint64]) -> list[Finding]:
@@ -257,20 +262,11 @@ def _repeated(side: str, source: VectorSource, hashes: NDArray[np.uint64]) -> li
     names = ["=".join(source.ids[row] for row in members.tolist()) for members in groups]
     share = rows / len(source)
     sentence = (
-        f"{side}: {rows:,} descriptors ({share:.2%}) stand under several ids, {len(earliest):,} different ones, "
+        f"{side}: {rows:,} descriptors ({share:.2%}) appear under several ids, {len(earliest):,} different ones, "
         f"first {names[0]}"
     )
-    numbers: dict[str, float | int | str | list[str]] = {
-        "rows": rows,
-        "groups": len(earliest),
-        "share": share,
-        "first": names,
-    }
-    return [Finding("repeated_rows", _severity(share), side, numbers, sentence)]
-
-
-def _severity(share: float) -> Severity:
-    return "warning" if share >= MANY_REPEATED else "note"
+    numbers: dict[str, Number] = {"rows": rows, "groups": len(earliest), "share": share, "first": names}
+    return [_finding("repeated_rows", side, sentence, warn=share >= MANY_REPEATED, **numbers)]
 
 
 def _norms(submission: Submission, positives: frozenset[str] | None, labelled: frozenset[str] | None) -> list[Finding]:
@@ -299,17 +295,20 @@ def _telling(side: str, name: str, values: NDArray[np.float64], matched: NDArray
     negatives = len(matched) - positives
     above = float(ranks[matched].sum()) - positives * (positives + 1) / 2
     area = above / (positives * negatives)
-    numbers: dict[str, float | int | str | list[str]] = {
-        "measure": name,
-        "auc": area,
-        "matched": positives,
-        "unmatched": negatives,
-    }
-    severity: Severity = "warning" if max(area, 1 - area) >= TELLING_AUC else "note"
+    telling = max(area, 1 - area) >= TELLING_AUC
     sentence = f"{side}: {name} tells matched from unmatched {_PLURAL[side]} with an AUC of {area:.4f}"
-    if severity == "warning":
+    if telling:
         sentence += ", as labels folded into it would"
-    return Finding("norms_tell_labels", severity, side, numbers, sentence)
+    return _finding(
+        "norms_tell_labels",
+        side,
+        sentence,
+        warn=telling,
+        measure=name,
+        auc=area,
+        matched=positives,
+        unmatched=negatives,
+    )
 
 
 def _two_groups(side: str, name: str, values: NDArray[np.float64]) -> list[Finding]:
@@ -328,7 +327,7 @@ def _two_groups(side: str, name: str, values: NDArray[np.float64]) -> list[Findi
     if gaps[at] < max(SMALLEST_GAP, GAP_TO_NEXT * float(np.delete(gaps, at).max())):
         return []
     lower = margin + at
-    numbers: dict[str, float | int | str | list[str]] = {
+    numbers: dict[str, Number] = {
         "measure": name,
         "gap": float(gaps[at]),
         "below": lower,

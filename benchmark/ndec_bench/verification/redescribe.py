@@ -13,13 +13,13 @@ import numpy as np
 from ndec_bench.descriptors import open_descriptors, sha256_of_file
 from ndec_bench.errors import DataError, SubmissionError, UsageError
 from ndec_bench.postprocess import needs_background, parse_steps, postprocess_sides
-from ndec_bench.postprocess.recipe import BACKGROUND_ATTRIBUTE, STEPS_ATTRIBUTE
+from ndec_bench.postprocess.sequence import BACKGROUND_ATTRIBUTE, STEPS_ATTRIBUTE
 from ndec_bench.postprocess.step import SEPARATOR, Fusion
 from ndec_bench.progress import silent
 from ndec_bench.randomness import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class Agreement:
     length, length_id
         Largest difference of lengths as a share of the stored length, and whose.
     norm, norm_id
-        The same of the norms beside the vectors; None where there are none.
+        The same of the norms next to the vectors; None where there are none.
     """
 
     images: int
@@ -218,8 +218,14 @@ def agreement(submission: Submission, described: Mapping[Side, Path]) -> Agreeme
     }
     for side, (source, stored_norms) in sides.items():
         with open_descriptors(described[side]) as file:
-            _check_fit(described[side], file.vectors.dimension, source.dimension)
-            rows = _rows(file.vectors.ids, source.ids)
+            if file.vectors.dimension != source.dimension:
+                raise SubmissionError(
+                    f"{described[side]}: {file.vectors.dimension} dimensions after the steps, {source.dimension} in "
+                    "the submission",
+                    hint="describe with the baseline, weights and steps that made the file",
+                )
+            places = {image_id: row for row, image_id in enumerate(source.ids)}
+            rows = [places[image_id] for image_id in file.vectors.ids]
             ids += file.vectors.ids
             for place, row in enumerate(rows):
                 again = file.vectors.read(place, place + 1)[0].astype(np.float64)
@@ -247,19 +253,6 @@ def agreement(submission: Submission, described: Mapping[Side, Path]) -> Agreeme
         norm=None if widest is None else norms[widest],
         norm_id=None if widest is None else ids[widest],
     )
-
-
-def _check_fit(path: Path, found: int, expected: int) -> None:
-    if found != expected:
-        raise SubmissionError(
-            f"{path}: {found} dimensions after the steps, {expected} in the submission",
-            hint="describe with the baseline, weights and steps that made the file",
-        )
-
-
-def _rows(ids: Sequence[str], stored: Sequence[str]) -> list[int]:
-    places = {image_id: row for row, image_id in enumerate(stored)}
-    return [places[image_id] for image_id in ids]
 
 
 def _relative(again: NDArray[np.float64], before: NDArray[np.float64]) -> list[float]:

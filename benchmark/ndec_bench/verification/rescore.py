@@ -8,23 +8,13 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
-from ndec_bench.data.registry import DRIVE_HOST, RemoteFile, Source
 from ndec_bench.descriptors import sha256_of_file
-from ndec_bench.download import gdrive, ranges
-from ndec_bench.download.jobs import Run, locked
-from ndec_bench.download.location import Location
-from ndec_bench.download.plan import RESERVE, disk_free, part_of
-from ndec_bench.download.policy import DEFAULT_POLICY
-from ndec_bench.download.public import public_session
-from ndec_bench.download.range_reader import RangeReader
-from ndec_bench.download.session import new_session
-from ndec_bench.download.wording import host_of
-from ndec_bench.errors import DataError, NetworkError, UsageError
+from ndec_bench.download.exchange import DEFAULT_POLICY
+from ndec_bench.download.public import fetch_public
+from ndec_bench.errors import DataError, UsageError
 from ndec_bench.metrics.bootstrap import REPLICATES
 from ndec_bench.progress import silent
 from ndec_bench.protocol import get_protocol
@@ -36,11 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import requests
-
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import VectorSource
-    from ndec_bench.download.policy import Policy
+    from ndec_bench.download.exchange import Policy
     from ndec_bench.progress import Progress
     from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import Files, SubmissionCard
@@ -49,9 +37,6 @@ MAX_BYTES = 1 << 37
 """Largest file that is fetched: a million references of 8,192 components in float32 are a quarter of it."""
 
 _SUFFIXES = (".csv", ".h5", ".hdf5", ".parquet")
-_DRIVE_PATH = re.compile(r"/(?:file/)?d/([\w-]+)")
-_DRIVE_ID = re.compile(r"[\w-]{10,100}")
-_HUB = "huggingface.co"
 _DESCRIBED_BY = re.compile(r"([a-z0-9_-]{1,63}) \S{1,40}")
 _FLAGS = frozenset({"--no-steps", "--check"})
 _VALUES = frozenset({"--split", "--name", "--step", "--asymmetric"})
@@ -126,7 +111,7 @@ def card_of(name: str, submissions: Path) -> SubmissionCard | None:
 def checked_file(path: Path, sha256: str) -> Path:
     """Return ``path`` if it is the file with the SHA-256 ``sha256``. Raises DataError if it is not or is missing."""
     if not path.is_file():
-        raise DataError(f"{path}: missing or no file", hint="give the submission file with --file")
+        raise DataError(f"{path}: missing or not a file", hint="give the submission file with --file")
     found = sha256_of_file(path)
     if found != sha256:
         raise DataError(
@@ -176,26 +161,17 @@ def fetch(
     """
     if files.url is None:
         raise DataError(f"{files.name}: the card names no address", hint="give the file with --file")
-    target = cache / f"{files.sha256}{_suffix(files.name)}"
-    if target.is_file() and sha256_of_file(target) == files.sha256:
-        return target
-    run = Run(cache, policy=replace(policy, largest=MAX_BYTES), progress=progress)
-    with locked(cache), new_session() if private else public_session() as session:
-        drive = _drive_id(files.url)
-        if drive is None:
-            _from_web(files, target, run, session, tell)
-        else:
-            _from_drive(files, drive, target, run, tell)
-        part = part_of(target)
-        found = sha256_of_file(part)
-        if found != files.sha256:
-            ranges.discard(part)
-            raise DataError(
-                f"{files.name}: SHA-256, found {found}, expected {files.sha256}; it was removed",
-                hint="ask its authors for the file that was scored",
-            )
-        _settle(part, target)
-    return target
+    return fetch_public(
+        files.url,
+        cache / f"{files.sha256}{_suffix(files.name)}",
+        name=files.name,
+        sha256=files.sha256,
+        largest=MAX_BYTES,
+        private=private,
+        policy=policy,
+        tell=tell,
+        progress=progress,
+    )
 
 
 def rescore(
@@ -245,7 +221,7 @@ def choices_of(recorded: Result) -> Options:
     UsageError
         If its protocol or asymmetric rule is not known here.
     DataError
-        If it has no part ``all``, or a precision that is no number.
+        If it has no part ``all``, or a precision that is not a number.
     """
     everything = recorded.parts.get("all")
     if everything is None:
@@ -254,14 +230,14 @@ def choices_of(recorded: Result) -> Options:
         precisions = tuple(sorted(map(float, everything.recall_at_precision)))
     except ValueError as error:
         raise DataError(
-            f"the record of {recorded.name}: a key of recall_at_precision is no number",
+            f"the record of {recorded.name}: a key of recall_at_precision is not a number",
             hint="score the file and record that",
         ) from error
     replicates = 0 if everything.replicates is None else len(everything.replicates.micro_ap)
     return Options(
         name=recorded.name,
         protocol=get_protocol(recorded.protocol),
-        card=recorded.protocols is not None,
+        all_protocols=recorded.protocols is not None,
         replicates=min(replicates, REPLICATES),  # nobody has more; a record that claims so differs, and takes no days
         precisions=precisions,
         threshold=recorded.own_threshold,
@@ -299,7 +275,7 @@ def recorded_run(recorded: Result) -> RecordedRun:
     while rest:
         word = rest.pop(0)
         if word not in _FLAGS and (word not in _VALUES or not rest):
-            raise _no_run(recorded, f"{word[:40]!r} is no option that is repeated")
+            raise _no_run(recorded, f"{word[:40]!r} is not an option that is repeated")
         given.setdefault(word, []).append("" if word in _FLAGS else rest.pop(0))
     for option, expected in (("--split", recorded.split), ("--asymmetric", recorded.asymmetric)):
         if given.get(option, [expected])[-1] != expected:
@@ -331,105 +307,9 @@ def _no_run(recorded: Result, reason: str) -> DataError:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name):
-        raise UsageError(f"{name[:80]!r} cannot name a submission", hint="names stand in the folder submissions/")
+        raise UsageError(f"{name[:80]!r} cannot name a submission", hint="names are those of folders in submissions/")
 
 
 def _suffix(name: str) -> str:
     suffix = PurePosixPath(name).suffix.lower()
     return suffix if suffix in _SUFFIXES else ""
-
-
-def _drive_id(url: str) -> str | None:
-    """Return the id of the file on Google Drive that ``url`` shows to people; None for other addresses."""
-    parts = urlsplit(url)
-    if parts.hostname != urlsplit(DRIVE_HOST).hostname:
-        return None
-    in_path = _DRIVE_PATH.match(parts.path)
-    found = in_path[1] if in_path else next(iter(parse_qs(parts.query).get("id", [])), "")
-    return found if _DRIVE_ID.fullmatch(found) else None
-
-
-def _served(url: str) -> str:
-    """Return the address that serves the bytes: the hub's page of a file is not the file."""
-    parts = urlsplit(url)
-    if parts.hostname == _HUB and "/blob/" in parts.path:
-        return parts._replace(path=parts.path.replace("/blob/", "/resolve/", 1)).geturl()
-    return url
-
-
-def _from_web(files: Files, target: Path, run: Run, session: requests.Session, tell: Callable[[str], None]) -> None:
-    resolve = partial(Location, _served(files.url or ""), sha256=files.sha256)
-    size = _size(files, resolve, run, session)
-    part = part_of(target)
-    done = part.stat().st_size if part.is_file() else 0
-    _check_room(files, size, done, run.root)
-    _tell_cost(files, size, done, target, tell)
-
-    def advance(done: int, total: int | None) -> None:
-        run.tell(files.name, done, max(total or size or 0, done))
-
-    ranges.fetch(resolve, part, session=session, policy=run.policy, advance=advance)
-
-
-def _from_drive(files: Files, drive_id: str, target: Path, run: Run, tell: Callable[[str], None]) -> None:
-    # Drive says how much it is only when it sends it; the disk is looked at on the way.
-    source = Source(kind="gdrive", url=f"{DRIVE_HOST}uc?id={drive_id}", address=drive_id)
-    file = RemoteFile(
-        name=files.name,
-        dataset="weights",  # no part of any data set; Drive asks for the name and the digest alone
-        part="submission",
-        bytes=MAX_BYTES // 2,
-        bytes_exact=False,
-        sha256=files.sha256,
-        licence="unknown",
-        sources=(source,),
-    )
-    _tell_cost(files, None, 0, target, tell)
-
-    def advance(done: int, total: int | None) -> None:
-        run.tell(files.name, done, max(total or 0, done))
-
-    gdrive.fetch(file, drive_id, part_of(target), policy=run.policy, advance=advance, stop=None)
-
-
-def _size(files: Files, resolve: Callable[[], Location], run: Run, session: requests.Session) -> int | None:
-    """Return the bytes of the file, asked of its source with one byte of it; None where it cannot tell."""
-    patience = replace(run.policy, attempts=min(run.policy.attempts, 2))
-    try:
-        return RangeReader(resolve, session=session, policy=patience, name=files.name).size or None
-    except NetworkError:
-        return None
-
-
-def _check_room(files: Files, size: int | None, done: int, cache: Path) -> None:
-    if size is None:
-        return
-    if size > MAX_BYTES:
-        raise DataError(
-            f"{files.name}: {size:,} bytes, at most {MAX_BYTES:,} are fetched", hint="give the file with --file"
-        )
-    free = disk_free(cache)
-    if size - done + RESERVE > free:
-        raise DataError(
-            f"{cache}: {size - done:,} bytes are to be fetched and 1 GiB to be left, {free:,} are free",
-            hint="free disk space, or give the file with --file",
-        )
-
-
-def _tell_cost(files: Files, size: int | None, done: int, target: Path, tell: Callable[[str], None]) -> None:
-    amount = "a file of unknown size" if size is None else f"{size:,} bytes"
-    there = f", {done:,} of which are there" if done else ""
-    tell(
-        f"fetching {files.name} from {host_of(files.url)}: {amount}{there}, to {target.parent} "
-        f"({disk_free(target.parent):,} bytes free)"
-    )
-
-
-def _settle(part: Path, target: Path) -> None:
-    try:
-        part.replace(target)
-        ranges.sidecar(part).unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be moved to its place ({error.strerror or error})", hint="check the folder"
-        ) from error

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 from ndec_bench import atomic
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import sha256_of_lines
-from ndec_bench.data.made import picture_lines
+from ndec_bench.data.own_splits import SUBSET_FILE, SUBSET_PREFIX, chosen, picture_lines
 from ndec_bench.data.registry import META_HOST, RemoteFile, Source
-from ndec_bench.data.roots import SUBSET_FILE, SUBSET_PREFIX
-from ndec_bench.data.selection import chosen
+from ndec_bench.download.cost import Planned
 from ndec_bench.download.derived.pieces import DIRECTORY_BYTES, MEAN_BYTES, all_here, take
-from ndec_bench.download.plan import Planned
 from ndec_bench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +125,7 @@ def fetch_subset(run: Run, rule: SubsetRule, seed: int, *, jobs: int) -> SubsetR
     Raises
     ------
     DataError
-        If NDEC's true pairs are not at hand, a picture is missing or wrong, or the subset that is there is another.
+        If NDEC's true pairs are missing, a picture is missing or wrong, or the subset that is there is another.
     NetworkError
         If no source serves.
     InterruptedRun
@@ -154,7 +152,7 @@ def fetch_subset(run: Run, rule: SubsetRule, seed: int, *, jobs: int) -> SubsetR
         "warning": SUBSET_WARNING,
     }
     atomic.write_text(folder / SUBSET_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
-    return SubsetReport(folder, content, taken.sources, taken.notes)
+    return SubsetReport(folder, content, tuple(sorted(taken.sources)), tuple(taken.notes))
 
 
 def _present(path: Path, digest: str) -> dict[str, object]:

@@ -7,13 +7,13 @@ The rule, frozen under this name:
 3. Hard negatives: the first 5,000 folders of ``negative_pair`` in the order of the archive (chunk aa, of which only
    the beginning is needed) that hold one DISC21 training image (``T`` with digits) and one other image. The other
    image is the query, called ``N`` and the folder's name; the training image joins the references. Folders with other
-   images are passed over and listed; files that are no images do not count, wherever they lie.
+   images are passed over and listed; files that are not images do not count, wherever they lie.
 4. References: those matched in dev I, the training images of rule 3, and of all other references, R000000 to R999999,
    the 20,000 with the smallest SHA-256 of ``"ndec-val-1 ID"``.
 
-Why the look-alike is the query: NDEC's pairs are labelled in one direction. The second image is no copy of the first,
-while the first may be a copy of the second (paper, figure 4: arXiv 2205.12358). The other way round some of the hard
-negatives could be copies.
+Why the look-alike is the query: NDEC's pairs are labelled in one direction. The second image is not a copy of the
+first, while the first may be a copy of the second (paper, figure 4: arXiv 2205.12358). The other way round some of the
+hard negatives could be copies.
 
 No label of the test set is used: the rule looks at dev I and at training images alone. Some of the 20,000 other
 references may be matched in dev II or in final; nothing here says which, and they are distractors in both splits.
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -35,9 +34,8 @@ from ndec_bench.archives.joined import JoinedFile
 from ndec_bench.archives.tar_index import index_tar
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, read_ids, sha256_of_lines, write_ground_truth
-from ndec_bench.data.made import VAL_NAME, picture_lines
+from ndec_bench.data.own_splits import VAL_NAME, chosen, picture_lines
 from ndec_bench.data.registry import META_HOST, RemoteFile, Source, remote_files
-from ndec_bench.data.selection import chosen
 from ndec_bench.data.split import (
     GROUND_TRUTH_FILE,
     HARD_NEGATIVES_FILE,
@@ -46,17 +44,19 @@ from ndec_bench.data.split import (
     SplitInfo,
     read_split_info,
 )
+from ndec_bench.download.cost import Planned, State
 from ndec_bench.download.derived.pieces import DIRECTORY_BYTES, MEAN_BYTES, all_here, take
-from ndec_bench.download.plan import Planned, State
-from ndec_bench.download.range_reader import RangeReader
-from ndec_bench.download.session import new_session
-from ndec_bench.download.sources import candidates
-from ndec_bench.errors import DataError, NetworkError
+from ndec_bench.download.sources import from_first
+from ndec_bench.errors import DataError, os_errors
+from ndec_bench.printable import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from ndec_bench.archives.members import Members
     from ndec_bench.download.jobs import Run
+    from ndec_bench.download.range_reader import RangeReader
+    from ndec_bench.download.sources import Candidate
 
 NAME = VAL_NAME
 PAIRS_FILE = "negative_pairs.txt"
@@ -148,9 +148,16 @@ def val_ids(dev1: GroundTruth, rule: ValRule = RULE) -> ValIds:
         distractors=chosen((query for query in dev1.query_ids if query not in matched), rule.distractors, NAME),
         others=chosen((each for each in known.reference_ids() if each not in taken), rule.others, NAME),
     )
-    if rule == RULE:
-        _must_be("queries of dev I", sha256_of_lines(ids.queries), QUERIES_SHA256)
-        _must_be("references", sha256_of_lines(ids.references), REFERENCES_SHA256)
+    for what, chosen_ids, expected in (
+        ("queries of dev I", ids.queries, QUERIES_SHA256),
+        ("references", ids.references, REFERENCES_SHA256),
+    ):
+        found = sha256_of_lines(chosen_ids)
+        if rule == RULE and found != expected:
+            raise DataError(
+                f"{NAME}: the {what} chosen have SHA-256 {found}, frozen is {expected}",
+                hint="the ground truth of dev I is not the published one",
+            )
     return ids
 
 
@@ -208,7 +215,7 @@ def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
     Raises
     ------
     DataError
-        If the ground truth of dev I is not at hand (MissingDataError), an image is missing or damaged, or the ids are
+        If the ground truth of dev I is missing (MissingDataError), an image is missing or damaged, or the ids are
         not those recorded before: both digests are shown.
     NetworkError
         If no source serves.
@@ -219,23 +226,24 @@ def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
     if (folder / SPLIT_FILE).is_file():
         _drop_prefix(folder)
         return ValReport(folder, read_split_info(folder))
-    _must_be_free(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise DataError(
+            f"{folder}: is there, but holds no finished split", hint="move it away: the split is built under that name"
+        )
     ids = val_ids(known.load("disc21-dev1", run.root).truth, rule)
     images = work / "images"
     pairs, passed_over = _take_pairs(run, work, rule)
-    queries = take(run, "dev-queries", ids.queries, images / "queries", jobs=jobs, stage=_dev_stage(ids))
-    references = take(run, "references", ids.references, images / "references", jobs=jobs, stage=_reference_stage(ids))
+    notes: list[str] = []
+    for side, part, wanted in (("queries", "dev-queries", ids.queries), ("references", "references", ids.references)):
+        taken = take(run, part, wanted, images / side, jobs=jobs, stage=_stage(len(wanted), part))
+        notes += taken.notes
     info = _describe(work, ids, pairs)
     _must_be_as_recorded(run.root, info.digests["ids"])
     atomic.write_text(work / SPLIT_FILE, json.dumps(info.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
-    try:
+    with os_errors(f"{folder}: the split cannot be moved there", hint="check the folder, run again"):
         work.replace(folder)
-    except OSError as error:
-        raise DataError(
-            f"{folder}: the split cannot be moved there ({error.strerror or error})", hint="check the folder, run again"
-        ) from error
     _drop_prefix(folder)  # not before: it is gigabytes, and a build that fails at the last step goes on with it
-    return ValReport(folder, info, passed_over, queries.notes + references.notes)
+    return ValReport(folder, info, passed_over, tuple(notes))
 
 
 def _describe(work: Path, ids: ValIds, pairs: Sequence[_Pair]) -> SplitInfo:
@@ -303,7 +311,7 @@ def _take_pairs(run: Run, work: Path, rule: ValRule) -> tuple[list[_Pair], tuple
     stage = _pairs_stage(rule)
     paths = pieces(chunk) if chunk.is_file() else (_fetched_prefix(run, work, rule, stage),)
     with Archive(paths, partial=True) as archive:
-        found, passed_over = _pairs_in(archive.file.name, _rows(archive), rule)
+        found, passed_over = _pairs_in(archive.file.name, _in_order(archive.members), rule)
         if len(found) < rule.folders:
             raise _too_few(paths[0].name, len(found), rule)
         rows = {name: row for row, name in enumerate(archive.members.names)}
@@ -322,8 +330,7 @@ def _take_pairs(run: Run, work: Path, rule: ValRule) -> tuple[list[_Pair], tuple
     return [pair for pair, _, _ in found], passed_over
 
 
-def _rows(archive: Archive) -> Iterator[str]:
-    members = archive.members
+def _in_order(members: Members) -> Iterator[str]:
     return (members.names[row] for row in members.in_stream_order())
 
 
@@ -333,14 +340,14 @@ _Found = tuple[_Pair, str, str]
 def _pairs_in(archive: str, names: Iterator[str], rule: ValRule) -> tuple[list[_Found], tuple[str, ...]]:
     """Return pairs with the names of both members, and the folders passed over.
 
-    A folder is complete when the next begins: the last one of a tar that is cut short may lack an image.
+    A folder is complete when the next begins: the last one of a tar that is cut short may be missing an image.
     """
     found: list[_Found] = []
     passed_over: list[str] = []
     done: set[str] = set()
     for folder, members in _folders(names):
         if folder in done:
-            raise DataError(f"{archive}: folder {safe.shown(folder)} stands in two places", hint="fetch it again")
+            raise DataError(f"{archive}: folder {escaped(folder)} appears twice", hint="fetch it again")
         done.add(folder)
         pair = _pair(folder, members)
         if pair is None:
@@ -375,47 +382,24 @@ def _pair(folder: str, members: Sequence[str]) -> _Found | None:
 
 def _fetched_prefix(run: Run, work: Path, rule: ValRule, stage: str) -> Path:
     """Return the beginning of the remote chunk aa, long enough for all folders of the rule; grown step by step."""
-    file, path = _first_chunk(), _prefix(work)
+    path = _prefix(work)
     work.mkdir(parents=True, exist_ok=True)
-    reasons: list[str] = []
-    with new_session() as session:
-        for candidate in candidates(file, session=session, policy=run.policy, links=run.links):
-            if candidate.resolve is None:
-                continue
-            try:
-                reader = RangeReader(
-                    candidate.resolve, session=session, policy=run.policy, stop=run.stop, name=file.name
-                )
-                _grow(run, reader, path, _prefix_facts(work), rule, stage)
-            except NetworkError as error:
-                reasons.append(f"{candidate.label}: {error.message}")
-                continue
-            return path
-    raise NetworkError(
-        f"{file.name}: no source gives its beginning ({'; '.join(reasons) or 'none is known'})", hint="run again later"
-    )
+
+    def grow(candidate: Candidate) -> None:
+        reader = candidate.reader(run.stop)
+        _drop_unless_usable(path, json.dumps({"size": reader.size, "etag": reader.etag}, sort_keys=True), rule)
+        _grow(run, reader, path, rule, stage)
+
+    from_first(_first_chunk(), grow, policy=run.policy, links=run.links)
+    return path
 
 
-def _grow(run: Run, reader: RangeReader, path: Path, facts: Path, rule: ValRule, stage: str) -> None:
-    state = json.dumps({"size": reader.size, "etag": reader.etag}, sort_keys=True)
+def _drop_unless_usable(path: Path, state: str, rule: ValRule) -> None:
+    """Remove the beginning that an earlier run left of another file, or damaged, as a power cut may leave it."""
+    facts = path.with_suffix(".json")
     if not facts.is_file() or facts.read_text(encoding="utf-8") != state:
         path.unlink(missing_ok=True)
         atomic.write_text(facts, state)
-    _drop_if_damaged(path, rule)
-    expected = rule.folders * _PAIR_BYTES
-    while True:
-        at = path.stat().st_size if path.is_file() else 0
-        if at and _enough(path, rule):
-            return
-        if at >= reader.size:
-            raise _too_few(reader.name, 0, rule)
-        with closing(_appended(path, reader.stream(at, _STEP), at)) as lengths:
-            for length in lengths:
-                run.tell(stage, length, max(expected, length + 1))
-
-
-def _drop_if_damaged(path: Path, rule: ValRule) -> None:
-    """Remove the beginning that an earlier run left if it is damaged, as a power cut may leave it."""
     try:
         if path.is_file():
             _enough(path, rule)
@@ -423,28 +407,25 @@ def _drop_if_damaged(path: Path, rule: ValRule) -> None:
         path.unlink()
 
 
-def _appended(path: Path, pieces: Iterator[bytes], at: int) -> Generator[int]:
-    """Append ``pieces`` to the ``at`` bytes of ``path``; yield how long it is after each."""
-    try:
-        with path.open("ab") as file:
-            for piece in pieces:
+def _grow(run: Run, reader: RangeReader, path: Path, rule: ValRule, stage: str) -> None:
+    expected = rule.folders * _PAIR_BYTES
+    while True:
+        at = path.stat().st_size if path.is_file() else 0
+        if at and _enough(path, rule):
+            return
+        if at >= reader.size:
+            raise _too_few(reader.name, 0, rule)
+        with os_errors(f"{path}: writing failed", hint="free disk space and run again"), path.open("ab") as file:
+            for piece in reader.stream(at, _STEP):
                 file.write(piece)
                 at += len(piece)
-                yield at
-    except OSError as error:
-        raise DataError(
-            f"{path}: writing failed ({error.strerror or error})", hint="free disk space and run again"
-        ) from error
+                run.tell(stage, at, max(expected, at + 1))
 
 
 def _enough(path: Path, rule: ValRule) -> bool:
-    joined = JoinedFile([path])
-    try:
+    with JoinedFile([path]) as joined:
         members = index_tar(joined)
-        names = (members.names[row] for row in members.in_stream_order())
-        return len(_pairs_in(joined.name, names, rule)[0]) >= rule.folders
-    finally:
-        joined.close()
+        return len(_pairs_in(joined.name, _in_order(members), rule)[0]) >= rule.folders
 
 
 def _too_few(name: str, found: int, rule: ValRule) -> DataError:
@@ -461,24 +442,9 @@ def _pictures(folder: Path, disc21: Iterable[str], others: Iterable[str]) -> Ite
         yield from picture_lines([path])
 
 
-def _must_be_free(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        raise DataError(
-            f"{folder}: is there, but holds no finished split", hint="move it away: the split is built under that name"
-        )
-
-
 def _drop_prefix(folder: Path) -> None:
     for path in folder.glob(f"{_prefix(folder).stem}*"):
         path.unlink()
-
-
-def _must_be(what: str, found: str, expected: str) -> None:
-    if found != expected:
-        raise DataError(
-            f"{NAME}: the {what} chosen have SHA-256 {found}, frozen is {expected}",
-            hint="the ground truth of dev I is not the published one",
-        )
 
 
 def _must_be_as_recorded(root: Path, digest: str) -> None:
@@ -503,14 +469,6 @@ def _stage(images: int, part: str) -> str:
     return f"{images:,} pictures of {part}"
 
 
-def _dev_stage(ids: ValIds) -> str:
-    return _stage(len(ids.queries), "dev-queries")
-
-
-def _reference_stage(ids: ValIds) -> str:
-    return _stage(len(ids.references), "references")
-
-
 def _pairs_stage(rule: ValRule) -> str:
     return f"first {rule.folders:,} pairs of negative_pair.tar.aa"
 
@@ -521,7 +479,3 @@ def _work(root: Path) -> Path:
 
 def _prefix(work: Path) -> Path:
     return work / "negative_pair.begin.tar"
-
-
-def _prefix_facts(work: Path) -> Path:
-    return work / "negative_pair.begin.json"

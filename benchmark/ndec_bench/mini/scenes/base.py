@@ -1,4 +1,4 @@
-"""What names a scene: family, number and part, and which of its random choices a look-alike draws anew."""
+"""What names a scene: family, number and part, and which of its random choices a look-alike draws again."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Change = Literal["none", "objects", "camera", "time", "visit", "palette"]
 
 FAMILIES: tuple[Family, ...] = ("landscape", "still", "leaves", "facade", "meadow", "page")
 
-# Which streams of random numbers a look-alike draws anew; all others it shares with its original. ``noise`` is the
-# sensor noise. What is drawn anew is drawn from a stream of its own, so no texture or object repeats by accident.
+# Which streams of random numbers a look-alike draws again; all others it shares with its original. ``noise`` is the
+# sensor noise. What is drawn again is drawn from a stream of its own, so no texture or object repeats by accident.
 CHANGED: dict[Change, frozenset[str]] = {
     "none": frozenset(),
     "objects": frozenset({"objects", "texture", "sky", "noise"}),
@@ -72,7 +72,7 @@ class Scene:
         return self.stream("frame").choice(SHAPES)
 
     def chosen(self, purpose: str, items: Sequence[T]) -> T:
-        """Return one of ``items`` for ``purpose``; a look-alike that draws it anew never gets its original's."""
+        """Return one of ``items`` for ``purpose``; a look-alike that draws it again never gets its original's."""
         original = Stream(*self._name(), purpose).integer(0, len(items))
         if purpose not in CHANGED[self.change]:
             return items[original]

@@ -59,13 +59,7 @@ def landscape(scene: Scene) -> NDArray[np.uint8]:
         line = _ridge(layout, width, travel * (i + 1) // (ranges + 6), gain=layout.integer(7, 11))
         tone = mixed(mixed(far_tone, ground[0], 128 * i // ranges), sky[1], depth)
         _slope(
-            canvas,
-            base - (line.astype(np.int32) * swing >> 8),
-            tone,
-            texture,
-            travel * (i + 1) // 8,
-            sky,
-            30 + 12 * i,
+            canvas, base - (line.astype(np.int32) * swing >> 8), tone, texture, travel * (i + 1) // 8, sky, 30 + 12 * i
         )
     if layout.unit() < 0.36:
         _water(canvas, horizon, sky, scene.stream("texture").child("water"))

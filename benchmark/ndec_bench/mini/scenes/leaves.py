@@ -54,13 +54,7 @@ def leaves(scene: Scene) -> NDArray[np.uint8]:
         x, y = layout.integer(-20, width + 20), layout.integer(-10, height + 10)
         x -= travel * (20 + i) // (count + 20)
         angle = layout.integer(0, 18) * 20
-        slim = {
-            "leaf": (28, 50),
-            "pebble": (60, 95),
-            "ball": (96, 101),
-            "blade": (10, 22),
-            "mixed": (20, 101),
-        }[style]
+        slim = {"leaf": (28, 50), "pebble": (60, 95), "ball": (96, 101), "blade": (10, 22), "mixed": (20, 101)}[style]
         thin = max(3, radius * objects.integer(*slim) // 100)
         tone = varied(objects, objects.choice(tones), 34)
         tone = mixed((0, 0, 0), tone, min(128, shine * (70 + 58 * i // count) >> 7))

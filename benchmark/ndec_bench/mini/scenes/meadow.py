@@ -17,13 +17,7 @@ if TYPE_CHECKING:
     from ndec_bench.mini.scenes.base import Scene
     from ndec_bench.randomness import Stream
 
-TINTS: tuple[Colour, ...] = (
-    (128, 128, 128),
-    (142, 130, 104),
-    (108, 116, 128),
-    (134, 116, 100),
-    (96, 100, 104),
-)
+TINTS: tuple[Colour, ...] = ((128, 128, 128), (142, 130, 104), (108, 116, 128), (134, 116, 100), (96, 100, 104))
 GREENS: tuple[Colour, ...] = ((66, 92, 44), (48, 74, 40), (92, 112, 58), (58, 82, 62), (110, 112, 66))
 SOILS: tuple[Colour, ...] = (
     (96, 74, 54),
@@ -102,15 +96,7 @@ def _grass(canvas: Canvas, stream: Stream, green: Colour) -> None:
 
 
 def _flower(
-    canvas: Canvas,
-    stream: Stream,
-    x: int,
-    y: int,
-    size: int,
-    colour: Colour,
-    petals: int,
-    slim: int,
-    field: Field,
+    canvas: Canvas, stream: Stream, x: int, y: int, size: int, colour: Colour, petals: int, slim: int, field: Field
 ) -> None:
     canvas.rectangle(x, y, 2, size * 2, (52, 78, 36))
     start, kind = stream.integer(0, 360), stream.integer(0, 10)

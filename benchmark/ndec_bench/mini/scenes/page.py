@@ -76,28 +76,11 @@ def _template(canvas: Canvas, scene: Scene, layout: Stream, objects: Stream, ink
         radius = height * layout.integer(7, 14) // 100
         x, y = width * layout.integer(20, 90) // 100, height * layout.integer(30, 85) // 100
         canvas.ball(x, y, radius, radius, varied(layout, accent, 60), flat=118)
-        _title(
-            canvas,
-            objects,
-            x - radius * 3 // 4,
-            y - radius // 3,
-            radius * 3 // 2,
-            radius * 2 // 3,
-            (252, 252, 250),
-        )
+        _title(canvas, objects, x - radius * 3 // 4, y - radius // 3, radius * 3 // 2, radius * 2 // 3, (252, 252, 250))
 
 
 def _cell(
-    canvas: Canvas,
-    scene: Scene,
-    objects: Stream,
-    kind: str,
-    x: int,
-    y: int,
-    wide: int,
-    tall: int,
-    ink: Colour,
-    n: int,
+    canvas: Canvas, scene: Scene, objects: Stream, kind: str, x: int, y: int, wide: int, tall: int, ink: Colour, n: int
 ) -> None:
     if wide < 12 or tall < 12:
         return

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from ndec_bench.mini.scenes.base import Scene
     from ndec_bench.randomness import Stream
 
-LAMPS: tuple[Colour, ...] = (
-    (128, 128, 128),
-    (138, 126, 108),
-    (112, 122, 136),
-    (120, 112, 100),
-    (104, 104, 108),
-)
+LAMPS: tuple[Colour, ...] = ((128, 128, 128), (138, 126, 108), (112, 122, 136), (120, 112, 100), (104, 104, 108))
 WALLS: tuple[Colour, ...] = (
     (196, 188, 172), (150, 158, 164), (104, 112, 118), (214, 206, 196), (86, 70, 62), (126, 142, 128),
     (60, 66, 78), (178, 150, 128), (226, 222, 214), (92, 108, 132),
@@ -103,15 +97,7 @@ def thing(
     if kind in ("ball", "fruit"):
         ry = radius if kind == "ball" else radius * stream.integer(80, 116) // 100
         canvas.ball(
-            x,
-            y - ry * 4 // 5,
-            radius,
-            ry,
-            colour,
-            light=lamp,
-            texture=patch,
-            grain=grain,
-            gloss=stream.integer(0, 200),
+            x, y - ry * 4 // 5, radius, ry, colour, light=lamp, texture=patch, grain=grain, gloss=stream.integer(0, 200)
         )
         if kind == "fruit":
             canvas.rectangle(x, y - ry * 9 // 5 - 3, 2, max(3, radius // 3), (70, 54, 36))

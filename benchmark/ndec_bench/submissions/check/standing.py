@@ -1,33 +1,35 @@
-"""Where a row stands in its table, before and after a pull request."""
+"""The place of a row in its table, before and after a pull request."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ndec_bench.errors import DataError
-from ndec_bench.metrics.compare import paired, rank_intervals
+from ndec_bench.results.comparison import paired
+from ndec_bench.submissions.entries import Entry, slug_of
 from ndec_bench.submissions.policy import level_of, never_ranks, undeclared, why_unranked
+from ndec_bench.submissions.ranking import boards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndec_bench.metrics.compare import Paired, Standing
+    from ndec_bench.metrics.compare import Paired
     from ndec_bench.results.record import Result
-    from ndec_bench.submissions.card import SubmissionCard
     from ndec_bench.submissions.check.changes import Row
     from ndec_bench.submissions.check.repository import Repository, ResultFile
     from ndec_bench.submissions.policy import Level
+    from ndec_bench.submissions.ranking import Row as RankedRow
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """The ranked result just above or below a row.
+    """The ranked row just above or below a row.
 
     Attributes
     ----------
     above
-        Whether it stands above the row.
+        Whether it is above the row.
     name
         Its name.
     paired
@@ -44,14 +46,14 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Place:
-    """A row's place among the results that rank.
+    """A row's place among those that rank, as the site shows it: runs of one method are one row.
 
     Attributes
     ----------
     rank, best, worst, group
-        As in `ndec_bench.metrics.compare.Standing`.
+        As in `ndec_bench.results.comparison.Standing`.
     among
-        Number of results that rank, the row itself included.
+        Number of rows that rank, the row itself included.
     """
 
     rank: int
@@ -63,7 +65,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Change:
-    """A row of a pull request, with where it stands.
+    """A row of a pull request, with its place.
 
     Attributes
     ----------
@@ -81,7 +83,7 @@ class Change:
     before
         Its place in the base; None where it did not rank there.
     neighbours
-        The results beside ``place``.
+        The rows next to ``place``.
     """
 
     row: Row
@@ -95,61 +97,65 @@ class Change:
 
 def stand(rows: Sequence[Row], repository: Repository, base: Repository, broken: frozenset[str]) -> list[Change]:
     """Return ``rows`` with their places; results of ``broken``, files with errors, take part in no ranking."""
-    return [_stand(row, repository, base, broken) for row in rows]
+    entries = _entries(repository, broken)
+    before = _entries(base, frozenset())
+    return [_stand(row, entries, before) for row in rows]
 
 
-def _stand(row: Row, repository: Repository, base: Repository, broken: frozenset[str]) -> Change:
-    before = None if row.before is None else _place(row.before.result, _ranking(row.before, base, frozenset()))
+def _stand(row: Row, entries: Sequence[Entry], base: Sequence[Entry]) -> Change:
+    before = None if row.before is None else _place(*_ranked(row.before, base))
     if row.found is None:
         return Change(row, None, (), None, False, before, ())
     result, card = row.found.result, row.card.card if row.card else None
     unranked = tuple(why_unranked(result, card))
-    level = level_of(result, card)
     waits = bool(unranked) and not never_ranks(result, card) and not undeclared(card)
-    if str(row.found.path) in broken or (unranked and not waits):
-        return Change(row, level, unranked, None, False, before, ())
-    ranked = _ranking(row.found, repository, broken)
-    if waits:
-        ranked.append(result)
-    standings = rank_intervals(ranked)
-    return Change(row, level, unranked, _found(result, standings), waits, before, _neighbours(result, standings))
+    if waits:  # the place of a row that was verified, together with its other runs that wait
+        family = card and card.runs_of
+        entries = [
+            replace(entry, private=True)
+            if entry.source == row.found.path or (family and entry.family == family and not undeclared(entry.card))
+            else entry
+            for entry in entries
+        ]
+    ranked, place = _ranked(row.found, entries)
+    return Change(
+        row, level_of(result, card), unranked, _place(ranked, place), waits, before, _neighbours(ranked, place)
+    )
 
 
-def _ranking(of: ResultFile, repository: Repository, broken: frozenset[str]) -> list[Result]:
-    """Return the results of the table of ``of`` that rank."""
+def _entries(repository: Repository, broken: frozenset[str]) -> list[Entry]:
+    """Return the results that may take part in a ranking, each with its card."""
+    cards = repository.cards
     return [
-        found.result
-        for _, found in sorted(repository.scored.items())
-        if _table(found.result) == _table(of.result)
-        and str(found.path) not in broken
-        and "all" in found.result.parts
-        and not why_unranked(found.result, _card(found, repository))
+        Entry(found.result, cards[name].card if name in cards else None, found.path, "", slug_of(name))
+        for (_, name), found in sorted(repository.scored.items())
+        if str(found.path) not in broken and "all" in found.result.parts
     ]
 
 
-def _card(found: ResultFile, repository: Repository) -> SubmissionCard | None:
-    card = repository.cards.get(found.name)
-    return card.card if card else None
+def _ranked(of: ResultFile, entries: Sequence[Entry]) -> tuple[Sequence[RankedRow], int | None]:
+    """Return the ranked rows of the table of a result, and the number of its own; None where it does not rank."""
+    for board in boards([entry for entry in entries if entry.result.split == of.result.split]):
+        for number, row in enumerate(board.rows):
+            if any(entry.source == of.path for entry in row.entries):
+                return board.rows, number
+    return (), None
 
 
-def _table(result: Result) -> tuple[str, ...]:
-    return result.split, result.track, result.protocol, result.digests.split
+def _place(ranked: Sequence[RankedRow], number: int | None) -> Place | None:
+    standing = None if number is None else ranked[number].standing
+    if standing is None:
+        return None
+    return Place(standing.rank, standing.best, standing.worst, standing.group, len(ranked))
 
 
-def _place(result: Result, ranked: list[Result]) -> Place | None:
-    return _found(result, rank_intervals(ranked)) if any(one is result for one in ranked) else None
-
-
-def _found(result: Result, standings: Sequence[Standing]) -> Place:
-    own = next(one for one in standings if one.result is result)
-    return Place(own.rank, own.best, own.worst, own.group, len(standings))
-
-
-def _neighbours(result: Result, standings: Sequence[Standing]) -> tuple[Neighbour, ...]:
-    at = next(place for place, one in enumerate(standings) if one.result is result)
-    near = [(place, standings[place].result) for place in (at - 1, at + 1) if 0 <= place < len(standings)]
+def _neighbours(ranked: Sequence[RankedRow], number: int | None) -> tuple[Neighbour, ...]:
+    if number is None:
+        return ()
+    own = ranked[number].result
+    near = [(place, ranked[place].result) for place in (number - 1, number + 1) if 0 <= place < len(ranked)]
     return tuple(
-        Neighbour(place < at, other.name, _paired(result, other), _overlap(result, other)) for place, other in near
+        Neighbour(place < number, other.name, _paired(own, other), _overlap(own, other)) for place, other in near
     )
 
 
