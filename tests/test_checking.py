@@ -248,6 +248,8 @@ def test_hostile_results_are_told_not_raised(head: Path, content: bytes, message
         ('"cap": 600', '"cap": 9007199254740993', "parts.all.cap: not a finite number"),
         ('"partial": false', '"partial": false,\n  "partial": false', "partial: appears twice"),
         ('"queries": 60', '"queries": "many"', "parts.all.queries: Input should be a valid integer"),
+        ('"queries": 60', '"queries": "60"', "parts.all.queries: Input should be a valid integer"),
+        ('"partial": false', '"partial": "no"', "partial: Input should be a valid boolean"),
     ],
 )
 def test_results_that_readers_would_take_otherwise(head: Path, old: str, new: str, message: str) -> None:
@@ -358,6 +360,9 @@ def edited(result: Result, field: str, value: object) -> Result:
         ("hard_negatives.at_p90_isc.hard_negatives_hit.hits", 0, "hard_negatives.at_p90_isc.hard_negatives_hit.rate"),
         ("hard_negatives.at_p90_isc.without_match_hit.queries", 1, "hard_negatives.at_p90_isc.without_match_hit"),
         ("own_threshold", -1.0, "hard_negatives.at_own_threshold"),
+        ("provenance.seconds", -5.0, "provenance.seconds"),
+        ("describing", {"milliseconds_per_image": -5.0}, "describing.milliseconds_per_image"),
+        ("describing", {"seconds": 1e300}, "describing.seconds"),
     ],
 )
 def test_a_number_that_was_changed_is_found(results: dict[str, Result], field: str, value: object, key: str) -> None:

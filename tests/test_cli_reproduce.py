@@ -137,10 +137,13 @@ def test_a_record_that_says_more_fails(row: Row, capsys: pytest.CaptureFixture[s
 def test_close_is_told_and_not_recorded(row: Row, capsys: pytest.CaptureFixture[str]) -> None:
     row.change_record(lambda _: {"predictions_sha256": "0" * 64})
     before = row.card_file.read_bytes()
-    assert row.reproduce("--whole", "--record") == 0
+    assert row.reproduce("--whole", "--record") == 3
     shown = capsys.readouterr()
     assert shown.out.rstrip().endswith("\nclose")
-    assert "not recorded: close, and only OK is" in shown.err
+    assert "nothing was recorded, since it is close, and only OK is" in shown.err
+    assert row.reproduce("--whole", "--record", "--json") == 3
+    assert json.loads(capsys.readouterr().out)["verified"] is None
+    assert row.reproduce("--whole") == 0
     assert row.card_file.read_bytes() == before
 
 

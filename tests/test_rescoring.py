@@ -98,15 +98,31 @@ def test_every_choice_of_the_record_is_repeated(file: Path, split: Split) -> Non
     assert compared(recorded, plain).verdict == "FAIL"
 
 
-def test_scores_that_do_not_belong_to_the_list_are_named(record: Result) -> None:
-    changed = record.parts["all"].model_copy(update={"micro_ap": record.parts["all"].micro_ap - 0.0004})
-    recorded = record.model_copy(update={"parts": {**record.parts, "all": changed}})
-    comparison = compared(recorded, record)
-    assert (comparison.verdict, comparison.same_list) == ("close", True)
-    assert [one.field for one in comparison.differences] == ["parts.all.micro_ap"]
-    further = changed.model_copy(update={"micro_ap": record.parts["all"].micro_ap - 0.0006})
-    recorded = record.model_copy(update={"parts": {**record.parts, "all": further}})
-    assert compared(recorded, record).verdict == "FAIL"
+@pytest.mark.parametrize("field", ["micro_ap", "recall_at_10", "replicates", "micro_ap_interval"])
+def test_a_score_that_does_not_follow_from_the_same_list_fails(record: Result, field: str) -> None:
+    part = record.parts["all"]
+    assert part.replicates is not None
+    forged = {
+        "micro_ap": part.micro_ap - 1e-5,
+        "recall_at_10": 0.99,
+        "replicates": part.replicates.model_copy(update={"micro_ap": [x + 0.05 for x in part.replicates.micro_ap]}),
+        "micro_ap_interval": (0.98, 0.99),
+    }
+    changed = part.model_copy(update={field: forged[field]})
+    comparison = compared(record.model_copy(update={"parts": {**record.parts, "all": changed}}), record)
+    assert (comparison.verdict, comparison.same_list) == ("FAIL", True)
+    assert comparison.differences[0].field.startswith(f"parts.all.{field}")
+
+
+def test_a_forged_cost_of_the_hard_negatives_fails(record: Result) -> None:
+    assert record.hard_negatives is not None
+    account = record.hard_negatives.model_copy(update={"cost": 0.25})
+    assert compared(record.model_copy(update={"hard_negatives": account}), record).verdict == "FAIL"
+
+
+def test_a_record_that_says_less_of_the_same_list_is_close(record: Result) -> None:
+    assert record.direction is not None
+    assert compared(record.model_copy(update={"direction": None}), record).verdict == "close"
 
 
 @pytest.mark.parametrize(

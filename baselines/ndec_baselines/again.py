@@ -199,8 +199,6 @@ def reproduce(
     verified = None
     if options.record and verdict == "OK" and card is not None:
         verified = _verified(row, card, found[0], sample)
-    elif options.record:
-        tell(f"not recorded: {verdict}, and only OK is")
     return Reproduction(name, verdict, recorded, found, comparisons, sample, verified)
 
 

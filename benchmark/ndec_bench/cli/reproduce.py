@@ -121,6 +121,7 @@ def reproduce(
 ) -> None:
     """Score a submission again with the recorded choices, and say OK, close or FAIL (exit code 3).
 
+    With --record, the exit code is 3 too if nothing could be recorded.
     The file is fetched from the card's address, or given with --file. --sample describes some of the images again and
     compares the vectors; --whole needs no file and describes all of them.
     """
@@ -162,11 +163,16 @@ def reproduce(
         console.out_json(_content(found))
     else:
         _show(found)
-    if found.verdict == "FAIL" and json:  # the verdict is printed; a second JSON object would spoil the first
+    failed, lost = found.verdict == "FAIL", record and found.verified is None
+    if json and (failed or lost):  # the verdict is printed; a second JSON object would spoil the first
         raise typer.Exit(SubmissionError.exit_code)
-    if found.verdict == "FAIL":
+    if failed:
         raise SubmissionError(
             f"{name} does not reproduce", hint="check weights, images and versions against the record's provenance"
+        )
+    if lost:
+        raise SubmissionError(
+            f"{name}: nothing was recorded, since it is {found.verdict}, and only OK is", hint="score it again"
         )
 
 

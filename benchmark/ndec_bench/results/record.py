@@ -448,7 +448,7 @@ def read_result(path: Path) -> Result:
     with os_errors(f"{path}: cannot be read", hint="check the path"):
         content = path.read_bytes()
     try:
-        return Result.model_validate_json(content)
+        return Result.model_validate_json(content, strict=True)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
         raise DataError(f"{path}: not a result of this version ({problems})", hint="score again") from error

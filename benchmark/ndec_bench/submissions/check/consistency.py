@@ -46,6 +46,9 @@ _EXACT = 1e-9
 MOST_PRECISIONS = 50
 """Each is computed again with the row."""
 
+_MOST = 1e15
+"""Seconds, images, milliseconds or bytes of a run: more than any has."""
+
 _ITEM_BYTES = {"float16": 2, "float32": 4, "float64": 8}
 
 
@@ -60,6 +63,7 @@ def inconsistencies(result: Result) -> Iterator[Found]:
         return
     yield from _signature(result, protocol)
     yield from _command(result)
+    yield from _costs(result)
     yield from _size(result)
     yield from _known_split(result)
     for name, part in result.parts.items():
@@ -105,6 +109,16 @@ def _command(result: Result) -> Iterator[Found]:
         words = []
     if words[:1] != ["ndec-bench"] or shlex.join(words) != command or not command.isprintable():
         yield ("provenance", "command"), "is not a plain command of ndec-bench"
+
+
+def _costs(result: Result) -> Iterator[Found]:
+    """Yield numbers of what the run took that no run can have."""
+    took = result.describing.model_dump() if result.describing else {}
+    run = result.provenance.model_dump(include={"seconds", "threads", "peak_memory_bytes"})
+    for table, values in (("describing", took), ("provenance", run)):
+        for name, value in values.items():
+            if isinstance(value, int | float) and not 0 <= value <= _MOST:
+                yield (table, name), f"{value:g}, expected a number from 0 to {_MOST:g}"
 
 
 def _size(result: Result) -> Iterator[Found]:

@@ -294,7 +294,7 @@ def _read_result(path: Path, found: Repository) -> None:
     found.broken.extend((name, problem) for problem in problems)
     if not problems:
         try:
-            result = Result.model_validate_json(text)
+            result = Result.model_validate_json(text, strict=True)
         except ValidationError as error:
             found.broken.extend((name, problem) for problem in _listed(path, violations(error)))
         else:
