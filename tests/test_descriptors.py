@@ -405,3 +405,27 @@ def test_blocks_cannot_be_written_to(tmp_path: Path) -> None:
 def test_records_check_themselves() -> None:
     with pytest.raises(SubmissionError, match="2 rows but 1 ids"):
         Descriptors(("Q1",), QUERY)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        *((value, False) for value in ("no", "No", " FALSE ", "0", b"no", 0, False)),
+        *((value, True) for value in ("yes", "True", "1", 1, True)),
+    ],
+)
+def test_queries_that_depend_on_others_are_told_in_any_spelling(tmp_path: Path, value: object, expected: bool) -> None:
+    path = submission_file(tmp_path)
+    with h5py.File(path, "a") as file:
+        file.attrs["query_independent"] = value
+    with read_submission(path) as submission:
+        assert submission.query_independent is expected
+
+
+@pytest.mark.parametrize("value", ["maybe", "", 2, [0, 1]])
+def test_an_answer_that_is_neither_yes_nor_no_is_refused(tmp_path: Path, value: object) -> None:
+    path = submission_file(tmp_path)
+    with h5py.File(path, "a") as file:
+        file.attrs["query_independent"] = value
+    with pytest.raises(SubmissionError, match="attribute query_independent is"), read_submission(path):
+        pass

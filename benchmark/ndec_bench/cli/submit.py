@@ -151,7 +151,7 @@ def new(
 def _take_file(draft: Draft, file: Path) -> None:
     from ndec_bench.data.roots import data_root
     from ndec_bench.descriptors import form_of, read_attributes, sha256_of_file
-    from ndec_bench.descriptors.submission import INDEPENDENT_ATTRIBUTE
+    from ndec_bench.descriptors.submission import is_query_independent
     from ndec_bench.errors import SubmissionError
     from ndec_bench.scoring.score import is_descriptors, split_of
 
@@ -164,7 +164,7 @@ def _take_file(draft: Draft, file: Path) -> None:
     split = attributes.get("split") or (None if draft.has(("split",)) else split_of([file], data_root(None)))
     if split is not None:
         facts["--split"] = split
-    if attributes.get(INDEPENDENT_ATTRIBUTE) == "no":
+    if described and not is_query_independent(file):
         facts["--query-independent"] = "no"
     draft.take_file(file, sha256_of_file(file), facts)
 

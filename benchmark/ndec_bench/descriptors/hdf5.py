@@ -262,6 +262,29 @@ def text_attribute(file: h5py.File, name: str, *, strict: bool = True) -> str | 
     return None
 
 
+def yes_or_no_attribute(file: h5py.File, name: str) -> bool | None:
+    """Return the attribute ``name`` as text, bool or number says it, see `answer`; None if there is none.
+
+    Raises SubmissionError for anything else: a misread "no" would let rank what must not.
+    """
+    value = _attribute(file, name)
+    if value is None:
+        return None
+    text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
+    found = answer(text)
+    if found is None:
+        raise SubmissionError(
+            f"{file.filename}: attribute {name} is {text[:40]!r}, expected yes or no", hint="write one of the two"
+        )
+    return found
+
+
+def answer(text: str) -> bool | None:
+    """Return True for yes, true and 1, False for no, false and 0, in any case; None for anything else."""
+    known = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    return known.get(text.strip().lower().removesuffix(".0"))
+
+
 def number_attribute(file: h5py.File, name: str) -> float | None:
     """Return the numeric attribute ``name``, None if there is none. Raises SubmissionError if it is not finite."""
     value = _attribute(file, name)

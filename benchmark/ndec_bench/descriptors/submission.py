@@ -16,10 +16,12 @@ from ndec_bench.descriptors.hdf5 import (
     has,
     metric_attribute,
     number_attribute,
+    open_file,
     require,
     sha256_of_file,
     text_attribute,
     where_is,
+    yes_or_no_attribute,
 )
 from ndec_bench.descriptors.stored import IN_MEMORY, KEPT_BYTES, StoredVectors, close_all, in_memory, joined, told
 from ndec_bench.errors import SubmissionError, UsageError, os_errors
@@ -233,8 +235,14 @@ def _assembled(
         query_norms=_norms(sides["query"], queries) if with_norms else None,
         reference_norms=_norms(sides["reference"], references) if with_norms else None,
         threshold=threshold,
-        query_independent=all(text_attribute(file, INDEPENDENT_ATTRIBUTE) != "no" for file in files),
+        query_independent=all(yes_or_no_attribute(file, INDEPENDENT_ATTRIBUTE) is not False for file in files),
     )
+
+
+def is_query_independent(path: Path) -> bool:
+    """Return False where the file says that vectors of queries depend on other queries. Raises SubmissionError."""
+    with open_file(path) as file:
+        return yes_or_no_attribute(file, INDEPENDENT_ATTRIBUTE) is not False
 
 
 def _check_same(sets: Sequence[ImageSet]) -> None:

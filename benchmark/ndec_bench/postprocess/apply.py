@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from ndec_bench.atomic import check_writable
 from ndec_bench.descriptors import Descriptors, Submission, form_of, write_descriptors, write_submission
+from ndec_bench.descriptors.hdf5 import answer
+from ndec_bench.descriptors.submission import INDEPENDENT_ATTRIBUTE
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.postprocess.sequence import (
-    INDEPENDENT_ATTRIBUTE,
     after,
     check_going_on,
     in_sequence,
@@ -276,7 +277,7 @@ def _report(
     notes = list(line.notes)
     if any(file.threshold is not None for file in files):
         notes.append("the threshold is left out: it was on the scale of the scores before these steps")
-    independent = texts.get(INDEPENDENT_ATTRIBUTE) != "no"
+    independent = answer(texts.get(INDEPENDENT_ATTRIBUTE, "yes")) is not False
     if not independent:
         notes.append("the vectors of queries depend on other queries: the result cannot be ranked")
     return Report(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 from pydantic import Field, TypeAdapter
 
+from ndec_bench.descriptors.submission import INDEPENDENT_ATTRIBUTE
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.postprocess.linear import L2, Centre, Concat, Mean, Pca
 from ndec_bench.postprocess.neighbours import ScoreNorm, Shift, Stretch, Subtract
@@ -27,7 +28,6 @@ _STEP: TypeAdapter[AnyStep] = TypeAdapter(Annotated[AnyStep, Field(discriminator
 
 STEPS_ATTRIBUTE = "steps"
 BACKGROUND_ATTRIBUTE = "background_sha256"
-INDEPENDENT_ATTRIBUTE = "query_independent"
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"(?=\.?[0-9])[0-9]*\.?[0-9]*(e[+-]?[0-9]+)?")
 
