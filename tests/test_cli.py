@@ -225,3 +225,17 @@ def test_an_interrupted_run_says_so_with_exit_code_6(files: Path) -> None:
     assert child.returncode == 6, message
     assert message.splitlines()[-1].startswith("ndec-bench: interrupted: stopped")
     assert not Path("r.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pack", "--query", "a.h5", "--reference", "b.h5", "--reference", "c.h5", "--split", "x", "--out", "p.h5"],
+        ["score", "a.h5", "--ground-truth", "gt.csv", "--ground-truth=other.csv"],
+        ["postprocess", "a.h5", "b.h5", "--step", "l2", "--background", "c.h5", "--background", "d.h5"],
+        ["submit", "new", "mine", "--title", "one", "--title", "two"],
+    ],
+)
+def test_an_option_of_one_value_is_refused_twice(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*arguments, "--json"]) == 2
+    assert "is given 2 times" in json.loads(capsys.readouterr().out)["error"]["message"]

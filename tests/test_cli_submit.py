@@ -159,7 +159,7 @@ def test_the_file_tells_split_and_track(files: Submission, capsys: pytest.Captur
         ([*REQUIRED, "--paper", "javascript:x"], "2: --paper: is not an http(s) address"),
         ([*REQUIRED, "--ndec-pairs", "maybe"], "2: --ndec-pairs: Input should be 'no', 'yes' or 'unknown'"),
         ([*REQUIRED, "--labels-used", "none", "--labels-used", "dev1"], "2: --labels-used: has none or unknown with"),
-        ([*REQUIRED, "--title", "a\x1bb"], "2: --title: holds control characters"),
+        ([*REQUIRED[:4], "--title", "a\x1bb"], "2: --title: holds control characters"),
         (
             [*REQUIRED, "--file", "mine.h5", "--sha256", "0" * 64],
             "2: --file and --sha256/--file-name exclude each other",
@@ -189,13 +189,13 @@ def test_a_name_is_part_of_an_address(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_card_is_not_replaced_unasked(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
     assert new(*REQUIRED) == 0
     before = CARD.read_bytes()
-    assert new(*REQUIRED, "--title", "Else", "--json") == 2
+    assert new(*REQUIRED[:4], "--title", "Else", "--json") == 2
     assert CARD.read_bytes() == before
-    assert new(*REQUIRED, "--title", "Else", "--force") == 0
+    assert new(*REQUIRED[:4], "--title", "Else", "--force") == 0
     assert read_card(CARD).method.title == "Else"
     entry = 'date = "2026-11-01"\nreason = "a fix"\nold_micro_ap = 0.5\nold_predictions_sha256 = "' + "0" * 64 + '"\n'
     CARD.write_text(CARD.read_text() + f"[[changes]]\n{entry}")
-    assert new(*REQUIRED, "--title", "Third", "--force") == 0
+    assert new(*REQUIRED[:4], "--title", "Third", "--force") == 0
     assert [change.reason for change in read_card(CARD).changes] == ["a fix"]
 
 

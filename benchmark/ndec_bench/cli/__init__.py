@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,7 +36,7 @@ from ndec_bench.cli import (
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 EPILOG = (
     "Exit codes: 0 done, 2 wrong use, 3 bad submission, 4 bad or missing data, 5 network, 6 interrupted. "
@@ -108,6 +109,7 @@ def run(arguments: list[str]) -> int:
     if arguments[:1] in (["score"], ["validate"]):
         arguments = options.spread(arguments)
     try:
+        _check_repeated(arguments)
         with _sigterm_as_ctrl_c():
             code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
     except _WrongUse as error:
@@ -120,6 +122,25 @@ def run(arguments: list[str]) -> int:
     if code == _TYPER_INTERRUPTED:
         return console.report_error(_for_users(KeyboardInterrupt()), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _check_repeated(arguments: Sequence[str]) -> None:
+    """Raise UsageError if an option of one value is given twice: the parser would take the last, and lose the first."""
+    command: Any = typer.main.get_command(app)
+    names = iter(arguments)
+    while hasattr(command, "commands") and (name := next(names, None)) in command.commands:
+        command = command.commands[name]
+    once = {
+        spelling: option.opts[0]
+        for option in command.params
+        if option.param_type_name == "option" and not (option.multiple or option.count or option.is_flag)
+        for spelling in option.opts
+    }
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    given = Counter(once.get(argument.partition("=")[0]) for argument in arguments[:end])
+    for option, times in given.items():
+        if option is not None and times > 1:
+            raise UsageError(f"{option} is given {times} times", hint="it takes one value: give it once")
 
 
 @contextmanager
