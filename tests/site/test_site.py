@@ -16,7 +16,6 @@ from urllib.parse import unquote, urlsplit
 import html5lib
 import pytest
 from markupsafe import escape
-from ndec_bench.submissions.check.reading import read_repository
 
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.metrics.bootstrap import interval
@@ -28,6 +27,7 @@ from ndec_bench.site.boards import neighbours, tables
 from ndec_bench.site.pages import fields
 from ndec_bench.submissions.check import check
 from ndec_bench.submissions.check.changes import rows
+from ndec_bench.submissions.check.repository import read_repository
 from ndec_bench.submissions.check.standing import stand
 from ndec_bench.submissions.entries import Entry, read_entries, slug_of
 from ndec_bench.submissions.runs import mean_of
