@@ -8,6 +8,7 @@ from typing import Literal
 from ndec_bench.errors import UsageError
 
 Metric = Literal["l2", "ip"]
+METRICS: tuple[Metric, ...] = ("l2", "ip")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ndec_bench.descriptors.hdf5 import (
 from ndec_bench.descriptors.stored import IN_MEMORY, KEPT_BYTES, StoredVectors, close_all, in_memory, joined, told
 from ndec_bench.errors import SubmissionError, UsageError, os_errors
 from ndec_bench.progress import silent
+from ndec_bench.protocol import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -93,6 +94,11 @@ class Submission:
     reference_norms: NDArray[np.float32] | None = None
     threshold: float | None = None
     query_independent: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise SubmissionError if the metric is not one of `ndec_bench.protocol.METRICS`."""
+        if self.metric not in METRICS:
+            raise SubmissionError(f"metric {self.metric!r} is not known", hint=f"give one of {', '.join(METRICS)}")
 
     def close(self) -> None:
         """Close the files that the vectors are read from."""

@@ -114,11 +114,19 @@ def check_descriptors(
     Raises
     ------
     SubmissionError
-        If the shape is not (n, d) with n ids, at least one row and one component; an id appears twice; a value is not
+        If the shape is not (n, d) with n ids, at least one row and one component; the vectors are not floating-point
+        numbers; an id is not text or appears twice; a value is not
         finite; a row outside ``invalid`` is all zeros (one zero query ties with everything and can fill the global
         list); or all rows are equal.
     """
     check_shape(where, ids, vectors.shape)
+    wrong = next((row for row, identifier in enumerate(ids) if not isinstance(identifier, str)), None)
+    if wrong is not None:
+        raise SubmissionError(f"{where}: the id of row {wrong} is {ids[wrong]!r}, not text", hint="give ids as str")
+    if vectors.dtype.kind != "f":
+        raise SubmissionError(
+            f"{where}: {vectors.dtype}, expected floating-point numbers", hint="cast the vectors to float32"
+        )
     check_unique(where, ids)
     return survey(where, ids, vectors.shape, lambda start, stop: vectors[start:stop], invalid=invalid)
 

@@ -102,4 +102,4 @@ def _checked(file: TextFile, pairs: pd.DataFrame, place: Callable[[int], str]) -
     width = sum(max(map(len, some)) for some in names)
     check_memory(f"{file.path}:", len(pairs) * (4 * width + 8), hint=FEWER)
     arrays = [np.array(some)[ids.cat.codes] for some, ids in zip(names, (queries, references), strict=True)]
-    return Matches(arrays[0], arrays[1], scores)
+    return Matches.trusted(arrays[0], arrays[1], scores)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndec_bench.errors import SubmissionError
+from ndec_bench.printable import escaped, wrong_ids, wrong_with_id
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,12 +37,47 @@ class Matches:
     query_ids, reference_ids
         (n,) arrays of str (numpy unicode).
     scores
-        (n,) float64, finite.
+        (n,) float64, finite; other floating-point numbers are cast.
+
+    Raises
+    ------
+    SubmissionError
+        If the three are not of one length, an id is not text or not usable, a score is not a finite number, or a pair
+        appears twice: what is refused in a file is refused here.
     """
 
     query_ids: NDArray[np.str_]
     reference_ids: NDArray[np.str_]
     scores: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        """Check the pairs, see above."""
+        for name in ("query_ids", "reference_ids"):
+            object.__setattr__(self, name, _checked_ids(name, getattr(self, name)))
+        object.__setattr__(self, "scores", _checked_scores(self.scores))
+        lengths = {len(self.query_ids), len(self.reference_ids), len(self.scores)}
+        if len(lengths) > 1:
+            raise SubmissionError(
+                f"{len(self.query_ids):,} query ids, {len(self.reference_ids):,} reference ids and "
+                f"{len(self.scores):,} scores",
+                hint="give one of each per pair",
+            )
+        row = _first_repeat(self.query_ids, self.reference_ids)
+        if row is not None:
+            raise SubmissionError(
+                f"the pair {self.query_ids[row]},{self.reference_ids[row]} appears twice",
+                hint="give each pair one score",
+            )
+
+    @classmethod
+    def trusted(
+        cls, query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_], scores: NDArray[np.float64]
+    ) -> Matches:
+        """Return pairs that were checked where they come from: arrays as above, each pair once."""
+        matches = object.__new__(cls)
+        for name, value in (("query_ids", query_ids), ("reference_ids", reference_ids), ("scores", scores)):
+            object.__setattr__(matches, name, value)
+        return matches
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -61,7 +99,7 @@ class Matches:
 
     def take(self, rows: NDArray[Any]) -> Matches:
         """Return the pairs at ``rows`` (indices or a boolean mask), in that order."""
-        return Matches(self.query_ids[rows], self.reference_ids[rows], self.scores[rows])
+        return Matches.trusted(self.query_ids[rows], self.reference_ids[rows], self.scores[rows])
 
     @property
     def sha256(self) -> str:
@@ -71,6 +109,47 @@ class Matches:
             part = slice(start, start + _ROWS_PER_STEP)
             digest.update(text_of(self.query_ids[part], self.reference_ids[part], self.scores[part]))
         return digest.hexdigest()
+
+
+def _checked_ids(name: str, ids: Any) -> NDArray[np.str_]:  # noqa: ANN401 -- whatever a caller gives
+    found = np.asarray(ids)
+    if found.ndim != 1 or (found.dtype.kind != "U" and len(found)):
+        raise SubmissionError(
+            f"{name}: {found.dtype} of shape {found.shape}, expected text of shape (pairs,)", hint="give ids as str"
+        )
+    found = found.astype("U1") if found.dtype.kind != "U" else found
+    bad = wrong_ids(found.tolist())
+    if bad:
+        raise SubmissionError(
+            f"{name}: {escaped(str(found[bad[0]]), 40)} at {bad[0]} {wrong_with_id(str(found[bad[0]]))}",
+            hint="give the plain image ids, e.g. Q25000",
+        )
+    return found
+
+
+def _checked_scores(scores: Any) -> NDArray[np.float64]:  # noqa: ANN401
+    found = np.asarray(scores)
+    if found.ndim != 1 or (found.dtype.kind != "f" and len(found)):
+        raise SubmissionError(
+            f"scores: {found.dtype} of shape {found.shape}, expected floating-point numbers of shape (pairs,)",
+            hint="give one score per pair",
+        )
+    found = np.ascontiguousarray(found, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(found))
+    if len(bad):
+        raise SubmissionError(
+            f"scores: {found[bad[0]]} at {bad[0]}, expected a finite number", hint="leave pairs without a score out"
+        )
+    return found
+
+
+def _first_repeat(query_ids: NDArray[np.str_], reference_ids: NDArray[np.str_]) -> int | None:
+    """Return the row of a pair that appears twice; None if there is none."""
+    keys = [*sort_keys(query_ids), *sort_keys(reference_ids)]
+    order = np.lexsort(keys)
+    same = np.logical_and.reduce([key[order[1:]] == key[order[:-1]] for key in keys]) if len(order) > 1 else []
+    repeats = np.flatnonzero(same)
+    return int(order[repeats[0] + 1]) if len(repeats) else None
 
 
 def sort_keys(ids: NDArray[np.str_]) -> list[NDArray[np.integer[Any]]]:

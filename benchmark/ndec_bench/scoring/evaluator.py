@@ -10,9 +10,9 @@ import numpy as np
 
 from ndec_bench.data.roots import data_root
 from ndec_bench.descriptors import Descriptors, Submission
-from ndec_bench.errors import SubmissionError
+from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.progress import silent
-from ndec_bench.protocol import NDEC_1
+from ndec_bench.protocol import METRICS, NDEC_1
 from ndec_bench.scoring.score import Options, score_descriptors, split_from
 from ndec_bench.scoring.truth import TruthTable
 
@@ -72,7 +72,17 @@ class Evaluator:
         backend: str = "auto",
         threads: int | None = None,
     ) -> None:
-        """Prepare the truth of the split once. Raises DataError if a name leads to no split."""
+        """Prepare the truth of the split once.
+
+        Raises
+        ------
+        DataError
+            If a name leads to no split.
+        UsageError
+            If the metric is not known: now, not after the first epoch.
+        """
+        if metric not in METRICS:
+            raise UsageError(f"metric {metric!r} is not known", hint=f"give one of {', '.join(METRICS)}")
         self.split = split_from(split, data_root(root))
         self._truth = TruthTable(self.split)
         self._metric = metric

@@ -182,7 +182,7 @@ class SearchedLists:
         from ndec_bench.matches import Matches
 
         found, keep = self._list(part, rules, NOT_NORMALISED)
-        return Matches(
+        return Matches.trusted(
             np.array(self._plan.queries.ids)[found.query_rows[keep]],
             np.array(self._references.ids)[found.reference_rows[keep]],
             found.scores[keep],
