@@ -153,7 +153,7 @@ def fetch(
     ------
     DataError
         If the card names no address; the disk is too small or fails, or the file is too large; another process
-        fetches into ``cache``; or what Google Drive gave has another digest.
+        fetches into ``cache``.
     NetworkError
         If the source does not answer, is not public, or serves something else.
     InterruptedRun
