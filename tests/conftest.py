@@ -31,6 +31,9 @@ FLAGS = [
     "--disable-sync",
 ]
 
+# One thread for each process: several workers whose threads wait for one another take twice the time. torch and faiss,
+# which are imported later, read this, and so do processes that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The same examples in every run, and no verdict that depends on how busy the machine is.
 settings.register_profile("ndec", deadline=None, derandomize=True)
 settings.load_profile("ndec")
