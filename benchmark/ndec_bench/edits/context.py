@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_bench.edits.geometry import scaled
-from ndec_bench.edits.glyphs import lettering
 from ndec_bench.edits.picture import (
     DONOR,
     LONGEST,
@@ -21,7 +20,7 @@ from ndec_bench.edits.picture import (
     one_of,
     span,
 )  # fmt: skip
-from ndec_bench.edits.raster import blended, blurred, resized
+from ndec_bench.edits.raster import blended, blurred, lettering, resized
 
 if TYPE_CHECKING:
     from ndec_bench.edits.picture import Donors, EditStep

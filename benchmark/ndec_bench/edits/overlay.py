@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.edits.glyphs import HEIGHT, lettering
 from ndec_bench.edits.picture import DONOR, PLACE, SEED, EditKind, Picture, between, drawing, one_of, span
-from ndec_bench.edits.raster import blended, clipped, resized
+from ndec_bench.edits.raster import GLYPH_HEIGHT, blended, clipped, lettering, resized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +51,7 @@ def _text(picture: Picture, step: EditStep, donors: Donors) -> Picture:
         text = stream.choice(_WORDS)
         if stream.unit() < 0.4:
             text = f"{text} {stream.choice(_WORDS)}"
-        size = max(1, picture.height * between(5, 20, level) // (100 * HEIGHT) + stream.integer(0, 2))
+        size = max(1, picture.height * between(5, 20, level) // (100 * GLYPH_HEIGHT) + stream.integer(0, 2))
         size = max(1, min(size, picture.width // (6 * min(len(text), 9))))
         letters = lettering(text[: max(1, picture.width // (6 * size))], size)
         x = stream.integer(0, max(1, picture.width - letters.shape[1]))
