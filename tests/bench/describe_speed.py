@@ -170,11 +170,11 @@ def _case(method: str, count: int, source: ImageSource, threads: int) -> Case:
     if method in CLASSICS:
         decoding = Bare("decoding", lambda: share(source.read, ids, threads), DECODING_TARGET, binding=False)
         return Case(method, baseline, len(ids), (decoding, everything))
-    share = _share_of_network(baseline, batches[0], source, parts[0])
+    of_work = _share_of_network(baseline, batches[0], source, parts[0])
     network = Bare(
-        f"network ({share:.0%} of its work)",
+        f"network ({of_work:.0%} of its work)",
         lambda: _run_network(baseline, batches, threads),
-        NETWORK_TARGET if share >= DOMINATES else None,
+        NETWORK_TARGET if of_work >= DOMINATES else None,
         binding=True,
     )
     return Case(method, baseline, len(ids), (network, everything))
