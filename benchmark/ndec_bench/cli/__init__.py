@@ -18,7 +18,6 @@ from ndec_bench.cli import (
     compare,
     console,
     data,
-    demo,
     download,
     gallery,
     mini,
@@ -77,10 +76,9 @@ def _options(
 
 
 for command in (
-    demo,
+    mini,
     download,
     data,
-    mini,
     baselines,
     postprocess,
     pack,
