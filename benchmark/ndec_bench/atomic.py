@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their target, flushed, then moved."""
+"""Files that appear whole or not at all: written next to their target, flushed, then moved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ndec_bench.errors import DataError
+from ndec_bench.errors import DataError, os_errors, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     except OSError as error:
         hint = "give the name of a file" if target.is_dir() else "free disk space and run again"
-        raise DataError(f"{target}: writing failed ({error.strerror or error})", hint=hint) from error
+        raise DataError(f"{target}: writing failed ({reason(error)})", hint=hint) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,14 +58,9 @@ def write_text(target: Path, content: str) -> None:
 
 
 def _temporary(target: Path) -> Path:
-    try:
+    with os_errors(f"{target}: cannot be written", hint="choose another folder or free its disk"):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise DataError(
-            f"{target}: cannot be written ({error.strerror or error})",
-            hint="choose another folder or free its disk",
-        ) from error
     os.close(handle)
     return Path(name)
 

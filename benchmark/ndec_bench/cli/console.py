@@ -163,25 +163,19 @@ class _Lines:
         self._finished: set[str] = set()
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
+        from ndec_bench.cli.transfers import duration
+
         now = time.monotonic()
         begun, first = self._started.setdefault(stage, (now, done))
         over = done >= total and stage not in self._finished
         if over or (done < total and now - self._last >= self.EVERY):
             left = ""
             if first < done < total:
-                left = f", {_duration((now - begun) / (done - first) * (total - done))} left"
+                left = f", {duration((now - begun) / (done - first) * (total - done))} left"
             note(f"{stage}: {done:,} of {total:,}{left}")
             self._last = now
         if done >= total:
             self._finished.add(stage)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def summary(pairs: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import typer
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ndec_bench.data.split import Split
 
@@ -157,6 +157,13 @@ def check_forms(files: list[Path] | None, query: list[Path] | None, reference: l
         )
     if bool(query) != bool(reference):
         raise UsageError("--query and --reference go together", hint="give the files of both sides")
+
+
+def check_inputs_stay(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
+    """Raise UsageError if a file to write is one that is read."""
+    for path in outputs:
+        if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
+            raise UsageError(f"{path} is an input of this command", hint="write to another file")
 
 
 def spread(arguments: list[str]) -> list[str]:

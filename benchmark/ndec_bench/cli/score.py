@@ -12,7 +12,7 @@ from ndec_bench.cli import console, options
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ndec_bench.data.split import Split
     from ndec_bench.results.record import Result
@@ -128,7 +128,7 @@ def score(
         if not bootstrap:
             raise UsageError("--record keeps intervals", hint="leave --no-bootstrap out")
         places = _places(files, name, results_folder / chosen.protocol.name, submissions)
-        _check_inputs_stay(places, inputs)
+        options.check_inputs_stay(places, inputs)
     if files and len(background or ()) > 1:
         raise UsageError("FILE takes one file of --background", hint="join the files, or give --query and --reference")
     results: list[Result] = []
@@ -216,13 +216,7 @@ def _check_outputs(out: Path | None, save_matches: Path | None, inputs: list[Pat
             check_writable(path)
     if several and out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file, but there are several results", hint="give a folder")
-    _check_inputs_stay(outputs, inputs)
-
-
-def _check_inputs_stay(outputs: Iterable[Path], inputs: list[Path]) -> None:
-    for path in outputs:
-        if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
-            raise UsageError(f"{path} is an input of this command", hint="write to another file")
+    options.check_inputs_stay(outputs, inputs)
 
 
 def _check_names(files: list[Path], name: str | None) -> None:
