@@ -145,9 +145,11 @@ def score(
             )
     if out is not None:
         _write(results, out, several=several)
-    _show(results, out, as_json=json, several=several)
     for result, place in zip(results, places, strict=False):
-        _record(result, place, as_json=json)
+        _record(result, place)
+    _show(results, out, as_json=json, several=several)
+    for place in places:
+        (console.note if json else console.out)(f"result recorded in {place}")
 
 
 def validate(
@@ -249,7 +251,7 @@ def _places(files: list[Path], name: str | None, folder: Path, submissions: Path
     return places
 
 
-def _record(result: Result, place: Path, *, as_json: bool) -> None:
+def _record(result: Result, place: Path) -> None:
     """Write ``result``, and say what a row that changes needs."""
     from ndec_bench.errors import DataError
     from ndec_bench.results.record import read_result, write_result
@@ -267,7 +269,6 @@ def _record(result: Result, place: Path, *, as_json: bool) -> None:
             f"{place}: µAP was {old:.6f} and is {new:.6f}; a row that changes needs an entry [[changes]] in its "
             'card, which "ndec-bench submit check --base DIR" spells out'
         )
-    (console.note if as_json else console.out)(f"result recorded in {place}")
 
 
 def _write(results: list[Result], out: Path, *, several: bool) -> None:
