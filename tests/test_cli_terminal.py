@@ -93,27 +93,28 @@ def test_a_name_that_is_not_text_is_one_clear_line(folder: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+TRAIN = ["train", "asl", "--config", "asl.toml", "--out", "trained"]
+
+
 @pytest.mark.parametrize(
-    ("raised", "code", "said"),
+    ("arguments", "module", "raised", "code", "said"),
     [
-        ("KeyboardInterrupt", 6, "interrupted: stopped"),
-        (
-            "MemoryError('Unable to allocate 9 TiB')",
-            4,
-            "bad or missing data: not enough memory (Unable to allocate 9 TiB)",
-        ),
+        (SCORE, "ndec_bench.errors", "KeyboardInterrupt", 6, "interrupted: stopped"),
+        (SCORE, "ndec_bench.scoring.score", "KeyboardInterrupt", 6, "interrupted: stopped"),
+        (SCORE, "h5py", "MemoryError('no 9 TiB')", 4, "bad or missing data: not enough memory (no 9 TiB)"),
+        (TRAIN, "torch", "ModuleNotFoundError(name='torch')", 2, "wrong use: the package torch is not installed"),
     ],
 )
-def test_any_end_of_a_command_is_one_clear_line(folder: Path, raised: str, code: int, said: str) -> None:
-    # One while modules are imported, before any command; the other inside one.
-    module = "ndec_bench.errors" if raised == "KeyboardInterrupt" else "ndec_bench.scoring.score"
+def test_any_end_of_a_command_is_one_clear_line(
+    folder: Path, arguments: list[str], module: str, raised: str, code: int, said: str
+) -> None:
     program = (
         "import sys, importlib.abc\n"
         "class Finder(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
         f"        if name == {module!r}: raise {raised}\n"
         "sys.meta_path.insert(0, Finder())\n"
-        f"sys.argv[1:] = {SCORE!r}\n"
+        f"sys.argv[1:] = {arguments!r}\n"
         "from ndec_bench.__main__ import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)

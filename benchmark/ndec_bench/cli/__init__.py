@@ -118,7 +118,7 @@ def run(arguments: list[str]) -> int:
             code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
     except _WrongUse as error:
         return _wrong_use(error, as_json=as_json)
-    except (NdecBenchError, OSError, MemoryError, typer.Abort, KeyboardInterrupt) as error:
+    except (NdecBenchError, OSError, MemoryError, ModuleNotFoundError, typer.Abort, KeyboardInterrupt) as error:
         return console.report_error(_for_users(error), as_json=as_json)
     except SystemExit as error:
         if not isinstance(error.__context__, OSError):
@@ -183,6 +183,11 @@ def _for_users(error: BaseException) -> NdecBenchError:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return DataError(f"{where}{reason(error)}", hint="check the path, its permissions and the disk")
+    if isinstance(error, ModuleNotFoundError):
+        return UsageError(
+            f"the package {error.name} is not installed",
+            hint='install it, in a clone of the repository: python -m pip install ".[baselines]"',
+        )
     if isinstance(error, MemoryError):
         what = f" ({error})" if str(error) else ""
         return DataError(f"not enough memory{what}", hint="end other programs, or use a larger machine")
