@@ -1,5 +1,6 @@
 """The program ``ndec-bench``: Ctrl-C is answered from the first import on."""
 
+import os
 import sys
 
 
@@ -11,7 +12,8 @@ def main() -> None:
         run()
     except KeyboardInterrupt:  # before a command began, or for the second time
         sys.stderr.write("ndec-bench: interrupted: stopped; run the same command again to go on\n")
-        sys.exit(6)
+        sys.stderr.flush()
+        os._exit(6)
 
 
 if __name__ == "__main__":

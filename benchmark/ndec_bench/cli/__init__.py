@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -103,6 +104,11 @@ def main() -> None:
             code = run(sys.argv[1:])
     except NdecBenchError as error:
         code = console.report_error(error, as_json=False)
+    if code == InterruptedRun.exit_code:
+        # Where Ctrl-C came while Python compiled text, as for a dataclass, it would end by the signal, not by the code.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
