@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -52,14 +52,8 @@ def score(
         typer.Option(help="Your own operating threshold (default: the file's attribute).", show_default=False),
     ] = None,
     bootstrap: Annotated[bool, typer.Option(help="Intervals from 1,000 replicates over queries.")] = True,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads of the search (default: all cores).", metavar="N", show_default=False),
-    ] = None,
-    backend: Annotated[
-        Literal["auto", "blas", "faiss", "torch"],
-        typer.Option(help="Library of the fast pass; no result depends on it."),
-    ] = "auto",
+    threads: options.Threads = None,
+    backend: options.Backend = "auto",
     name: Annotated[
         str | None, typer.Option(help="Name of the result (default: the file's).", show_default=False)
     ] = None,
