@@ -133,9 +133,10 @@ def _temporary(real: Path | None, target: Path) -> Path:
 def _remove_left_overs(folder: Path) -> None:
     """Remove the temporary files whose processes on this machine were killed; others may be at work."""
     pattern = re.compile(rf"\..*\.{re.escape(platform.node()[:40])}-(\d+)-\w+\.part", re.DOTALL)
-    for path in folder.iterdir():
-        if (found := pattern.fullmatch(path.name)) and not _is_alive(int(found[1])):
-            path.unlink(missing_ok=True)
+    with suppress(OSError):  # a folder that may not be listed, or files of another user
+        for path in folder.iterdir():
+            if (found := pattern.fullmatch(path.name)) and not _is_alive(int(found[1])):
+                path.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:
