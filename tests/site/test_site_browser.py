@@ -14,7 +14,7 @@ from ndec_bench.submissions import card as submission
 from ndec_bench.submissions.entries import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Page
@@ -130,6 +130,24 @@ def choices(full_site: Folders, tmp_path_factory: pytest.TempPathFactory, serve:
     return serve(folders.build(private=True))
 
 
+@pytest.fixture
+def home(open_page: Callable[..., Opened], served: str) -> Iterator[Page]:
+    """Return the home page, which must not complain in the end."""
+    with open_page() as opened:
+        opened.page.goto(served)
+        yield opened.page
+        assert opened.complaints == []
+
+
+@pytest.fixture
+def chooser(open_page: Callable[..., Opened], choices: str) -> Iterator[Page]:
+    """Return the home page of the site of choices, which must not complain in the end."""
+    with open_page() as opened:
+        opened.page.goto(choices)
+        yield opened.page
+        assert opened.complaints == []
+
+
 def shown(page: Page) -> list[str]:
     """Return the names of the rows that a page shows, table by table."""
     boards = page.evaluate("[...document.querySelectorAll('table[data-board]')].map((table) => table.dataset.board)")
@@ -156,50 +174,48 @@ def sort_by(page: Page, key: str) -> None:
 # Every page
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_axe_finds_nothing(open_page: Callable[..., Opened], served: str, scheme: str, width: int) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "width", "kinds", "rules"),
+    [
+        ("light", 1280, tuple(set(PAGES) - {"release", "seeds", "mini submission", "partial", "matching"}), RULES),
+        # What is dark or narrow differs in colours and order alone.
+        ("dark", 360, ("comparison", "submission"), {"runOnly": {"type": "rule", "values": ["color-contrast"]}}),
+    ],
+)
+def test_axe_finds_nothing(
+    open_page: Callable[..., Opened], served: str, scheme: str, width: int, kinds: tuple[str, ...], rules: object
+) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     # The page's own policy forbids foreign scripts; axe is one, so the policy is lifted for this test alone.
     violations = {}
     with open_page(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True) as opened:
-        for name, path in PAGES.items():
-            opened.page.goto(served + path)
+        for name in sorted(kinds):
+            opened.page.goto(served + PAGES[name])
             opened.page.evaluate(OPEN_ALL)
             for box in opened.page.locator(".pick input").all()[:2]:
                 box.check()
-            found = axe.run(opened.page, options=RULES)
+            found = axe.run(opened.page, options=rules)
             if found.violations_count:
                 violations[name] = found.generate_report()
     assert violations == {}
 
 
-@pytest.mark.parametrize("width", [320, 360, 768, 1280])
-def test_the_page_never_scrolls_sideways(open_page: Callable[..., Opened], site: Path, width: int) -> None:
+@pytest.mark.parametrize(("place", "width"), [("disk", 320), ("served", 768), ("disk", 1280)])
+def test_every_page_fits_is_complete_and_asks_nobody_else(
+    open_page: Callable[..., Opened], site: Path, served: str, place: str, width: int
+) -> None:
+    base = served if place == "served" else f"{site.as_uri()}/"
     with open_page(viewport={"width": width, "height": 800}) as opened:
         for name, path in PAGES.items():
-            opened.page.goto(f"{site.as_uri()}/{path}")
+            opened.page.goto(base + path)
             opened.page.evaluate(OPEN_ALL)
             over = opened.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert over == 0, f"{name} at {width}"
-
-
-def test_opened_from_disk_all_is_there_and_nothing_is_blocked(open_page: Callable[..., Opened], site: Path) -> None:
-    with open_page() as opened:
-        for path in PAGES.values():
-            opened.page.goto(f"{site.as_uri()}/{path}")
             assert opened.page.evaluate("getComputedStyle(document.querySelector('.skip')).position") == "absolute"
             assert opened.page.evaluate("document.querySelector('.brand img').naturalWidth") > 0
             assert opened.page.evaluate("document.documentElement.classList.contains('js')")
         assert opened.complaints == []
-        assert all(url.startswith("file://") for url in opened.requests)
-
-
-def test_served_it_asks_nobody_else(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        for path in PAGES.values():
-            opened.page.goto(served + path)
-        assert opened.complaints == []
-        assert all(url.startswith(served) for url in opened.requests)
+        assert all(url.startswith(base if place == "served" else "file://") for url in opened.requests)
 
 
 def test_the_policy_blocks_what_is_not_of_the_site(open_page: Callable[..., Opened], served: str) -> None:
@@ -272,34 +288,8 @@ def test_a_printed_view_says_what_it_leaves_out(open_page: Callable[..., Opened]
         assert not opened.page.locator(".view").is_visible()
 
 
-def test_printed_heads_are_no_buttons(open_page: Callable[..., Opened], site: Path) -> None:
-    """Chromium repeats the head of a table on each sheet, but not what stands in a button."""
-    with open_page() as opened:
-        opened.page.emulate_media(media="print")
-        opened.page.goto((site / "index.html").as_uri())
-        displays = opened.page.evaluate(
-            "[...document.querySelectorAll('.sort')].map((button) => getComputedStyle(button).display)"
-        )
-        assert set(displays) == {"contents"}
-        shadows = opened.page.evaluate(
-            "[...document.querySelectorAll('.ranked thead *')].map((cell) => getComputedStyle(cell).boxShadow)"
-        )
-        assert set(shadows) == {"none"}
-
-
-def test_the_page_at_hand_is_marked_in_forced_colours(open_page: Callable[..., Opened], site: Path) -> None:
-    with open_page(forced_colors="active") as opened:
-        opened.page.goto((site / "index.html").as_uri())
-        marked, other, ground = opened.page.evaluate(
-            """[...document.querySelectorAll('.top li a')].slice(0, 2).map((a) => getComputedStyle(a).borderBottomColor)
-            .concat(getComputedStyle(document.documentElement).backgroundColor)"""
-        )
-        assert marked != other == ground
-
-
-@pytest.mark.parametrize("width", [320, 1280])
-def test_what_has_the_focus_is_never_under_a_head(open_page: Callable[..., Opened], site: Path, width: int) -> None:
-    with open_page(viewport={"width": width, "height": 500}, reduced_motion="reduce") as opened:
+def test_what_has_the_focus_is_never_under_a_head(open_page: Callable[..., Opened], site: Path) -> None:
+    with open_page(viewport={"width": 320, "height": 500}, reduced_motion="reduce") as opened:
         opened.page.goto((site / "index.html").as_uri())
         opened.page.evaluate("scrollTo(0, 1e6)")
         opened.page.locator(".apart tbody a").last.focus()
@@ -362,15 +352,6 @@ def test_the_theme_is_kept_and_there_before_the_first_paint(open_page: Callable[
         assert opened.complaints == []
 
 
-def test_the_theme_follows_the_system_until_it_is_chosen(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page(color_scheme="dark") as opened:
-        opened.page.goto(served)
-        toggle = opened.page.get_by_role("button", name="Dark")
-        assert toggle.get_attribute("aria-pressed") == "true"
-        opened.page.emulate_media(color_scheme="light")
-        opened.page.locator("[data-theme-toggle][aria-pressed=false]").wait_for()
-
-
 def test_a_browser_without_storage_still_has_both_themes(open_page: Callable[..., Opened], served: str) -> None:
     with open_page(color_scheme="light") as opened:
         opened.page.add_init_script(
@@ -409,81 +390,65 @@ def test_where_copying_is_refused_the_command_is_selected(open_page: Callable[..
 # Sorting
 
 
-def test_a_click_sorts_and_says_so(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(served)
-        assert page.evaluate(SORTED) == ["descriptor rank ascending", "matching rank ascending"]
-        by_rank = first_column(page, "rank")
-        sort_by(page, "recall_at_p90")
-        # One order holds for every table that has the column, those of rows that do not rank too.
-        assert page.evaluate(SORTED) == [
-            f"{track} recall_at_p90 descending" for track in ("descriptor", "descriptor", "matching", "matching")
-        ]
-        values = [float(value) for value in first_column(page, "recall_at_p90") if value]
-        assert values == sorted(values, reverse=True)
-        sort_by(page, "recall_at_p90")
-        assert page.evaluate(SORTED)[0] == "descriptor recall_at_p90 ascending"
-        values = [float(value) for value in first_column(page, "recall_at_p90") if value]
-        assert values == sorted(values)
-        sort_by(page, "method")
-        titles = page.evaluate(
-            "[...document.querySelectorAll('table.ranked')[0].querySelectorAll('tbody th > a')].map(a => a.innerText)"
-        )
-        assert titles[0].startswith("<script>")
-        assert titles[1:] == sorted(titles[1:], key=str.lower)
-        sort_by(page, "rank")
-        assert first_column(page, "rank") == by_rank
-        assert opened.complaints == []
+def test_a_click_sorts_and_says_so(home: Page) -> None:
+    assert home.evaluate(SORTED) == ["descriptor rank ascending", "matching rank ascending"]
+    by_rank = first_column(home, "rank")
+    sort_by(home, "recall_at_p90")
+    # One order holds for every table that has the column, those of rows that do not rank too.
+    assert home.evaluate(SORTED) == [
+        f"{track} recall_at_p90 descending" for track in ("descriptor", "descriptor", "matching", "matching")
+    ]
+    values = [float(value) for value in first_column(home, "recall_at_p90") if value]
+    assert values == sorted(values, reverse=True)
+    sort_by(home, "recall_at_p90")
+    assert home.evaluate(SORTED)[0] == "descriptor recall_at_p90 ascending"
+    values = [float(value) for value in first_column(home, "recall_at_p90") if value]
+    assert values == sorted(values)
+    sort_by(home, "method")
+    titles = home.evaluate(
+        "[...document.querySelectorAll('table.ranked')[0].querySelectorAll('tbody th > a')].map(a => a.innerText)"
+    )
+    assert titles[0].startswith("<script>")
+    assert titles[1:] == sorted(titles[1:], key=str.lower)
+    sort_by(home, "rank")
+    assert first_column(home, "rank") == by_rank
 
 
-def test_the_keyboard_sorts(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(served)
-        page.locator("th[data-k=micro_ap] button").first.focus()
-        page.keyboard.press("Enter")
-        assert page.evaluate(SORTED)[0] == "descriptor micro_ap descending"
-        page.keyboard.press("Space")
-        assert page.evaluate(SORTED)[0] == "descriptor micro_ap ascending"
-        assert page.evaluate("document.activeElement.closest('th').dataset.k") == "micro_ap"
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.closest('th').dataset.k") == "recall_at_p90"
+def test_the_keyboard_sorts(home: Page) -> None:
+    home.locator("th[data-k=micro_ap] button").first.focus()
+    home.keyboard.press("Enter")
+    assert home.evaluate(SORTED)[0] == "descriptor micro_ap descending"
+    home.keyboard.press("Space")
+    assert home.evaluate(SORTED)[0] == "descriptor micro_ap ascending"
+    assert home.evaluate("document.activeElement.closest('th').dataset.k") == "micro_ap"
+    home.keyboard.press("Tab")
+    assert home.evaluate("document.activeElement.closest('th').dataset.k") == "recall_at_p90"
 
 
-def test_missing_values_come_last_both_ways(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(served)
-        lasts = []
-        for _ in range(2):
-            page.locator("table[data-apart] th[data-k=cost] button").first.click()
-            lasts.append(page.evaluate("document.querySelector('table[data-apart] tbody').lastElementChild.dataset.id"))
-        assert lasts == ["half-the-references", "half-the-references"]
+def test_missing_values_come_last_both_ways(home: Page) -> None:
+    lasts = []
+    for _ in range(2):
+        home.locator("table[data-apart] th[data-k=cost] button").first.click()
+        lasts.append(home.evaluate("document.querySelector('table[data-apart] tbody').lastElementChild.dataset.id"))
+    assert lasts == ["half-the-references", "half-the-references"]
 
 
-def test_equal_values_keep_the_order_of_the_ranks(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        opened.page.goto(served)
-        before = shown(opened.page)
-        sort_by(opened.page, "dimensions")  # 256 in all rows
-        assert shown(opened.page) == before
-        sort_by(opened.page, "dimensions")
-        assert shown(opened.page) == before
+def test_equal_values_keep_the_order_of_the_ranks(home: Page) -> None:
+    before = shown(home)
+    sort_by(home, "dimensions")  # 256 in all rows
+    assert shown(home) == before
+    sort_by(home, "dimensions")
+    assert shown(home) == before
 
 
-def test_lines_between_tie_groups_show_in_the_order_of_ranks_alone(
-    open_page: Callable[..., Opened], served: str
-) -> None:
+def test_lines_between_tie_groups_show_in_the_order_of_ranks_alone(home: Page) -> None:
     colours = """[...document.querySelector('table.ranked').tBodies[0].rows].slice(1)
       .map((row) => getComputedStyle(row).borderTopColor)"""
-    with open_page() as opened:
-        opened.page.goto(served)
-        assert len(set(opened.page.evaluate(colours))) == 2
-        sort_by(opened.page, "cost")
-        assert len(set(opened.page.evaluate(colours))) == 1
-        sort_by(opened.page, "rank")
-        assert len(set(opened.page.evaluate(colours))) == 2
+    assert len(set(home.evaluate(colours))) == 2
+    sort_by(home, "cost")
+    assert len(set(home.evaluate(colours))) == 1
+    sort_by(home, "rank")
+    assert len(set(home.evaluate(colours))) == 2
 
 
 def test_a_line_moves_to_the_first_row_of_its_group_that_is_left(
@@ -519,36 +484,27 @@ def test_a_line_moves_to_the_first_row_of_its_group_that_is_left(
         ("  ", ["alone", "broad", "closed", "dev-tuned", "eclair", "pairwise"]),
     ],
 )
-def test_search_knows_titles_names_and_authors(
-    open_page: Callable[..., Opened], choices: str, words: str, found: list[str]
-) -> None:
-    with open_page() as opened:
-        opened.page.goto(choices)
-        opened.page.get_by_role("searchbox").fill(words)
-        assert sorted(shown(opened.page)) == sorted(found)
-        count = opened.page.locator(".tools output").inner_text()
-        assert count == (f"{len(found)} of 6 rows" if len(found) < 6 else "6 rows")
+def test_search_knows_titles_names_and_authors(chooser: Page, words: str, found: list[str]) -> None:
+    chooser.get_by_role("searchbox").fill(words)
+    assert sorted(shown(chooser)) == sorted(found)
+    count = chooser.locator(".tools output").inner_text()
+    assert count == (f"{len(found)} of 6 rows" if len(found) < 6 else "6 rows")
 
 
-def test_every_declaration_filters_and_unknown_never_passes_for_none(
-    open_page: Callable[..., Opened], choices: str
-) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(choices)
-        page.evaluate(OPEN_ALL)
-        for place, (name, known) in enumerate(DECLARABLE.items()):
-            select = page.locator(f"select[name={name}]")
-            offered = [option.get_attribute("value") for option in select.locator("option").all()]
-            assert offered[0] == ""
-            assert set(offered[1:]) == set(get_args(known)), name
-            for value in get_args(known):
-                select.select_option(value)
-                fit = {row.replace("é", "e") for row, (values, _, _) in CHOICES.items() if value in values[place]}
-                assert set(shown(page)) == fit, f"{name}={value}"
-                assert ("closed" in fit) == (value == "unknown")
-                assert f"{name}={value}" in page.url
-            select.select_option("")
+def test_every_declaration_filters_and_unknown_never_passes_for_none(chooser: Page) -> None:
+    chooser.evaluate(OPEN_ALL)
+    for place, (name, known) in enumerate(DECLARABLE.items()):
+        select = chooser.locator(f"select[name={name}]")
+        offered = [option.get_attribute("value") for option in select.locator("option").all()]
+        assert offered[0] == ""
+        assert set(offered[1:]) == set(get_args(known)), name
+        for value in get_args(known):
+            select.select_option(value)
+            fit = {row.replace("é", "e") for row, (values, _, _) in CHOICES.items() if value in values[place]}
+            assert set(shown(chooser)) == fit, f"{name}={value}"
+            assert ("closed" in fit) == (value == "unknown")
+            assert f"{name}={value}" in chooser.url
+        select.select_option("")
 
 
 @pytest.mark.parametrize(
@@ -565,127 +521,97 @@ def test_every_declaration_filters_and_unknown_never_passes_for_none(
         ("level", "reported", ["closed", "eclair"]),
     ],
 )
-def test_other_filters(open_page: Callable[..., Opened], choices: str, name: str, value: str, found: list[str]) -> None:
-    with open_page() as opened:
-        opened.page.goto(choices)
-        opened.page.locator(f"select[name={name}]").select_option(value)
-        assert sorted(shown(opened.page)) == found
+def test_other_filters(chooser: Page, name: str, value: str, found: list[str]) -> None:
+    chooser.locator(f"select[name={name}]").select_option(value)
+    assert sorted(shown(chooser)) == found
 
 
-def test_filters_add_up_and_reset_takes_them_away(open_page: Callable[..., Opened], choices: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(choices)
-        page.locator("select[name=dims]").select_option("256")
-        page.evaluate(OPEN_ALL)
-        page.locator("select[name=external_data]").select_option("no")
-        assert page.locator(".more summary").inner_text() == "More filters (1)"
-        page.get_by_role("searchbox").fill("clair")
-        assert shown(page) == ["eclair"]
-        page.get_by_role("button", name="Reset").click()
-        assert len(shown(page)) == 6
-        assert page.get_by_role("searchbox").input_value() == ""
-        assert page.url == choices
+def test_filters_add_up_and_reset_takes_them_away(chooser: Page, choices: str) -> None:
+    chooser.locator("select[name=dims]").select_option("256")
+    chooser.evaluate(OPEN_ALL)
+    chooser.locator("select[name=external_data]").select_option("no")
+    assert chooser.locator(".more summary").inner_text() == "More filters (1)"
+    chooser.get_by_role("searchbox").fill("clair")
+    assert shown(chooser) == ["eclair"]
+    chooser.get_by_role("button", name="Reset").click()
+    assert len(shown(chooser)) == 6
+    assert chooser.get_by_role("searchbox").input_value() == ""
+    assert chooser.url == choices
 
 
-def test_where_no_row_fits_the_page_says_so_and_offers_all(open_page: Callable[..., Opened], choices: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(choices)
-        page.get_by_role("searchbox").fill("no such method")
-        assert page.get_by_text("No row fits.").count() == 2
-        assert page.locator(".tools output").inner_text() == "0 of 6 rows"
-        page.get_by_role("button", name="Show all rows").first.click()
-        assert len(shown(page)) == 6
-        assert not page.get_by_text("No row fits.").first.is_visible()
-        assert page.evaluate("document.activeElement.name") == "q"
-
-
-def test_the_track_filters_only_where_there_are_two(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        opened.page.goto(served + "disc21-final/index.html")
-        assert opened.page.locator("select[name=dims]").count() == 1
-        assert opened.page.locator("select[name=track]").count() == 0
+def test_where_no_row_fits_the_page_says_so_and_offers_all(chooser: Page) -> None:
+    chooser.get_by_role("searchbox").fill("no such method")
+    assert chooser.get_by_text("No row fits.").count() == 2
+    assert chooser.locator(".tools output").inner_text() == "0 of 6 rows"
+    chooser.get_by_role("button", name="Show all rows").first.click()
+    assert len(shown(chooser)) == 6
+    assert not chooser.get_by_text("No row fits.").first.is_visible()
+    assert chooser.evaluate("document.activeElement.name") == "q"
 
 
 # Columns
 
 
-def test_columns_are_chosen_and_groups_follow(open_page: Callable[..., Opened], served: str) -> None:
+def test_columns_are_chosen_and_groups_follow(home: Page) -> None:
     spans = "[...document.querySelector('.groups').querySelectorAll('th')].map((th) => th.hidden ? 0 : th.colSpan)"
-    with open_page() as opened:
-        page = opened.page
-        page.goto(served)
-        usual = page.evaluate(HEADS)
-        assert "recall_at_1" not in usual
-        before = page.evaluate(spans)
-        assert sum(before) == len(usual) - 2
-        page.evaluate(OPEN_ALL)
-        page.get_by_role("checkbox", name="recall @1").check()
-        assert "recall_at_1" in page.evaluate(HEADS)
-        assert page.evaluate(spans) == [before[0] + 1, *before[1:]]
-        cells = page.evaluate(
-            """[...document.querySelectorAll('table.ranked tr[data-id]')]
-              .map((row) => [...row.cells].filter((cell) => cell.checkVisibility()).length)"""
-        )
-        assert set(cells) == {len(page.evaluate(HEADS))}
-        for group in ("Cost of use", "Record"):
-            for box in page.get_by_role("group", name=group).get_by_role("checkbox").all():
-                box.uncheck()
-        assert page.evaluate(spans) == [before[0] + 1, before[1], 0, before[3], 0]
-        chosen = page.evaluate(HEADS)
-        page.reload()
-        assert page.evaluate(HEADS) == chosen
-        page.get_by_role("button", name="Reset").click()
-        assert page.evaluate(HEADS) == usual
-        assert "cols" not in page.url
-
-
-def test_rank_and_method_always_stay(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        opened.page.goto(served + "?cols=")
-        assert opened.page.evaluate(HEADS) == ["rank", "method"]
-        opened.page.goto(served + "?cols=nonsense")
-        assert len(opened.page.evaluate(HEADS)) > 10
+    usual = home.evaluate(HEADS)
+    assert "recall_at_1" not in usual
+    before = home.evaluate(spans)
+    assert sum(before) == len(usual) - 2
+    home.evaluate(OPEN_ALL)
+    home.get_by_role("checkbox", name="recall @1").check()
+    assert "recall_at_1" in home.evaluate(HEADS)
+    assert home.evaluate(spans) == [before[0] + 1, *before[1:]]
+    cells = home.evaluate(
+        """[...document.querySelectorAll('table.ranked tr[data-id]')]
+          .map((row) => [...row.cells].filter((cell) => cell.checkVisibility()).length)"""
+    )
+    assert set(cells) == {len(home.evaluate(HEADS))}
+    for group in ("Cost of use", "Record"):
+        for box in home.get_by_role("group", name=group).get_by_role("checkbox").all():
+            box.uncheck()
+    assert home.evaluate(spans) == [before[0] + 1, before[1], 0, before[3], 0]
+    chosen = home.evaluate(HEADS)
+    home.reload()
+    assert home.evaluate(HEADS) == chosen
+    home.get_by_role("button", name="Reset").click()
+    assert home.evaluate(HEADS) == usual
+    assert "cols" not in home.url
 
 
 # The address
 
 
-def test_the_address_holds_the_view_and_brings_it_back(open_page: Callable[..., Opened], choices: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(choices)
-        page.locator("select[name=dims]").select_option("512")
-        sort_by(page, "recall_at_p90")
-        sort_by(page, "recall_at_p90")
-        page.get_by_role("checkbox", name="Select Closed for comparison").check()
-        page.get_by_role("searchbox").fill("clo")
-        page.wait_for_url("**/*q=clo*")
-        assert page.url == f"{choices}?q=clo&dims=512&sort=recall_at_p90&ids=closed"
-        assert shown(page) == ["closed"]
-        page.reload()
-        assert shown(page) == ["closed"]
-        assert page.get_by_role("searchbox").input_value() == "clo"
-        assert page.locator("select[name=dims]").input_value() == "512"
-        assert page.evaluate(SORTED)[0] == "descriptor recall_at_p90 ascending"
-        assert page.locator(".picked").is_visible()
+def test_the_address_holds_the_view_and_brings_it_back(chooser: Page, choices: str) -> None:
+    chooser.locator("select[name=dims]").select_option("512")
+    sort_by(chooser, "recall_at_p90")
+    sort_by(chooser, "recall_at_p90")
+    chooser.get_by_role("checkbox", name="Select Closed for comparison").check()
+    chooser.get_by_role("searchbox").fill("clo")
+    chooser.wait_for_url("**/*q=clo*")
+    assert chooser.url == f"{choices}?q=clo&dims=512&sort=recall_at_p90&ids=closed"
+    assert shown(chooser) == ["closed"]
+    chooser.reload()
+    assert shown(chooser) == ["closed"]
+    assert chooser.get_by_role("searchbox").input_value() == "clo"
+    assert chooser.locator("select[name=dims]").input_value() == "512"
+    assert chooser.evaluate(SORTED)[0] == "descriptor recall_at_p90 ascending"
+    assert chooser.locator(".picked").is_visible()
 
-        page.go_back()  # what was typed belongs to the step before it
-        assert page.get_by_role("searchbox").input_value() == ""
-        assert not page.locator(".picked").is_visible()
-        assert shown(page) == ["eclair", "closed", "broad", "alone"]
-        page.go_back()
-        assert shown(page) == ["alone", "broad", "closed", "eclair"]
-        page.go_back()
-        assert page.evaluate(SORTED)[0] == "descriptor rank ascending"
-        page.go_back()
-        assert page.url == choices
-        assert len(shown(page)) == 6
-        page.go_forward()
-        assert page.locator("select[name=dims]").input_value() == "512"
-        assert shown(page) == ["alone", "broad", "closed", "eclair"]
-        assert opened.complaints == []
+    chooser.go_back()  # what was typed belongs to the step before it
+    assert chooser.get_by_role("searchbox").input_value() == ""
+    assert not chooser.locator(".picked").is_visible()
+    assert shown(chooser) == ["eclair", "closed", "broad", "alone"]
+    chooser.go_back()
+    assert shown(chooser) == ["alone", "broad", "closed", "eclair"]
+    chooser.go_back()
+    assert chooser.evaluate(SORTED)[0] == "descriptor rank ascending"
+    chooser.go_back()
+    assert chooser.url == choices
+    assert len(shown(chooser)) == 6
+    chooser.go_forward()
+    assert chooser.locator("select[name=dims]").input_value() == "512"
+    assert shown(chooser) == ["alone", "broad", "closed", "eclair"]
 
 
 @pytest.mark.parametrize(
@@ -720,16 +646,6 @@ def test_anchors_keep_the_view(open_page: Callable[..., Opened], choices: str) -
         assert shown(page) == ["dev-tuned"]
 
 
-def test_a_page_from_disk_keeps_its_view_too(open_page: Callable[..., Opened], site: Path) -> None:
-    with open_page() as opened:
-        opened.page.goto((site / "index.html").as_uri())
-        sort_by(opened.page, "recall_at_p90")
-        view = shown(opened.page)
-        opened.page.reload()
-        assert shown(opened.page) == view
-        assert opened.complaints == []
-
-
 def test_where_the_query_may_not_change_the_view_stands_behind_the_hash(
     open_page: Callable[..., Opened], choices: str
 ) -> None:
@@ -758,33 +674,30 @@ def test_where_the_query_may_not_change_the_view_stands_behind_the_hash(
 # Selection
 
 
-def test_selected_rows_of_one_table_go_to_the_comparison(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(served)
-        assert not page.locator(".picked").is_visible()
-        page.get_by_role("checkbox", name="Select Gist for comparison").check()
-        link = page.get_by_role("link", name="Compare selected")
-        assert link.get_attribute("aria-disabled") == "true"
-        assert link.get_attribute("href") is None
-        page.get_by_role("checkbox", name="Select Whitened cnn for comparison").check()
-        assert page.locator(".tools output").inner_text().endswith("rows, 2 selected")
-        assert page.locator(".picked p").inner_text() == "Gist, Whitened cnn"
-        box = page.locator(".pick").first.bounding_box()
-        assert box is not None
-        assert min(box["width"], box["height"]) >= 24
-        page.get_by_role("checkbox", name="Select Pair matcher for comparison").check()
-        assert "different tables" in page.locator(".picked p").inner_text()
-        assert link.get_attribute("href") is None
-        page.get_by_role("checkbox", name="Select Pair matcher for comparison").uncheck()
-        link.click()
-        assert page.url == served + "compare/index.html?ids=gist,whitened-cnn"
-        page.locator("#compared-pairs table").first.wait_for()
-        page.go_back()
-        assert page.locator(".pick input:checked").count() == 2
-        page.get_by_role("button", name="Clear").click()
-        assert page.locator(".pick input:checked").count() == 0
-        assert page.url == served
+def test_selected_rows_of_one_table_go_to_the_comparison(home: Page, served: str) -> None:
+    assert not home.locator(".picked").is_visible()
+    home.get_by_role("checkbox", name="Select Gist for comparison").check()
+    link = home.get_by_role("link", name="Compare selected")
+    assert link.get_attribute("aria-disabled") == "true"
+    assert link.get_attribute("href") is None
+    home.get_by_role("checkbox", name="Select Whitened cnn for comparison").check()
+    assert home.locator(".tools output").inner_text().endswith("rows, 2 selected")
+    assert home.locator(".picked p").inner_text() == "Gist, Whitened cnn"
+    box = home.locator(".pick").first.bounding_box()
+    assert box is not None
+    assert min(box["width"], box["height"]) >= 24
+    home.get_by_role("checkbox", name="Select Pair matcher for comparison").check()
+    assert "different tables" in home.locator(".picked p").inner_text()
+    assert link.get_attribute("href") is None
+    home.get_by_role("checkbox", name="Select Pair matcher for comparison").uncheck()
+    link.click()
+    assert home.url == served + "compare/index.html?ids=gist,whitened-cnn"
+    home.locator("#compared-pairs table").first.wait_for()
+    home.go_back()
+    assert home.locator(".pick input:checked").count() == 2
+    home.get_by_role("button", name="Clear").click()
+    assert home.locator(".pick input:checked").count() == 0
+    assert home.url == served
 
 
 # Strangers' text and large tables
