@@ -470,6 +470,22 @@ def test_a_page_shows_the_card(full_site: Folders) -> None:
     assert "no card" not in page
 
 
+@pytest.mark.parametrize(
+    ("top", "result", "how"),
+    [
+        ({}, {}, ""),
+        ({"descriptors": None}, {}, " --whole"),
+        ({"descriptors": {"name": "x.h5", "sha256": "5b" * 32}}, {"describing": None}, " --file FILE"),
+    ],
+)
+def test_a_page_copies_a_check_that_can_work(
+    folders: Folders, top: dict[str, object], result: dict[str, object], how: str
+) -> None:
+    folders.put("one", top=top, **result)
+    folders.build()
+    assert f"<code>ndec-bench reproduce one{how}</code>" in folders.page("s/one/index.html")
+
+
 def test_the_curve_has_a_table_with_stored_points(full_site: Folders) -> None:
     curve = json.loads((full_site.results / "ndec-1/whitened-cnn.json").read_text())["parts"]["all"]["pr_curve"]
     place = next(i for i, recall in enumerate(curve["recall"]) if recall >= 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -91,6 +92,21 @@ class Entry:
     def ranks(self) -> bool:
         """Return whether the result ranks."""
         return not self.reasons
+
+    @property
+    def check_command(self) -> str:
+        """Return the command that checks the result, in a clone of the repository.
+
+        It fetches the file from the card's address; without one, it runs the baseline on record again; without either,
+        it wants a copy of the file.
+        """
+        files, made_by = self.card.descriptors if self.card else None, self.result.describing
+        how = " --file FILE"
+        if files is not None and files.url is not None:
+            how = ""
+        elif made_by is not None and made_by.baseline is not None:
+            how = " --whole"
+        return f"ndec-bench reproduce {shlex.quote(self.result.name)}{how}"
 
     @property
     def declared(self) -> dict[str, tuple[str, ...]]:
