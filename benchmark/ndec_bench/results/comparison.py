@@ -271,11 +271,16 @@ def _check_comparable(results: Sequence[tuple[str, Result]], part: str) -> None:
             raise DataError(f"{file}: the same result as {files[identity]}", hint="give each result once")
         for what, (value, hint) in values.items():
             if value != known[what][0]:
-                first_file, first = results[0]
-                if what == "split" and first.digests.ground_truth == result.digests.ground_truth:
-                    named = next((one.split for one in (first, result) if not one.split.startswith("user-")), "NAME")
-                    hint = f"the true pairs are the same: score both with --split {named}, not with --ground-truth"
-                raise DataError(f"{file}: {what} {value}, but {first_file} has {known[what][0]}", hint=hint)
+                same_pairs = what == "split" and results[0][1].digests.ground_truth == result.digests.ground_truth
+                raise DataError(
+                    f"{file}: {what} {value}, but {results[0][0]} has {known[what][0]}",
+                    hint=_score_by_name(results[0][1].split, result.split) if same_pairs else hint,
+                )
+
+
+def _score_by_name(*splits: str) -> str:
+    named = next((split for split in splits if not split.startswith("user-")), "NAME")
+    return f"the true pairs are the same: score both with --split {named}, not with --ground-truth"
 
 
 def _must_agree(file: str, result: Result, part: str) -> dict[str, tuple[str, str]]:
