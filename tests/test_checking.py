@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -913,19 +915,72 @@ def test_a_line_break_in_a_file_name_stays_on_its_line(head: Path) -> None:
         assert problem.isprintable()
 
 
+WORKFLOWS = REPOSITORY / ".github" / "workflows"
+
+
 def test_workflows_of_strangers_may_read_alone_and_run_no_text_of_theirs() -> None:
     yaml = pytest.importorskip("yaml")
-    workflows = REPOSITORY / ".github" / "workflows"
     for name, permissions in (
         ("submissions", {"contents": "read"}),
         ("submission-comment", {"actions": "read", "pull-requests": "write"}),
     ):
-        content = yaml.safe_load((workflows / f"{name}.yml").read_text())
+        content = yaml.safe_load((WORKFLOWS / f"{name}.yml").read_text())
         assert content["name"] == name
         assert content["permissions"] == permissions
+        assert "paths" not in str(content[True])  # so that it can be a required status; YAML takes "on" for true
         steps = [step for job in content["jobs"].values() for step in job["steps"]]
         assert all("permissions" not in job for job in content["jobs"].values())
         assert all("${{" not in step.get("run", "") for step in steps)
-    comment = (workflows / "submission-comment.yml").read_text()
+    comment = (WORKFLOWS / "submission-comment.yml").read_text()
     assert "actions/checkout" not in comment
     assert "workflows: [submissions]" in comment
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    for path in WORKFLOWS.glob("*.yml"):
+        for action in re.findall(r"uses: (.*)", path.read_text()):
+            assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), f"{path.name}: {action}"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+@pytest.mark.parametrize(
+    ("sender", "author", "label", "file", "said"),
+    [
+        ("stranger", "stranger", "", "docs/x.md", []),
+        ("stranger", "stranger", "", "results/x", ["any=true"]),
+        ("Keeper", "keeper", "", "results/x", ["any=true", "code=own", "flag=--maintainer"]),
+        ("keeper", "stranger", "", "results/x", ["any=true"]),  # a push or "reopen" of theirs is no check
+        ("keeper", "stranger", "maintainer-checked", "submissions/x", ["any=true", "flag=--maintainer"]),
+        ("stranger", "stranger", "maintainer-checked", "results/x", ["any=true"]),
+        ("stranger", "keeper", "", "results/x", ["any=true"]),
+        ("newcomer", "newcomer", "", "results/x .github/maintainers", ["any=true"]),
+    ],
+)
+def test_maintainers_are_those_listed_where_the_change_goes_to(
+    tmp_path: Path, sender: str, author: str, label: str, file: str, said: list[str]
+) -> None:
+    yaml = pytest.importorskip("yaml")
+    steps = yaml.safe_load((WORKFLOWS / "submissions.yml").read_text())["jobs"]["check"]["steps"]
+    (script,) = [step["run"] for step in steps if step.get("id") == "change"]
+    repository = tmp_path / "repository"
+    (repository / ".github").mkdir(parents=True)
+    (repository / ".github" / "maintainers").write_text("# A comment\nkeeper\n")
+    environment = {**os.environ, "RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "out")}
+    environment |= {"SENDER": sender, "AUTHOR": author, "LABEL": label}
+
+    def ran(*command: str) -> None:
+        subprocess.run(command, cwd=repository, env=environment, check=True, capture_output=True)
+
+    def commit() -> None:
+        ran("git", "add", "-A")
+        ran("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "x")
+
+    ran("git", "init", "-q")
+    commit()
+    for name in file.split():
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text(f"{sender}\n")
+    commit()
+    ran("bash", "-eo", "pipefail", "-c", script)
+    written = tmp_path / "out"
+    assert (written.read_text().split() if written.exists() else []) == said
