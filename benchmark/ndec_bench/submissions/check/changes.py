@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,7 +72,7 @@ class Edit:
 def edits(row: Row) -> list[Edit]:
     """Return what a pull request changes in the card and the result of a row that was there before.
 
-    A verified row may be lost or won by a word of it. Lists of numbers are left out: they have digests and scores.
+    A verified row may be lost or won by a word of it. Of long lists, the length and a digest are shown.
     """
     found: list[Edit] = []
     if row.card_before is not None and row.card is not None:
@@ -91,7 +93,10 @@ def _flat(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, ob
     for key, value in content.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{key}.")
-        elif not isinstance(value, list) or len(value) <= _LONGEST_LIST:
+        elif isinstance(value, list) and len(value) > _LONGEST_LIST:
+            digest = hashlib.sha256(json.dumps(value).encode()).hexdigest()
+            yield f"{above}{key}", f"{len(value):,} values, {digest[:12]}"
+        else:
             yield f"{above}{key}", value
 
 
