@@ -192,7 +192,7 @@ def paired(a: Result, b: Result, *, part: str = "all", measure: Measure = "micro
     Raises
     ------
     DataError
-        If a result lacks the part or its replicates, or the two do not stem from one split, stream and count.
+        If a result has no such part or no replicates, or the two do not stem from one split, stream and count.
     """
     if a.digests.split != b.digests.split:
         raise DataError(f"{a.name} and {b.name}: different splits ({_split(a)} and {_split(b)})", hint=_SAME_FILES)
@@ -217,7 +217,7 @@ def rank_intervals(results: Sequence[Result], *, part: str = "all", measure: Mea
     Raises
     ------
     DataError
-        If the results stem from different splits, or one lacks the part.
+        If the results stem from different splits, or one has no such part.
     """
     ordered = sorted(results, key=lambda result: (-_point(_part(result, part), measure), result.name))
     for result in ordered[1:]:

@@ -106,7 +106,7 @@ class ScatterChart:
     crowded
         Whether there are at least `CROWD` points.
     missing
-        Rows that lack the value.
+        Rows without the value.
     line
         The ``d`` of the Pareto line, or of the diagonal.
     """

@@ -189,7 +189,7 @@ def _history(card: CardFile, old: SubmissionCard | None, results: Sequence[Resul
     for place, change in enumerate(known):
         if place >= len(told) or told[place] != change:
             message = f"the entry of {change.date} was changed or removed"
-            yield card.problem(("changes",), message, "put it back; new entries stand behind the old ones")
+            yield card.problem(("changes",), message, "put it back; new entries come after the old ones")
             return
     for place, change in enumerate(told[len(known) :], start=len(known)):
         if not any(_tells_of(change, result) for result in results):
@@ -213,7 +213,7 @@ def _unverified(row: Row, card: CardFile, old: SubmissionCard | None) -> Iterato
         message = "is written by the maintainers" if verified else "was removed; it is the maintainers'"
         yield card.problem(("verified",), message, f"{taken}; they write it after their own check")
     elif verified and row.found and verified.predictions_sha256 == digest and _says_more(row.before, row.found):
-        # The word holds for a list; the scores, the file and the protocol beside it were others when it was given.
+        # The word holds for a list; the scores, the file and the protocol with it were others when it was given.
         message = f"is the list that [verified] is about, but this {row.kind} result of it was not verified"
         yield row.found.problem(("predictions_sha256",), message, "score again; if it stays, ask the maintainers")
 

@@ -171,7 +171,7 @@ def _problems_of_card(card: CardFile, repository: Repository, *, public: bool) -
 
 
 def _keeps_from_ranking(card: CardFile) -> Iterator[Problem]:
-    """Yield warnings of what the authors alone can add, and without which the row stands unranked."""
+    """Yield warnings of what the authors alone can add, and without which the row is not ranked."""
     unknown = undeclared(card.card)
     if unknown:
         message = f"{', '.join(unknown)} unknown, and what is unknown does not rank"

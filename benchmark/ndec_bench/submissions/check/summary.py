@@ -1,6 +1,6 @@
 """The summary of a check: Markdown for a comment on a pull request, and the same as data.
 
-Names, titles and messages hold what strangers wrote. In the comment they stand in code spans, where nothing is a link,
+Names, titles and messages hold what strangers wrote. In the comment they are in code spans, where nothing is a link,
 a mention, HTML or the end of a table cell.
 """
 
