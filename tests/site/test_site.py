@@ -19,6 +19,7 @@ import pytest
 from markupsafe import escape
 from tests.site import conftest
 
+from ndec_bench.cli import run
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.metrics.bootstrap import interval
 from ndec_bench.printable import without_overrides
@@ -710,6 +711,19 @@ def test_a_bad_row_is_left_out_and_named_and_the_others_stay(folders: Folders, k
     assert kind == "address" or f"s/{path.stem}/index.html" not in report.pages
     with pytest.raises((DataError, SubmissionError), match=re.escape(said)):
         leaderboard(folders.results)
+
+
+def test_the_command_names_what_it_left_out(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    folders.put("good")
+    where = ["--results", str(folders.results), "--submissions", str(folders.submissions), "--out", str(folders.out)]
+    assert run(["site", *where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == []
+    path = _written(folders, {"parts": 1})
+    assert run(["site", *where]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == f"{folders.out / 'index.html'}\n"
+    assert f"left out: {path}: not a result of this version" in shown.err
+    assert (folders.out / "s/good/index.html").is_file()
 
 
 def test_a_submission_has_a_page_for_each_protocol(folders: Folders) -> None:

@@ -14,7 +14,7 @@ from ndec_bench.submissions import card as submission
 from ndec_bench.submissions.entries import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from playwright.sync_api import Page
@@ -131,21 +131,17 @@ def choices(full_site: Folders, tmp_path_factory: pytest.TempPathFactory, serve:
 
 
 @pytest.fixture
-def home(open_page: Callable[..., Opened], served: str) -> Iterator[Page]:
-    """Return the home page, which must not complain in the end."""
-    with open_page() as opened:
-        opened.page.goto(served)
-        yield opened.page
-        assert opened.complaints == []
+def home(page: Page, served: str) -> Page:
+    """Return the home page."""
+    page.goto(served)
+    return page
 
 
 @pytest.fixture
-def chooser(open_page: Callable[..., Opened], choices: str) -> Iterator[Page]:
-    """Return the home page of the site of choices, which must not complain in the end."""
-    with open_page() as opened:
-        opened.page.goto(choices)
-        yield opened.page
-        assert opened.complaints == []
+def chooser(page: Page, choices: str) -> Page:
+    """Return the home page of the site of choices."""
+    page.goto(choices)
+    return page
 
 
 def shown(page: Page) -> list[str]:
@@ -251,41 +247,38 @@ def test_a_table_that_fits_lies_free_under_a_head_that_stays(open_page: Callable
         opened.page.wait_for_function("!document.querySelector('.scroll').classList.contains('fits')")
 
 
-def test_the_first_tab_offers_to_skip_to_the_content(open_page: Callable[..., Opened], site: Path) -> None:
-    with open_page() as opened:
-        opened.page.goto((site / "about/index.html").as_uri())
-        opened.page.keyboard.press("Tab")
-        assert opened.page.evaluate("document.activeElement.textContent") == "Skip to content"
-        opened.page.keyboard.press("Enter")
-        assert opened.page.evaluate("document.activeElement.id") == "main"
+def test_the_first_tab_offers_to_skip_to_the_content(page: Page, site: Path) -> None:
+    page.goto((site / "about/index.html").as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
 
 
-def test_it_prints(open_page: Callable[..., Opened], site: Path) -> None:
-    with open_page() as opened:
-        opened.page.goto((site / "index.html").as_uri() + "?q=whitened&cols=cost&ids=whitened-cnn,gist")
-        opened.page.emulate_media(media="print", color_scheme="dark")
-        paper = opened.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-        assert paper == "rgb(255, 255, 255)"
-        assert not opened.page.get_by_role("navigation").is_visible()
-        for hidden in (".tools", ".picked", ".theme", ".pick"):
-            assert not opened.page.locator(hidden).first.is_visible(), hidden
-        assert opened.page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
-        assert shown(opened.page) == ["whitened-cnn"]  # the view at hand
-        assert opened.page.evaluate(HEADS) == ["rank", "method", "cost"]
+def test_it_prints(page: Page, site: Path) -> None:
+    page.goto((site / "index.html").as_uri() + "?q=whitened&cols=cost&ids=whitened-cnn,gist")
+    page.emulate_media(media="print", color_scheme="dark")
+    paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert paper == "rgb(255, 255, 255)"
+    assert not page.get_by_role("navigation").is_visible()
+    for hidden in (".tools", ".picked", ".theme", ".pick"):
+        assert not page.locator(hidden).first.is_visible(), hidden
+    assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
+    assert shown(page) == ["whitened-cnn"]  # the view at hand
+    assert page.evaluate(HEADS) == ["rank", "method", "cost"]
 
 
-def test_a_printed_view_says_what_it_leaves_out(open_page: Callable[..., Opened], site: Path) -> None:
-    with open_page() as opened:
-        opened.page.emulate_media(media="print")
-        opened.page.goto((site / "index.html").as_uri())
-        assert opened.page.locator(".view").inner_text() == ""
-        opened.page.goto((site / "index.html").as_uri() + "?q=whitened&level=re-scored&sort=-bytes")
-        assert opened.page.locator(".view").inner_text() == (
-            "Only the 1 of 18 rows that fit are shown. Search: whitened; Verified: re-scored or better. "
-            "Sorted by bytes / reference, descending."
-        )
-        opened.page.emulate_media(media="screen")
-        assert not opened.page.locator(".view").is_visible()
+def test_a_printed_view_says_what_it_leaves_out(page: Page, site: Path) -> None:
+    page.emulate_media(media="print")
+    page.goto((site / "index.html").as_uri())
+    assert page.locator(".view").inner_text() == ""
+    page.goto((site / "index.html").as_uri() + "?q=whitened&level=re-scored&sort=-bytes")
+    assert page.locator(".view").inner_text() == (
+        "Only the 1 of 18 rows that fit are shown. Search: whitened; Verified: re-scored or better. "
+        "Sorted by bytes / reference, descending."
+    )
+    page.emulate_media(media="screen")
+    assert not page.locator(".view").is_visible()
 
 
 def test_what_has_the_focus_is_never_under_a_head(open_page: Callable[..., Opened], site: Path) -> None:
@@ -375,16 +368,15 @@ def test_commands_are_copied(open_page: Callable[..., Opened], served: str) -> N
         assert copied == opened.page.locator(".copy pre").first.inner_text().strip()
 
 
-def test_where_copying_is_refused_the_command_is_selected(open_page: Callable[..., Opened], served: str) -> None:
-    with open_page() as opened:
-        opened.page.add_init_script(
-            """Object.defineProperty(navigator, "clipboard", { value: undefined });
-            document.execCommand = () => false;"""
-        )
-        opened.page.goto(served + "compare/index.html")
-        opened.page.locator(".copy button").first.click()
-        opened.page.locator(".copy [role=status]", has_text="Selected").first.wait_for()
-        assert opened.page.evaluate("getSelection().toString().trim()") == "ndec-bench compare A.json B.json"
+def test_where_copying_is_refused_the_command_is_selected(page: Page, served: str) -> None:
+    page.add_init_script(
+        """Object.defineProperty(navigator, "clipboard", { value: undefined });
+        document.execCommand = () => false;"""
+    )
+    page.goto(served + "compare/index.html")
+    page.locator(".copy button").first.click()
+    page.locator(".copy [role=status]", has_text="Selected").first.wait_for()
+    assert page.evaluate("getSelection().toString().trim()") == "ndec-bench compare A.json B.json"
 
 
 # Sorting
@@ -451,20 +443,17 @@ def test_lines_between_tie_groups_show_in_the_order_of_ranks_alone(home: Page) -
     assert len(set(home.evaluate(colours))) == 2
 
 
-def test_a_line_moves_to_the_first_row_of_its_group_that_is_left(
-    open_page: Callable[..., Opened], folders: Folders
-) -> None:
+def test_a_line_moves_to_the_first_row_of_its_group_that_is_left(page: Page, folders: Folders) -> None:
     for name, quality in (("keep-1", 0.73), ("drop-2", 0.6001), ("keep-3", 0.6)):
         folders.add(folders.result(name, quality))
     lines = "[...document.querySelectorAll('tr[data-id]')].map((row) => row.classList.contains('starts'))"
-    with open_page() as opened:
-        opened.page.goto((folders.build(private=True) / "index.html").as_uri())
-        assert opened.page.evaluate(lines) == [False, True, False]
-        opened.page.get_by_role("searchbox").fill("keep")
-        assert shown(opened.page) == ["keep-1", "keep-3"]
-        assert opened.page.evaluate(lines)[2]
-        opened.page.get_by_role("searchbox").fill("")
-        assert opened.page.evaluate(lines) == [False, True, False]
+    page.goto((folders.build(private=True) / "index.html").as_uri())
+    assert page.evaluate(lines) == [False, True, False]
+    page.get_by_role("searchbox").fill("keep")
+    assert shown(page) == ["keep-1", "keep-3"]
+    assert page.evaluate(lines)[2]
+    page.get_by_role("searchbox").fill("")
+    assert page.evaluate(lines) == [False, True, False]
 
 
 # Search and filters
@@ -623,52 +612,44 @@ def test_the_address_holds_the_view_and_brings_it_back(chooser: Page, choices: s
         "?constructor=1&__proto__=2&sort=__proto__&ids=constructor",
     ],
 )
-def test_nonsense_in_the_address_is_passed_over(open_page: Callable[..., Opened], choices: str, query: str) -> None:
-    with open_page() as opened:
-        opened.page.goto(choices + query)
-        found = shown(opened.page)
-        assert len(found) == 6 or "q=" in query
-        assert opened.page.evaluate(SORTED)[0] == "descriptor rank ascending"
-        assert not opened.page.locator(".picked").is_visible()
-        assert opened.complaints == []
+def test_nonsense_in_the_address_is_passed_over(page: Page, choices: str, query: str) -> None:
+    page.goto(choices + query)
+    found = shown(page)
+    assert len(found) == 6 or "q=" in query
+    assert page.evaluate(SORTED)[0] == "descriptor rank ascending"
+    assert not page.locator(".picked").is_visible()
 
 
-def test_anchors_keep_the_view(open_page: Callable[..., Opened], choices: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(choices + "?dims=64")
-        key = page.locator("table.ranked").first.get_attribute("data-board")
-        page.evaluate("(key) => location.hash = key", key)
-        assert shown(page) == ["alone"]
-        page.locator("select[name=dims]").select_option("more")
-        assert page.url == f"{choices}?dims=more#{key}"
-        page.reload()
-        assert shown(page) == ["dev-tuned"]
+def test_anchors_keep_the_view(page: Page, choices: str) -> None:
+    page.goto(choices + "?dims=64")
+    key = page.locator("table.ranked").first.get_attribute("data-board")
+    page.evaluate("(key) => location.hash = key", key)
+    assert shown(page) == ["alone"]
+    page.locator("select[name=dims]").select_option("more")
+    assert page.url == f"{choices}?dims=more#{key}"
+    page.reload()
+    assert shown(page) == ["dev-tuned"]
 
 
-def test_where_the_query_may_not_change_the_view_stands_behind_the_hash(
-    open_page: Callable[..., Opened], choices: str
-) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.add_init_script(NO_QUERIES)
-        page.goto(choices + "?dims=256")
-        page.locator("select[name=track]").select_option("descriptor")
-        assert page.url == f"{choices}?dims=256#?track=descriptor&dims=256"
-        page.locator("select[name=dims]").select_option("64")
-        page.reload()
-        assert shown(page) == ["alone"]
-        page.locator("select[name=dims]").select_option("more")
-        key = page.locator("table.ranked").first.get_attribute("data-board")
-        page.evaluate("(key) => location.hash = key", key)  # an anchor takes the place of the view, which still holds
-        assert shown(page) == ["dev-tuned"]
-        page.go_back()
-        page.go_back()
-        assert shown(page) == ["alone"]
-        page.get_by_role("button", name="Reset").click()
-        assert len(shown(page)) == 6
-        page.reload()
-        assert len(shown(page)) == 6
+def test_where_the_query_may_not_change_the_view_stands_behind_the_hash(page: Page, choices: str) -> None:
+    page.add_init_script(NO_QUERIES)
+    page.goto(choices + "?dims=256")
+    page.locator("select[name=track]").select_option("descriptor")
+    assert page.url == f"{choices}?dims=256#?track=descriptor&dims=256"
+    page.locator("select[name=dims]").select_option("64")
+    page.reload()
+    assert shown(page) == ["alone"]
+    page.locator("select[name=dims]").select_option("more")
+    key = page.locator("table.ranked").first.get_attribute("data-board")
+    page.evaluate("(key) => location.hash = key", key)  # an anchor takes the place of the view, which still holds
+    assert shown(page) == ["dev-tuned"]
+    page.go_back()
+    page.go_back()
+    assert shown(page) == ["alone"]
+    page.get_by_role("button", name="Reset").click()
+    assert len(shown(page)) == 6
+    page.reload()
+    assert len(shown(page)) == 6
 
 
 # Selection
@@ -703,25 +684,20 @@ def test_selected_rows_of_one_table_go_to_the_comparison(home: Page, served: str
 # Strangers' text and large tables
 
 
-def test_hostile_titles_stay_text(open_page: Callable[..., Opened], open_site: Folders, served: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-        page.goto(served + "?ids=evil,gist")
-        assert page.locator(".picked p").inner_text().startswith("<script>alert(1)</script>")
-        assert page.locator("tr[data-id=evil] .pick input").get_attribute("aria-label") == (
-            f"Select {open_site.hostile.replace(chr(0x202E), '')} for comparison"
-        )
-        page.get_by_role("searchbox").fill("<script>")
-        assert shown(page) == ["evil"]
-        page.goto(served + "?q=<img src=x onerror=alert(1)>&sort=<b>&ids=<i>")
-        assert page.get_by_role("searchbox").input_value() == "<img src=x onerror=alert(1)>"
-        assert opened.complaints == []
+def test_hostile_titles_stay_text(page: Page, open_site: Folders, served: str) -> None:
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.goto(served + "?ids=evil,gist")
+    assert page.locator(".picked p").inner_text().startswith("<script>alert(1)</script>")
+    assert page.locator("tr[data-id=evil] .pick input").get_attribute("aria-label") == (
+        f"Select {open_site.hostile.replace(chr(0x202E), '')} for comparison"
+    )
+    page.get_by_role("searchbox").fill("<script>")
+    assert shown(page) == ["evil"]
+    page.goto(served + "?q=<img src=x onerror=alert(1)>&sort=<b>&ids=<i>")
+    assert page.get_by_role("searchbox").input_value() == "<img src=x onerror=alert(1)>"
 
 
-def test_a_thousand_rows_are_sorted_filtered_and_kept_right(
-    open_page: Callable[..., Opened], folders: Folders, tmp_path: Path
-) -> None:
+def test_a_thousand_rows_are_sorted_filtered_and_kept_right(page: Page, folders: Folders, tmp_path: Path) -> None:
     one, entries = folders.result("one", replicates=0), []
     for number in range(1000):
         name = f"method-{number:04}"
@@ -733,20 +709,17 @@ def test_a_thousand_rows_are_sorted_filtered_and_kept_right(
     shutil.copytree(resources.files("ndec_bench.site") / "static", tmp_path / "static")
     index = tmp_path / "index.html"
     index.write_text(next(pages(Site(tables(entries), entries, private=True)))[1], encoding="utf-8")
-    with open_page() as opened:
-        page = opened.page
-        page.goto(index.as_uri())
-        assert page.locator(".tools output").inner_text() == "1000 rows"
-        sort_by(page, "micro_ap")
-        sort_by(page, "micro_ap")
-        values = [float(value) for value in first_column(page, "micro_ap")]
-        assert values == sorted(values)
-        assert len(set(values)) == 1000
-        page.locator("select[name=dims]").select_option("64")
-        assert len(shown(page)) == 250
-        page.get_by_role("searchbox").fill("method-01")
-        expected = [f"method-{number:04}" for number in range(100, 200) if number % 8 < 2]
-        assert sorted(shown(page)) == expected
-        page.get_by_role("button", name="Reset").click()
-        assert shown(page)[0] == "method-0687"  # 687 * 377 leaves 999, the most
-        assert opened.complaints == []
+    page.goto(index.as_uri())
+    assert page.locator(".tools output").inner_text() == "1000 rows"
+    sort_by(page, "micro_ap")
+    sort_by(page, "micro_ap")
+    values = [float(value) for value in first_column(page, "micro_ap")]
+    assert values == sorted(values)
+    assert len(set(values)) == 1000
+    page.locator("select[name=dims]").select_option("64")
+    assert len(shown(page)) == 250
+    page.get_by_role("searchbox").fill("method-01")
+    expected = [f"method-{number:04}" for number in range(100, 200) if number % 8 < 2]
+    assert sorted(shown(page)) == expected
+    page.get_by_role("button", name="Reset").click()
+    assert shown(page)[0] == "method-0687"  # 687 * 377 leaves 999, the most
