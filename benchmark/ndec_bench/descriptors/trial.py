@@ -139,7 +139,7 @@ def _exchange(process: subprocess.Popen[str], question: str, seconds: float) -> 
         timer.cancel()
 
 
-_HANG = "the HDF5 library does not come to an end with it"
+_HANG = "the HDF5 library does not finish reading it"
 _CRASH = "the HDF5 library crashes on it"
 _SIGXCPU = 24
 # By process, for a fork has no claim on the reader of its parent.
