@@ -596,7 +596,7 @@ def test_descriptor_files_of_the_same_recipe_are_used_again(
     def none(*_: object, **__: object) -> None:
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr("ndec_baselines.esvitp.matching.describe_images", none)
+    monkeypatch.setattr("ndec_baselines.describing.extract.describe_images", none)
     assert matcher.match(split, tmp_path, cap=100).sha256 == first.sha256
     with pytest.raises(AssertionError):
         matcher.match(replace(split, detections={}), tmp_path, cap=100)
