@@ -2,13 +2,16 @@
 
 ::
 
-    OUT/descriptors/NAME/{queries,references}.h5   what it made of each image, and background.h5 where it needs one
-    OUT/postprocessed/NAME/...                     the same after its steps, if it has any
-    OUT/submissions/NAME/NAME.h5                   both sides in one file, as anyone would submit it
-    OUT/submissions/NAME/NAME.csv                  of a matcher: its scored pairs, from files in OUT/matching/NAME/
-    OUT/submissions/NAME/submission.toml           who, how, from what
-    OUT/results/PROTOCOL/NAME.json                 the scored record
-    OUT/site/index.html                            of `demo`: the leaderboard of those results
+    OUT/descriptors/BASELINE/SIDE-KEY.h5     what it made of the queries, the references and, if needed, a background
+    OUT/matching/BASELINE/                   of a matcher: its files on the way to pairs
+    OUT/postprocessed/NAME/...               the descriptors after the steps, if there are any
+    OUT/submissions/NAME/NAME.h5             both sides in one file, as anyone would submit it
+    OUT/submissions/NAME/NAME.csv            of a matcher: its scored pairs
+    OUT/submissions/NAME/submission.toml     who, how, from what
+    OUT/results/PROTOCOL/NAME.json           the scored record
+    OUT/site/index.html                      of `demo`: the leaderboard of those results
+
+Descriptors are kept by recipe and images, which the key stands for, whatever the submission made of them is called.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from ndec_baselines.base import SplitImages, recipe
 from ndec_baselines.describing.boxes import CroppedSource, read_boxes
-from ndec_baselines.describing.extract import describe_images
+from ndec_baselines.describing.extract import describe_images, describe_once, images_digest
 from ndec_baselines.registry import card, load, load_matcher, registration
 from ndec_baselines.submitting import command_of, published, submission_of
 from ndec_bench import atomic
@@ -29,14 +32,15 @@ from ndec_bench.data.images import open_images
 from ndec_bench.data.layouts import images_of
 from ndec_bench.data.roots import data_root, find_split
 from ndec_bench.data.split import Split
-from ndec_bench.descriptors import read_attributes, sha256_of_file
+from ndec_bench.descriptors import sha256_of_file
 from ndec_bench.descriptors.packing import DETECTIONS, pack
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.matches import write_pairs
 from ndec_bench.postprocess import needs_background, parse_step, postprocess_sides
 from ndec_bench.progress import silent
-from ndec_bench.results.describing import Describing, joined, read_describing, read_report, speed, write_describing
+from ndec_bench.results.describing import Describing, joined, read_describing, speed, write_describing
 from ndec_bench.results.record import write_result
+from ndec_bench.resume import digest
 from ndec_bench.scoring.score import Options, score_file
 from ndec_bench.submissions import card as submission_card
 
@@ -303,23 +307,19 @@ def run_on(runner: Runner, split: Split, out: Path, scoring: Options, *, checked
 
 
 def describe_side(
-    runner: Runner, images: ImageSource, out: Path, *, side: str, attributes: Mapping[str, str]
-) -> DescribeReport:
-    """Return what it took to describe ``images`` into ``out``, unless it is there with this recipe and ``attributes``.
+    runner: Runner, images: ImageSource, folder: Path, *, side: str, split: Split
+) -> tuple[Path, DescribeReport]:
+    """Return the descriptor file of ``images`` in ``folder``, made unless it is there, and what describing took.
 
     ``side`` is ``queries``, ``references`` or ``background``; queries alone are cut to detections.
     """
     loaded, options = cast("Baseline", runner.loaded), runner.options
+    attributes, images_key = image_attributes(split), images_digest(images)
     if side == "queries":
         images, attributes = runner.cut(images), {**attributes, **runner.of_detections}
-    report = read_report(out) if attributes and out.is_file() else None
-    if (
-        report is not None
-        and (options.keep_going or not report.invalid_images)
-        and read_attributes(out) == {**recipe(loaded), **attributes}
-    ):
-        return report
-    return describe_images(
+    key = digest({**recipe(loaded), **attributes, "images": images_key})
+    out = folder / f"{side}-{key[:12]}.h5"
+    report = describe_once(
         loaded,
         images,
         out,
@@ -330,6 +330,7 @@ def describe_side(
         progress=runner.progress,
         tell=runner.tell,
     )
+    return out, report
 
 
 def cut_to(baseline: str, detections: Path | None) -> tuple[Callable[[ImageSource], ImageSource], dict[str, str]]:
@@ -355,11 +356,11 @@ def _described(runner: Runner, split: Split, out: Path) -> tuple[Path, Describin
     """Return the packed descriptors, after the baseline's steps, and what describing took."""
     name, steps, progress = runner.name, runner.steps, runner.progress
     sides = (*SIDES, "background") if needs_background(steps) else SIDES
-    files = {side: out / "descriptors" / name / f"{side}.h5" for side in sides}
     # Missing images are an error before the first hour of work, not after it.
     images = {side: images_of(split, _part(split, side), progress=progress) for side in sides}
-    attributes = image_attributes(split)
-    took = [describe_side(runner, images[side], file, side=side, attributes=attributes) for side, file in files.items()]
+    folder = out / "descriptors" / runner.loaded.card.name
+    described = {side: describe_side(runner, images[side], folder, side=side, split=split) for side in sides}
+    files = {side: file for side, (file, _) in described.items()}
     ready = files
     if steps:
         ready = {side: out / "postprocessed" / name / f"{side}.h5" for side in SIDES}
@@ -374,7 +375,7 @@ def _described(runner: Runner, split: Split, out: Path) -> tuple[Path, Describin
         )
     packed = out / "submissions" / name / f"{name}.h5"
     pack(ready["queries"], ready["references"], packed, split=split.name)
-    return packed, joined(took)
+    return packed, joined([report for _, report in described.values()])
 
 
 def _matched(runner: Runner, split: Split, out: Path, cap: int) -> tuple[Path, Describing]:
@@ -387,7 +388,7 @@ def _matched(runner: Runner, split: Split, out: Path, cap: int) -> tuple[Path, D
     except DataError:
         background = None  # the matcher knows whether it can do without
     # Descriptors of other pictures under the same ids must not be taken for those of these.
-    work = out / "matching" / runner.name / (split.images_sha256 or split.sha256)[:16]
+    work = out / "matching" / matcher.card.name / (split.images_sha256 or split.sha256)[:16]
     fresh = not work.exists() or not any(work.iterdir())
     start = time.perf_counter()
     images = SplitImages(queries, references, background, boxes)
