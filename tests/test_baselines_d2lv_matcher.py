@@ -47,7 +47,6 @@ PLAN = Plan(
     dimensions=6,
     sample=9,
     pairs_per_list=120,
-    faces=frozenset({"R3"}),
 )
 
 
@@ -208,7 +207,6 @@ def _of_cropped_references(images: SplitImages) -> set[Row]:
         (query, reference, scores[query, number, reference])
         for query, number, reference in lists[0].keys() & lists[1].keys() & lists[2].keys()
         for scores in lists
-        if reference != "R3"
     )
     return {
         (query, WHOLE, reference, score - 0.05) for (query, reference, score), times in stripped.items() if times == 1
@@ -301,7 +299,7 @@ def test_stopped_runs_go_on(
 
 @pytest.mark.usefixtures("toys")
 def test_other_images_and_boxes_make_other_lists(images: SplitImages, weights: LocalWeights, tmp_path: Path) -> None:
-    plan = replace(PLAN, variants=("blur-bw",), sides=(48,), cropped_references=False, faces=frozenset())
+    plan = replace(PLAN, variants=("blur-bw",), sides=(48,), cropped_references=False)
     system = D2LV(model_cards()["d2lv"], weights, plan, "cpu")
     first = _matches(system, images, tmp_path)
     without = replace(images, detections={})
@@ -320,7 +318,6 @@ def test_a_score_holds_for_its_query_alone(images: SplitImages, weights: LocalWe
         sides=(48,),
         pairs_per_list=100_000,
         cropped_references=False,
-        faces=frozenset(),
     )
     system = D2LV(model_cards()["d2lv"], weights, plan, "cpu")
     together = _matches(system, images, tmp_path / "all")
@@ -331,9 +328,7 @@ def test_a_score_holds_for_its_query_alone(images: SplitImages, weights: LocalWe
 
 @pytest.mark.usefixtures("toys")
 def test_uncut_images_alone(images: SplitImages, weights: LocalWeights, tmp_path: Path) -> None:
-    plan = replace(
-        PLAN, variants=("baseline-cc",), sides=(48,), cropped_queries=False, cropped_references=False, faces=frozenset()
-    )
+    plan = replace(PLAN, variants=("baseline-cc",), sides=(48,), cropped_queries=False, cropped_references=False)
     found = _matches(D2LV(model_cards()["d2lv"], weights, plan, "cpu"), images, tmp_path)
     # Whole queries below 200 pixels do not count either: Q1 is 140 x 160, Q3 220 x 90.
     assert {query for query, _ in found} == {"Q0", "Q2"}

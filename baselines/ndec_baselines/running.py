@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ndec_baselines.base import SplitImages, recipe
 from ndec_baselines.describing.boxes import CroppedSource, read_boxes
@@ -45,9 +46,10 @@ from ndec_bench.scoring.score import Options, score_file
 from ndec_bench.submissions import card as submission_card
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ndec_baselines.base import Baseline, Matcher, ModelCard
+    from ndec_baselines.base import Baseline, ChooseBox, Matcher, ModelCard
+    from ndec_baselines.describing.boxes import Box
     from ndec_bench.data.images import ImageSource
     from ndec_bench.progress import Progress
     from ndec_bench.results.describing import DescribeReport
@@ -116,8 +118,8 @@ class Runner:
         As chosen, or those of the baseline.
     options
         The choices.
-    cut, of_detections
-        Cuts queries to detections, if there are any, and what their descriptor file says of them.
+    choose_box, boxes, of_detections
+        What cuts queries to detections, and what their descriptor file says of them; None and empty without.
     progress
         Called as ``progress(stage, done, total)``.
     tell
@@ -128,10 +130,20 @@ class Runner:
     name: str
     steps: tuple[str, ...]
     options: RunOptions
-    cut: Callable[[ImageSource], ImageSource]
-    of_detections: Mapping[str, str]
     progress: Progress
     tell: Tell
+    choose_box: ChooseBox | None = None
+    boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
+    of_detections: Mapping[str, str] = field(default_factory=dict)
+
+    def cut(self, images: ImageSource) -> ImageSource:
+        """Return ``images``, cut to detections if there are any."""
+        return images if self.choose_box is None else CroppedSource(images, self.boxes, self.choose_box)
+
+    @property
+    def baseline(self) -> Baseline:
+        """Return what was loaded as what describes images."""
+        return cast("Baseline", self.loaded)
 
 
 def quiet(_sentence: str) -> None:
@@ -227,7 +239,7 @@ def describe(
     runner = load_runner(baseline, options, progress, tell, matching=False)
     source = open_images(Path(images), progress=progress) if isinstance(images, str | Path) else images
     return describe_images(
-        cast("Baseline", runner.loaded),
+        runner.baseline,
         runner.cut(source),
         Path(out),
         workers=options.workers,
@@ -259,18 +271,21 @@ def load_runner(
     steps = about.steps if options.steps is None else options.steps
     for text in steps:
         parse_step(text)  # a wrong step is reported before the work, not after it
-    loaded: Baseline | Matcher
-    if about.track == "matching" and matching:
+    made = partial(Runner, name=options.name or about.name, steps=steps, options=options, progress=progress, tell=tell)
+    if about.track == "matching" and matching:  # a matcher is given the detections themselves
         _refuse_for_matchers(about, options, steps)
-        loaded = load_matcher(baseline, options.weights, options.device, weights_sha256=options.weights_sha256)
-        cut, of_detections = cut_to(baseline, None)  # a matcher is given the detections themselves
-    else:
-        precision = options.precision or "float32"
-        loaded = load(
-            baseline, options.weights, options.device, weights_sha256=options.weights_sha256, precision=precision
-        )
-        cut, of_detections = cut_to(baseline, options.detections)
-    return Runner(loaded, options.name or about.name, steps, options, cut, of_detections, progress, tell)
+        return made(load_matcher(baseline, options.weights, options.device, weights_sha256=options.weights_sha256))
+    found: dict[str, Any] = {}
+    if options.detections is not None:
+        choose_box = registration(baseline).choose_box
+        if choose_box is None:
+            raise UsageError(f"baseline {baseline} does not cut queries to detections", hint="leave --detections out")
+        boxes = read_boxes(options.detections)
+        of_detections = {DETECTIONS: sha256_of_file(options.detections)}
+        found = {"choose_box": choose_box, "boxes": boxes, "of_detections": of_detections}
+    precision = options.precision or "float32"
+    loaded = load(baseline, options.weights, options.device, weights_sha256=options.weights_sha256, precision=precision)
+    return made(loaded, **found)
 
 
 def run_on(runner: Runner, split: Split, out: Path, scoring: Options, *, checked: str | None = None) -> Result:
@@ -313,7 +328,7 @@ def describe_side(
 
     ``side`` is ``queries``, ``references`` or ``background``; queries alone are cut to detections.
     """
-    loaded, options = cast("Baseline", runner.loaded), runner.options
+    loaded, options = runner.baseline, runner.options
     attributes, images_key = image_attributes(split), images_digest(images)
     if side == "queries":
         images, attributes = runner.cut(images), {**attributes, **runner.of_detections}
@@ -331,20 +346,6 @@ def describe_side(
         tell=runner.tell,
     )
     return out, report
-
-
-def cut_to(baseline: str, detections: Path | None) -> tuple[Callable[[ImageSource], ImageSource], dict[str, str]]:
-    """Return what cuts images to ``detections`` as ``baseline`` does, and what a descriptor file says of them.
-
-    Raises UsageError if the baseline does not cut, DataError if the file cannot be read.
-    """
-    if detections is None:
-        return lambda images: images, {}
-    choose = registration(baseline).choose_box
-    if choose is None:
-        raise UsageError(f"baseline {baseline} does not cut queries to detections", hint="leave --detections out")
-    boxes = read_boxes(detections)
-    return lambda images: CroppedSource(images, boxes, choose), {DETECTIONS: sha256_of_file(detections)}
 
 
 def image_attributes(split: Split) -> dict[str, str]:

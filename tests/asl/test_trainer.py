@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ from ndec_baselines.asl.batches import Batches, Tensors
 from ndec_baselines.asl.config import Config, Schedule
 from ndec_baselines.asl.distributed import Processes
 from ndec_baselines.asl.network import AslNetwork
-from ndec_baselines.asl.run_files import COLUMNS, Log, norms_by_scale, read_log
-from ndec_baselines.asl.trainer import Trained, Trainer, channels_last, rate_factor, train
+from ndec_baselines.asl.run_files import COLUMNS, Log, norms_by_scale
+from ndec_baselines.asl.trainer import Trainer, TrainingResult, channels_last, rate_factor, train
 from ndec_baselines.networks import isc_resnet
 from ndec_baselines.networks.checkpoints import read_checkpoint
 from ndec_bench.errors import DataError, InterruptedRun, UsageError
@@ -38,6 +39,10 @@ LAST = trainer_module.STAGE
 CONSTANT = {"warm_up": 0.0, "flat": 1.0}
 
 
+def read_log(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
+
+
 @dataclass
 class Runs:
     """Trains on the tiny set into folders of its own."""
@@ -51,7 +56,7 @@ class Runs:
         config: Config,
         micro_ap: Callable[..., float] = held_out.micro_ap,
         **others: Any,  # noqa: ANN401
-    ) -> Trained:
+    ) -> TrainingResult:
         out = self.folder / name
         out.mkdir(exist_ok=True)
         arguments = {"initial": None, "processes": Processes(), "device": CPU} | others
@@ -72,7 +77,7 @@ class Runs:
         return found
 
     def log(self, name: str) -> list[dict[str, str]]:
-        return read_log(self.folder / name / "log.csv")
+        return read_log(self.folder / name)
 
 
 @pytest.fixture
@@ -559,11 +564,9 @@ def test_values_of_one_step_join_in_one_row(tmp_path: Path) -> None:
     log.add(3, {"held_auc": 0.5})
     log.add(6, {"held_auc": 1e-7})
     log.write(tmp_path / "log.csv")
-    first, second = read_log(tmp_path / "log.csv")
+    first, second = read_log(tmp_path)
     assert (first["step"], first["loss"], first["norm_to_0.25"], first["held_auc"]) == ("3", "0.333333", "", "0.5")
     assert (second["step"], second["loss"], second["held_auc"]) == ("6", "", "1e-07")
-    with pytest.raises(DataError, match=r"none\.csv: cannot be read"):
-        read_log(tmp_path / "none.csv")
 
 
 def test_the_norm_ratio_loss_gives_copies_smaller_norms(runs: Runs, settings: Settings) -> None:

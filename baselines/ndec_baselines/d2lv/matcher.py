@@ -182,8 +182,7 @@ class _Run:
         variant = VARIANTS[CROPPED_REFERENCES]
         networks = [_Network(variant, backbone, CROPPED_REFERENCE_SIDE) for backbone in BACKBONES]
         found = [self._cropped_references(lists, network) for network in networks]
-        faces = np.array([image_id in self.plan.faces for image_id in self.images.references.ids], dtype=bool)
-        return merging.of_whole_images(merging.agreed(found, ALL_THREE), faces)
+        return merging.of_whole_images(merging.agreed(found, ALL_THREE))
 
     def _cropped_queries(self, lists: Parts, network: _Network) -> Rows:
         """Return the best pairs of crops of queries and whole references by one network."""
