@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     Settings = Callable[..., Config]
 
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
+
 class Ask:
     """Runs ``ndec-bench train asl`` on the tiny split; gives the exit code and what was printed."""
 
