@@ -158,9 +158,8 @@ def read_submission_parts(
 
     Each file holds ``vectors`` (n, d) and ``image_names`` (n,); optionally ``norms`` (n,), ``invalid_ids`` and the
     attributes ``metric``, ``split``, ``threshold`` and ``query_independent``. Rows are in the order of the files. Of
-    image names a suffix ``.jpg``, ``.jpeg`` or ``.png`` is taken off, as isc2021's reader does with two of them;
-    nothing else is repaired. Files that name a metric or a threshold name the same; where files are for different
-    splits, the submission names none.
+    image names the suffix of a picture is taken off, as isc2021's reader does with two of them. Files that name a
+    metric or a threshold name the same; where files are for different splits, the submission names none.
     ``sha256`` is that over the sorted lines ``side TAB sha256-of-file LF`` (sides ``query``, ``reference``,
     ``background``).
 
