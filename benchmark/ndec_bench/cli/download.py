@@ -159,8 +159,14 @@ def _carry_out(wanted: Order, plan: Plan, links: Links | None, jobs: int) -> Rep
     from ndec_bench.cli.transfers import transfers
     from ndec_bench.data.trust import accept
     from ndec_bench.download.jobs import Run, locked
+    from ndec_bench.download.links import identified
     from ndec_bench.download.order import carry_out
 
+    if links is not None and links.unnamed and plan.missing:
+        console.note(f"asking what {len(links.unnamed)} links without names lead to")
+        links, errors = identified(links)
+        for error in errors:
+            console.note(f"passed over: {error}")
     with locked(plan.root):
         if plan.missing:
             accept(plan.root, tuple(licence.key for licence in plan.to_accept))
