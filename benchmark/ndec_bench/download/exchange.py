@@ -11,9 +11,10 @@ import os
 import random
 import re
 import ssl
+import sys
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -105,6 +106,11 @@ class Policy:
 
 
 DEFAULT_POLICY = Policy()
+
+
+def patient(policy: Policy) -> Policy:
+    """Return ``policy`` without an end to its tries, for outages that last hours."""
+    return replace(policy, attempts=sys.maxsize, slow_tries=sys.maxsize, longest_retry_after=86_400.0)
 
 
 @dataclass(frozen=True)
