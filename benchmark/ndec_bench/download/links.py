@@ -24,7 +24,7 @@ from ndec_bench.download.range_reader import RangeReader
 from ndec_bench.errors import DataError, NdecBenchError, NetworkError, os_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ndec_bench.data.registry import RemoteFile
@@ -66,29 +66,12 @@ class Link:
         return Location(self.url)
 
 
+@dataclass(frozen=True)
 class Links:
     """Links by the name of their file in the registry, and those to archives that no name tells apart."""
 
-    def __init__(self, links: Mapping[str, Link], unnamed: Sequence[Link] = ()) -> None:
-        self._links = dict(links)
-        self.unnamed = tuple(unnamed)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the files there are links for, sorted."""
-        return tuple(sorted(self._links))
-
-    def location(self, file: RemoteFile) -> Location:
-        """Return the location of ``file`` by its link. Raises KeyError if it has none, see `names`."""
-        return Location(self._links[file.name].url)
-
-    def fresh_location(self, file: RemoteFile) -> Location:
-        """Return the same. Raises NetworkError if the link has expired."""
-        return self._links[file.name].fresh_location(file.name)
-
-    def with_named(self, found: Mapping[str, Link]) -> Links:
-        """Return these links and those ``found``, which names told apart come before."""
-        return Links({**found, **self._links})
+    by_name: Mapping[str, Link]
+    unnamed: tuple[Link, ...] = ()
 
 
 def read_links(path: Path) -> Links:
@@ -149,10 +132,10 @@ def identified(links: Links, *, policy: Policy = DEFAULT_POLICY) -> tuple[Links,
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="links") as pool:
         list(pool.map(look, links.unnamed))
-    named = links.with_named(found)
-    if errors and not named.names:
+    named = {**found, **links.by_name}
+    if errors and not named:
         raise errors[0]
-    return named, [str(error) for error in errors]
+    return Links(named), [str(error) for error in errors]
 
 
 def _first_shard(link: Link, policy: Policy) -> RemoteFile:

@@ -20,7 +20,7 @@ from ndec_bench.errors import NdecBenchError, NetworkError, UsageError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import requests
@@ -135,32 +135,25 @@ def candidates(
         If a mirror's address is not one.
     """
     made = partial(Candidate, file, session=session, policy=policy)
-    return tuple(_candidates(file, made, policy, links, environ))
-
-
-def _candidates(
-    file: RemoteFile,
-    made: Callable[..., Candidate],
-    policy: Policy,
-    links: Links | None,
-    environ: Mapping[str, str],
-) -> Iterator[Candidate]:
-    if links is not None and file.name in links.names:
-        yield made("link", links.location(file).url.partition("?")[0], resolve=partial(links.fresh_location, file))
+    found: list[Candidate] = []
+    link = links.by_name.get(file.name) if links is not None else None
+    if link is not None:
+        found.append(made("link", link.url.partition("?")[0], resolve=partial(link.fresh_location, file.name)))
     for source in file.sources:
         mirror = mirror_of(source, environ=environ)
         if mirror:
             # The downloader asks again when an address does not serve: the next place then.
             locations = cycle([Location(place) for place in places(mirror, file, source)])
-            yield made(f"mirror of {source.kind}", shown(mirror), resolve=partial(next, locations))
+            found.append(made(f"mirror of {source.kind}", shown(mirror), resolve=partial(next, locations)))
         elif source.kind == "gdrive":
             resolve = partial(gdrive.location, file.name, source.address, file.sha256)
-            yield made(source.kind, source.url, resolve=resolve, drive_id=source.address)
+            found.append(made(source.kind, source.url, resolve=resolve, drive_id=source.address))
         elif source.kind == "huggingface":
             resolve = partial(huggingface.resolve, file.name, source, policy=policy, environ=environ)
-            yield made(source.kind, source.url, resolve=resolve)
+            found.append(made(source.kind, source.url, resolve=resolve))
         else:
-            yield made(source.kind, source.url, resolve=partial(Location, source.url))
+            found.append(made(source.kind, source.url, resolve=partial(Location, source.url)))
+    return tuple(found)
 
 
 def mirror_of(source: Source, *, environ: Mapping[str, str] = os.environ) -> str | None:
