@@ -228,6 +228,41 @@ def test_an_outage_longer_than_the_usual_tries_is_waited_for(
     assert (code, len(host.requests)) == (0, 31)
 
 
+def test_bare_links_serve_when_the_static_host_is_closed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost
+) -> None:
+    host.files = {f"/m1/{n}An9x_n.zip": content for n, content in enumerate(REFERENCES.values())}
+    listed = tmp_path / "links.txt"
+    listed.write_text("".join(f"{host.url}{path}?oh=SECRET&oe=FFFFFFFF\n" for path in reversed(host.files)))
+    arguments = ("download", "disc21", "references", "--yes", "--root", str(tmp_path / "root"), "--links", str(listed))
+    code, out, err = call(capsys, *arguments)
+    assert (code, out.count("fetched from link")) == (0, 20)
+    assert "asking what 20 links without names lead to" in err
+    assert "SECRET" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/nonexistent/ca.pem", "REQUESTS_CA_BUNDLE: /nonexistent/ca.pem is not there"),
+        ("HTTPS_PROXY", "localhost:1", "HTTPS_PROXY is not the address of a proxy; write HTTPS_PROXY=http://HOST:PORT"),
+    ],
+)
+def test_a_wrong_setting_of_the_network_is_named_at_once(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    host: StaticHost,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    code, _, err = call(capsys, "download", "ndec", "queries", "--yes", "--root", str(tmp_path))
+    assert (code, host.requests) == (2, [])
+    assert message in err
+
+
 def test_what_is_there_is_taken_from_a_root_that_is_only_read(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from ndec_bench.data.registry import RemoteFile, Source
 from ndec_bench.download import cost, jobs
 from ndec_bench.download.exchange import Policy, new_session
 from ndec_bench.download.sources import candidates
-from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, NetworkError, UsageError
+from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, NetworkError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -258,20 +258,3 @@ def test_one_list_of_authorities_serves_whatever_its_variable(
     assert drive.requests == []
     authority.cert_pem.write_to_path(str(bundle))
     assert whole(fetch, fetch())
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "message"),
-    [
-        ("REQUESTS_CA_BUNDLE", "/nowhere/authority.pem", "REQUESTS_CA_BUNDLE: /nowhere/authority.pem is not there"),
-        ("HTTPS_PROXY", "localhost:1", "HTTPS_PROXY is not the address of a proxy; write HTTPS_PROXY=http://HOST:PORT"),
-    ],
-)
-def test_a_wrong_setting_is_named_before_anything_is_asked(
-    drive: DriveHost, fetch: Fetcher, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
-) -> None:
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(UsageError, match=f"^{message}"):
-        fetch()
-    assert drive.requests == []
-    assert fetch.left == []
