@@ -14,7 +14,7 @@ from ndec_bench.data import layouts
 from ndec_bench.data.registry import Licence, RemoteFile, Source, image_sets, licences
 from ndec_bench.data.trust import read_trust
 from ndec_bench.download.sources import from_first, mirror_of, places, shown
-from ndec_bench.errors import MissingDataError, NetworkError
+from ndec_bench.errors import DataError, MissingDataError, NetworkError
 
 if TYPE_CHECKING:
     import threading
@@ -181,7 +181,11 @@ def _held(name: tuple[str, str], root: Path, notes: list[str]) -> Path | None:
     holding = layouts.find(root, *name)
     if holding is None or holding.kind != "folder" or holding.gone:
         return None
-    found, expected = len(layouts.open_set(root, *name).ids), image_sets()[name].images
+    try:
+        found, expected = len(layouts.open_set(root, *name).ids), image_sets()[name].images
+    except DataError as error:
+        notes.append(f"{error.message}: the archives are used")
+        return None
     if found >= expected:
         return holding.paths[0]
     counts = f"{found:,} of {expected:,} images are unpacked in {holding.paths[0]}"
