@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ndec_bench.errors import SubmissionError, UsageError, os_errors
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -277,7 +278,7 @@ def violations(error: ValidationError) -> list[tuple[Key, str]]:
 
 def dotted(key: Key) -> str:
     """Return ``key`` as people write it, for example ``method.paper`` or ``authors.0``."""
-    return ".".join(map(str, key))
+    return one_line(".".join(map(str, key)))
 
 
 def write_card(card: SubmissionCard) -> str:
