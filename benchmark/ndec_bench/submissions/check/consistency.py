@@ -149,6 +149,9 @@ def _size(result: Result) -> Iterator[Found]:
             yield ("digests", name), "not a SHA-256"
     if not _is_digest(result.predictions_sha256):
         yield ("predictions_sha256",), "not a SHA-256"
+    for name, least in (("references", 1), ("missing_references", 0)):
+        if getattr(result, name) < least:
+            yield (name,), f"{getattr(result, name)}, expected at least {least}"
     if result.partial != (result.missing_references > 0):
         yield ("partial",), f"{result.partial} with {result.missing_references:,} references missing"
     if not result.partial and result.recall_ceiling != 1.0:
