@@ -1,4 +1,4 @@
-"""Whether the numbers of one result fit each other, the split and the protocol. None of it needs the descriptors.
+"""Consistency of the numbers of one result, with its split and protocol. None of it needs the descriptors.
 
 An honest result passes, since `ndec_bench.scoring.score` computes each of these numbers from the same lists. A number
 that was changed by hand, or belongs to another run, is caught by those that were left.
