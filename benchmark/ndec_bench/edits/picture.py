@@ -1,4 +1,4 @@
-"""What edits work on and what they are: a picture that knows how much of its original still shows; edit steps."""
+"""Pictures under edit, which know how much of their original still shows; steps and kinds of edits."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class OwnPhoto:
 
 @dataclass(frozen=True)
 class Register:
-    """What became of every file: private, for the user alone."""
+    """The pictures made of each file, and the files left out with the reason: private, for the user alone."""
 
     used: dict[str, str]
     skipped: tuple[tuple[str, str], ...]
