@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Alpha runs from 0 to 128, so that (255 * 128) still fits int16, which numpy adds fastest.
 OPAQUE = 128
+LAMP = (-60, -80, 80)
 
 
 # Kinds of surface in `material`.
@@ -213,9 +214,9 @@ class Canvas:
         rx: int,
         ry: int,
         colour: Colour,
-        *,
-        light: tuple[int, int, int] = (-60, -80, 80),
+        light: tuple[int, int, int] = LAMP,
         texture: Field | None = None,
+        *,
         grain: int = 40,
         gloss: int = 0,
         degrees: int = 0,
