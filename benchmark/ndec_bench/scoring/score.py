@@ -32,6 +32,7 @@ from ndec_bench.descriptors import (
 )
 from ndec_bench.errors import SubmissionError, UsageError, os_errors
 from ndec_bench.matches import Matches, read_pairs, write_pairs
+from ndec_bench.metrics.average_precision import micro_ap, rank
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NORMALISATIONS
 from ndec_bench.results import provenance
@@ -71,6 +72,8 @@ __all__ = [
 ]
 
 _HEAD = 256
+# A list that is hardly better one way than the other, or of few true pairs, says nothing of its scores.
+_MUCH_BETTER, _FEWEST_TRUE = 1.5, 5
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
@@ -373,6 +376,7 @@ def score_matches(
     lists = GivenLists(kept, truth, options.protocol)
     if len(kept) > cap and not options.protocol.per_query:
         fit.notes.append(f"{len(kept):,} pairs given; the list of part all holds {cap:,} and was cut")
+    fit.notes.extend(_if_reversed(kept, truth))
     for part in split.parts:
         if not lists.complete(part, options.protocol):
             fit.notes.append(
@@ -393,6 +397,23 @@ def score_matches(
     )
     context = Context(truth, fit, facts, options, progress)
     return _result(context, lists, _scored(lists, context), started=started)
+
+
+def _if_reversed(matches: Matches, truth: TruthTable) -> list[str]:
+    """Return a note if the pairs rank much better by increasing score, as distances do."""
+    pairs = truth.pairs(
+        truth.query_codes(matches.query_ids), truth.reference_codes(matches.reference_ids), matches.scores
+    )
+    if pairs.correct.sum() < _FEWEST_TRUE:
+        return []
+    positives = int(truth.positives.sum())
+    given, turned = (micro_ap(rank(sign * pairs.scores, pairs.correct, positives)) for sign in (1, -1))
+    if turned <= _MUCH_BETTER * given:
+        return []
+    return [
+        f"the pairs rank better from the lowest score up (µAP {turned:.4f}) than from the highest down ({given:.4f}): "
+        "if the scores are distances, negate them"
+    ]
 
 
 def split_of(paths: Sequence[Path], root: Path) -> str | None:
