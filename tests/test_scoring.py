@@ -10,7 +10,7 @@ import pytest
 from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, write_submission
-from ndec_bench.errors import SubmissionError
+from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.results.record import Signature, result_json
@@ -176,6 +176,16 @@ def test_unlabelled_queries_are_dropped_with_a_count_for_a_users_truth_only(make
     assert result.notes == ["10 queries that the ground truth does not label were dropped, first Q00050"]
     with pytest.raises(SubmissionError, match="10 query ids are not in split user, first Q00050"):
         score_descriptors(submission, replace(users, reference_ids=split.reference_ids), options=NO_BOOTSTRAP)
+
+
+def test_words_for_no_match_are_noted_and_are_no_name_of_a_reference(make_submission: Make) -> None:
+    submission, split = make_submission()
+    users = Split("user", replace(split.truth, empty_words={"nan": 30}))
+    result = score_descriptors(submission, users, options=NO_BOOTSTRAP)
+    assert "30 rows of the ground truth have 'nan' as reference: no match" in result.notes
+    called = Descriptors((*submission.references.ids[:-1], "nan"), submission.references.vectors)
+    with pytest.raises(DataError, match="stands for no match, but .* has a reference of that name"):
+        score_descriptors(replace(submission, references=called), users, options=NO_BOOTSTRAP)
 
 
 def test_refusals_against_the_split(make_submission: Make) -> None:

@@ -183,8 +183,8 @@ class Split:
             If a file of the split is missing or unusable, or the folder holds none.
         """
         info = read_split_info(folder)
-        truth = replace(read_ground_truth(folder / GROUND_TRUTH_FILE), listed=True)
         references = tuple(sorted(read_ids(folder / REFERENCES_FILE)))
+        truth = replace(read_ground_truth(folder / GROUND_TRUTH_FILE, references=frozenset(references)), listed=True)
         _check_references(folder, truth, references)
         return cls(
             name=info.name,

@@ -84,7 +84,7 @@ def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str)
         notes = [*split.notes, *(note_of(side, of_side) for side, of_side in forms.items())]
         notes += _check_unlabelled(where, foreign, split)
         notes += _check_absent(where, submission, split)
-        _check_reference_ids(where, references, split)
+        notes += _check_reference_ids(where, references, split)
         _check_invalid_ids(where, submission, everywhere, split)
         notes += _in_common(queries, references, split)
         if unreadable := broken.intersection(split.reference_ids or ()):
@@ -120,7 +120,7 @@ def fit_matches(matches: Matches, split: Split, where: str) -> tuple[Matches, Fi
     labelled = np.fromiter((query in known for query in names.tolist()), dtype=bool, count=len(names))
     notes = [*split.notes, *(note_of(side, of_side) for side, of_side in forms.items())]
     notes += _check_unlabelled(where, names[~labelled].tolist(), split)
-    _check_reference_ids(where, frozenset(references.tolist()), split)
+    notes += _check_reference_ids(where, frozenset(references.tolist()), split)
     notes += _in_common(names.tolist(), frozenset(references.tolist()), split)
     return matches, Fit(labelled[inverse], 0, 1.0, notes, mapped_ids=_counts(forms))
 
@@ -252,16 +252,29 @@ def _in_common(queries: Iterable[str], references: frozenset[str], split: Split)
     ]
 
 
-def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> None:
-    """Raise SubmissionError for references outside a split that knows its references."""
+def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> list[str]:
+    """Return what to note of words that the ground truth holds for no match.
+
+    Raises SubmissionError for references outside a split that knows its references, DataError for one that is called
+    like such a word.
+    """
+    words = split.truth.empty_words
+    notes = [f"{rows:,} rows of the ground truth have {word!r} as reference: no match" for word, rows in words.items()]
     if split.reference_ids is None:
-        return
+        if unclear := ids.intersection(words):
+            raise DataError(
+                f"the ground truth has {min(unclear)!r} as reference, which stands for no match, but {where} has a "
+                "reference of that name",
+                hint="leave the field empty where there is no match, and rename that reference",
+            )
+        return notes
     foreign = ids.difference(split.reference_ids)
     if foreign:
         raise SubmissionError(
             f"{where}: {len(foreign):,} reference ids are not in split {split.name}, first {min(foreign)}",
             hint=f"its references look like {split.reference_ids[0]}",
         )
+    return notes
 
 
 def _check_invalid_ids(where: str, submission: Submission, queries: frozenset[str], split: Split) -> None:
