@@ -8,7 +8,6 @@ asymmetric rule among them: a submission with vector norms is always scored both
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from os import PathLike
@@ -295,17 +294,15 @@ def score_splits(
     truths = truths or [TruthTable(split) for split in splits]
     rule = pair_rule(submission, rows, options.asymmetric, where)
     plan = _plan(submission, queries, truths, rule, options, progress, where)
-    with ThreadPoolExecutor(1) as loader:
-        # Intervals of shares need it, and its import can take longer than all of them.
-        loader.submit(import_module, "scipy.special")
-        found = search(
-            queries,
-            submission.references,
-            plan.wanted,
-            backend=options.backend,
-            threads=options.threads,
-            progress=progress,
-        )
+    import_module("scipy.special")  # its libraries must not be loaded while the search limits threads
+    found = search(
+        queries,
+        submission.references,
+        plan.wanted,
+        backend=options.backend,
+        threads=options.threads,
+        progress=progress,
+    )
     dimension = submission.references.dimension
     facts = Facts(
         track="descriptor",
