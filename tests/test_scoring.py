@@ -14,7 +14,8 @@ from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.results.record import Signature, result_json
-from ndec_bench.scoring.score import Options, score_descriptors, score_file, score_matches, score_splits, split_of
+from ndec_bench.scoring.inputs import split_of
+from ndec_bench.scoring.score import Options, score_descriptors, score_file, score_matches, score_splits
 from ndec_bench.search import Wanted, search
 
 Make = Callable[..., tuple[Submission, Split]]

@@ -17,19 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndec_bench.data.ids import check_apart
-from ndec_bench.data.known import KNOWN, recognise
-from ndec_bench.data.roots import data_root, find_split
-from ndec_bench.data.split import Split
+from ndec_bench.data.known import recognise
+from ndec_bench.data.roots import data_root
 from ndec_bench.descriptors import (
     Submission,
-    read_attributes,
     read_background,
-    read_query_ids,
     read_submission,
     read_submission_parts,
     sha256_of_file,
 )
-from ndec_bench.errors import SubmissionError, UsageError, os_errors
+from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.matches import Matches, read_pairs, write_pairs
 from ndec_bench.metrics.average_precision import micro_ap, rank
 from ndec_bench.progress import silent
@@ -40,6 +37,7 @@ from ndec_bench.results.record import Digests, Result
 from ndec_bench.scoring.context import DEFAULTS, UNNAMED, Context, Facts, Options
 from ndec_bench.scoring.direction import compare_lists
 from ndec_bench.scoring.fit import fit_descriptors, fit_matches, pair_rule
+from ndec_bench.scoring.inputs import is_descriptors, split_from, split_of
 from ndec_bench.scoring.lists import GivenLists, SearchedLists, SearchPlan, biases
 from ndec_bench.scoring.parts import score_parts
 from ndec_bench.scoring.protocol_table import entries, protocol_table
@@ -49,6 +47,7 @@ from ndec_bench.search import NO_RULE, resolved, search
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Descriptors
     from ndec_bench.progress import Progress
     from ndec_bench.results.record import Direction
@@ -59,18 +58,14 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULTS",
     "Options",
-    "is_descriptors",
     "score",
     "score_descriptors",
     "score_file",
     "score_files",
     "score_matches",
     "score_splits",
-    "split_from",
-    "split_of",
 ]
 
-_HEAD = 256
 # A list that is hardly better one way than the other, or of few true pairs, says nothing of its scores.
 _MUCH_BETTER, _FEWEST_TRUE = 1.5, 5
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -148,31 +143,6 @@ def score(
     target = split_from(split or split_of(files, root), root, str(files[0]))
     sides = [Path(one) for one in references]
     return score_files(files, [target], references=sides, options=chosen, progress=progress)[0]
-
-
-def split_from(given: Split | str | PathLike[str] | None, root: Path, where: str = "the submission") -> Split:
-    """Return the split that ``given`` means: a `Split`, a name, a folder or a ground-truth file.
-
-    Raises
-    ------
-    UsageError
-        If ``given`` is None: ``where`` does not say which split it is for.
-    DataError
-        If the split is missing or unusable.
-    """
-    if given is None:
-        raise UsageError(
-            f"{where} does not say which split it is for, and its query ids are not those of one known split",
-            hint="give --split NAME, or --ground-truth GT.csv, or write the attribute split",
-        )
-    if isinstance(given, Split):
-        return given
-    if given not in KNOWN:
-        if Path(given).is_file():
-            return Split.from_ground_truth(Path(given))
-        if Path(given).is_dir():
-            return Split.from_folder(Path(given))
-    return find_split(str(given), root)
 
 
 def score_files(
@@ -411,44 +381,6 @@ def _if_reversed(matches: Matches, truth: TruthTable) -> list[str]:
         f"the pairs rank better from the lowest score up (µAP {turned:.4f}) than from the highest down ({given:.4f}): "
         "if the scores are distances, negate them"
     ]
-
-
-def split_of(paths: Sequence[Path], root: Path) -> str | None:
-    """Return the split that submission files are for: the one their attribute ``split`` names, else by query ids.
-
-    ``paths`` belong to one submission; ``root`` is where splits lie. None where nothing tells.
-    """
-    queries: set[str] = set()
-    for path in paths:
-        if not is_descriptors(path):
-            queries.update(read_pairs(path).query_ids.tolist())
-            continue
-        name = read_attributes(path).get("split")
-        if name is not None:
-            return name
-        queries.update(read_query_ids(path))
-    return recognise(queries, root=root)
-
-
-def is_descriptors(path: Path) -> bool:
-    """Return whether ``path`` is to be read as HDF5 descriptors, by content; otherwise it holds scored pairs.
-
-    Raises
-    ------
-    SubmissionError
-        If it cannot be read, or is not a file that can be read twice.
-    """
-    with os_errors(f"{path}: cannot be read", SubmissionError):
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise SubmissionError(f"{path}: not a regular file", hint="write the submission to a file first")
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return True
-    if head.startswith(b"PAR1") or b"query_id" in head.partition(b"\n")[0]:
-        return False
-    # Other text is taken for pairs unless it claims to be HDF5: each reader says what is wrong with its kind of file.
-    return path.suffix.lower() in (".h5", ".hdf5") or b"\0" in head
 
 
 def _plan(
