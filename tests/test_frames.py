@@ -61,7 +61,7 @@ def test_parquet_and_csv_hold_the_same_results() -> None:
     assert list(pd.read_parquet(io.BytesIO(content)).columns) == list(frame.columns) == list(RESULT_COLUMNS)
     read = pd.read_parquet(io.BytesIO(frame.to_parquet(index=False)))
     assert read.equals(frame)
-    again = pd.read_csv(io.StringIO(results_csv(frame)))
+    again = pd.read_csv(io.StringIO(results_csv(frame)), float_precision="round_trip")
     assert list(again["name"]) == list(frame["name"])
     assert again["micro_ap"].tolist() == frame["micro_ap"].tolist()
     assert again["ranked"].tolist() == frame["ranked"].tolist()
