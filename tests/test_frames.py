@@ -66,7 +66,7 @@ def test_parquet_and_csv_hold_the_same_results() -> None:
     again = list(csv.DictReader(io.StringIO(results_csv(frame))))
     assert [row["name"] for row in again] == list(frame["name"])
     assert [float(row["micro_ap"]) for row in again] == frame["micro_ap"].tolist()
-    assert [row["ranked"] == "True" for row in again] == frame["ranked"].tolist()
+    assert [row["ranked"].lower() == "true" for row in again] == frame["ranked"].tolist()
 
 
 def test_a_result_has_a_row_for_each_part() -> None:
