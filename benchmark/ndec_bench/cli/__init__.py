@@ -15,7 +15,6 @@ import typer
 from ndec_bench.cli import (
     baselines,
     cite,
-    compare,
     console,
     data,
     download,
@@ -27,9 +26,9 @@ from ndec_bench.cli import (
     reproduce,
     run_baseline,
     score,
-    serve,
     site,
     submit,
+    threshold,
     train,
 )
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError, reason
@@ -86,13 +85,12 @@ for command in (
     train,
     run_baseline,
     score,
-    compare,
     cite,
+    threshold,
     submit,
     reproduce,
     site,
     gallery,
-    serve,
 ):
     command.register(app)
 
