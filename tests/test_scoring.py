@@ -203,6 +203,13 @@ def test_refusals_against_the_split(make_submission: Make) -> None:
         score_matches(Matches(np.array(["X"]), np.array(["R1"]), np.array([1.0])), Split("user", split.truth))
 
 
+def test_a_submission_without_any_readable_query_is_refused(make_submission: Make) -> None:
+    submission, _ = make_submission()
+    users = Split("user", GroundTruth(("Q1", "Q2"), (("Q1", "R000000"),), listed=True))
+    with pytest.raises(SubmissionError, match=r"s\.h5: all labelled queries are listed in invalid_ids"):
+        score_descriptors(replace(submission, invalid_ids=("Q1", "Q2")), users, where="s.h5")
+
+
 def test_a_users_truth_scores_a_file_that_names_its_split(make_submission: Make) -> None:
     submission, split = make_submission()
     users = replace(split, reference_ids=None)

@@ -260,6 +260,11 @@ def score_splits(
     started = time.perf_counter()
     submission, fits = fit_descriptors(submission, splits, where)
     rows = np.flatnonzero(np.logical_or.reduce([fit.labelled for fit in fits]))
+    if not len(rows):
+        raise SubmissionError(
+            f"{where}: all labelled queries are listed in invalid_ids",
+            hint="nothing is left to score: list only images that could not be decoded",
+        )
     queries = submission.queries if len(rows) == len(submission.queries) else submission.queries.take(rows)
     truths = truths or [TruthTable(split) for split in splits]
     rule = pair_rule(submission, rows, options.asymmetric, where)
