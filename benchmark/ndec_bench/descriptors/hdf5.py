@@ -66,6 +66,11 @@ def open_file(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
+        if "h5clear" in str(error):
+            raise SubmissionError(
+                f"{path}: is being written, or the program that wrote it was killed",
+                hint="write the file again; what is in it can be read after: h5clear -s FILE",
+            ) from error
         if "locking" in str(error) or "already open" in str(error):
             raise SubmissionError(f"{path}: open elsewhere in this program", hint="close it there first") from error
         reason = "truncated" if "truncated" in str(error) else "not an HDF5 file, or damaged"
@@ -197,12 +202,19 @@ def read_ids(file: h5py.File, name: str, *, rows_of: h5py.Dataset | None = None)
     with reading(where):
         dtype = dataset.dtype
     kind = h5py.check_string_dtype(dtype)
+    if dataset.shape == (0,) and rows_of is None:
+        return ()  # h5py makes numbers of an empty list
     if kind is None or dataset.ndim != 1 or dataset.shape[0] > MAX_ROWS:
         raise SubmissionError(
             f"{where} holds {_in_words(dtype)} of shape {dataset.shape}, expected a list of strings",
             hint="write the image ids as strings, e.g. Q25000",
         )
     if rows_of is not None and dataset.shape != rows_of.shape[:1]:
+        if dataset.shape == rows_of.shape[1:]:
+            raise SubmissionError(
+                f"{where_is(rows_of)} has shape {rows_of.shape} for {dataset.shape[0]:,} images: it is transposed",
+                hint="write one row per image; MATLAB and Julia turn arrays around when they write HDF5",
+            )
         raise SubmissionError(
             f"{where_is(rows_of)} has {rows_of.shape[0]:,} rows but {name} has {dataset.shape[0]:,} ids",
             hint="write one id per row, in the same order",
