@@ -151,5 +151,6 @@ def _fits(members: Members, size: int) -> bool:
         and (plain | (members.methods == DEFLATED)).all()
         and (members.sizes[plain] == members.stored[plain]).all()
         and (members.kind == "zip" or (plain.all() and (members.heads > 0).all()))
+        and (members.kind == "tar" or not any("\\" in name for name in members.names))
         and all(map(operator.lt, members.names, islice(members.names, 1, None)))
     )
