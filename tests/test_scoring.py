@@ -198,7 +198,7 @@ def test_refusals_against_the_split(make_submission: Make) -> None:
         score_descriptors(replace(submission, references=renamed), split)
     with pytest.raises(SubmissionError, match="says it is for split 'ndec', scored against 'random'"):
         score_descriptors(replace(submission, split="ndec"), split)
-    with pytest.raises(SubmissionError, match="no pair names a labelled query"):
+    with pytest.raises(SubmissionError, match="none of its 1 query ids is known: it has X"):
         score_matches(Matches(np.array(["X"]), np.array(["R1"]), np.array([1.0])), Split("user", split.truth))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ndec_bench.data.ids import note_of, other_forms
 from ndec_bench.data.tables import check_ids, first_repeat, read_table, read_text
 from ndec_bench.errors import DataError
 from ndec_bench.printable import one_line, wrong_with_id
@@ -54,6 +55,8 @@ class GroundTruth:
         True (query_id, reference_id) pairs, sorted.
     listed
         Whether a list of all labelled queries was given with the pairs.
+    notes
+        What a reader of a result should know of the files, in sentences.
     empty_words
         Words of `NO_MATCH` that were read as no reference, with the number of rows; empty fields do not count.
     """
@@ -61,6 +64,7 @@ class GroundTruth:
     query_ids: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     listed: bool = field(default=False, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
     empty_words: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
@@ -169,13 +173,16 @@ def _completed(path: Path, truth: GroundTruth, queries: Path) -> GroundTruth:
     listed = read_ids(queries)
     if not listed:
         raise DataError(f"{queries}: no query id", hint="list all labelled queries, one id per line")
+    forms = other_forms(listed, truth.query_ids, str(queries), "query", kind=DataError)
+    notes = (*truth.notes, f"{queries}: {note_of('query', forms)}") if forms else truth.notes
+    listed = tuple(forms.get(query, query) for query in listed)
     strange = sorted(set(truth.query_ids).difference(listed))
     if strange:
         raise DataError(
             f"{path}: {strange[0]} is not in {queries} ({len(strange):,} such queries)",
             hint="list all labelled queries, those with a match too",
         )
-    return replace(truth, query_ids=tuple(sorted(listed)), listed=True)
+    return replace(truth, query_ids=tuple(sorted(listed)), listed=True, notes=notes)
 
 
 def write_ground_truth(truth: GroundTruth) -> str:
