@@ -151,5 +151,10 @@ def test_id_lists_refuse_repeats(tmp_path: Path) -> None:
     path.write_text("Q1\nQ2\nQ1\n")
     with pytest.raises(DataError, match=r"line 3 repeats line 1 \(Q1\)"):
         read_ids(path)
+    path.write_text("original\nkids\nquery_7\n")
+    assert len(read_ids(path)) == 3
+    path.write_text("query_id\nQ1\nQ2\n")
+    with pytest.raises(DataError, match=r"line 1 looks like a header \('query_id'\); remove that line"):
+        read_ids(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_ids(tmp_path / "absent.txt")
