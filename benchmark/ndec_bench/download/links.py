@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 1 << 24
 _URL = re.compile(r"https?://[^\s\"'<>\\^`{|}]+")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.(?:zip|csv|tar(?:\.a[a-z])?|h5|pth|pt)\b", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,60}\.(?:zip|csv|tar(?:\.a[a-z])?|h5|pth|pt)\b", re.IGNORECASE)
 _FRESH = "open Meta's page again, accept the licence, and copy fresh links"
 
 
