@@ -11,13 +11,15 @@ Importing this package is cheap. Public names are loaded on first use::
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+# As in typing, whose import would double the time before the command line can answer Ctrl-C.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ndec_baselines.running import describe, run
     from ndec_bench.data.split import Split
+    from ndec_bench.deciding.doors import alarm_curve, operating_point
     from ndec_bench.descriptors import Descriptors
     from ndec_bench.matches import Matches
     from ndec_bench.protocol import Protocol
@@ -33,8 +35,10 @@ _PUBLIC = {
     "Protocol": "ndec_bench.protocol",
     "Result": "ndec_bench.results.record",
     "Split": "ndec_bench.data.split",
+    "alarm_curve": "ndec_bench.deciding.doors",
     "describe": "ndec_baselines.running",
     "leaderboard": "ndec_bench.submissions.leaderboard",
+    "operating_point": "ndec_bench.deciding.doors",
     "run": "ndec_baselines.running",
     "score": "ndec_bench.scoring.score",
     "score_descriptors": "ndec_bench.scoring.score",
@@ -49,8 +53,10 @@ __all__ = [
     "Result",
     "Split",
     "__version__",
+    "alarm_curve",
     "describe",
     "leaderboard",
+    "operating_point",
     "run",
     "score",
     "score_descriptors",

@@ -72,15 +72,6 @@ class Log:
         write_text(path, text.getvalue())
 
 
-def read_log(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a log. Raises DataError if it cannot be read."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error})", hint="train again") from error
-
-
 def norms_by_scale(norms: torch.Tensor, scales: torch.Tensor) -> dict[str, float | None]:
     """Return mean norms by the bins of the log, of norms (n,) and scales (n,); None where a bin is empty."""
     found: dict[str, float | None] = {}
@@ -96,9 +87,11 @@ def norms_by_scale(norms: torch.Tensor, scales: torch.Tensor) -> dict[str, float
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` with torch, whole or not at all; the same content gives the same bytes."""
-    # Given a path, torch writes the name of the file into it, here that of a temporary one.
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(dict(content), file)
+    # Given a path, torch writes its name into the file, here that of a temporary one. It hides a full disk.
+    file = io.BytesIO()
+    torch.save(dict(content), file)
+    with replacing(path) as temporary:
+        temporary.write_bytes(file.getbuffer())
 
 
 def read_state(folder: Path, config_sha256: str) -> dict[str, Any] | None:

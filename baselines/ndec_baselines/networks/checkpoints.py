@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import is_zipfile
 
 import torch
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     State = dict[str, torch.Tensor]
+
+Network = TypeVar("Network", bound=torch.nn.Module)
 
 _SHOWN = 5
 _MESSAGE = 300
@@ -98,6 +100,16 @@ def read_state_dict(path: Path, *keys: str) -> State:
 def without_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> State:
     """Return ``state`` with ``prefix`` taken off the names that begin with it (``module.`` of parallel training)."""
     return {name.removeprefix(prefix): value for name, value in state.items()}
+
+
+def unfilled(make: Callable[[], Network]) -> Network:
+    """Return the network that ``make`` builds, its numbers undefined until `load_strictly` gives it all of them.
+
+    Drawing first weights, which a file then replaces, takes longer than reading the file.
+    """
+    with torch.device("meta"):
+        network = make()
+    return network.to_empty(device="cpu")
 
 
 def load_strictly(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ndec_bench.cli import console
-from ndec_bench.cli.options import Root
+from ndec_bench.cli import console, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,18 +57,11 @@ def describe(
     part: Annotated[
         str | None, typer.Option(help="With --split: queries, references, background or train.", show_default=False)
     ] = None,
-    root: Root = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="File of trained weights, or folder of them, where the baseline needs any.")
-    ] = None,
-    weights_sha256: Annotated[
-        str | None, typer.Option(help="Digest of weights of your own, in place of the published one.")
-    ] = None,
-    detections: Annotated[
-        Path | None,
-        typer.Option(help="CSV of detected overlays that queries are cut to, where the system does that."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    root: options.Root = None,
+    weights: options.Weights = None,
+    weights_sha256: options.WeightsSha256 = None,
+    detections: options.Detections = None,
+    device: options.Device = "auto",
     precision: Annotated[
         str, typer.Option(help="float32, or float16 or bfloat16: mixed, faster, other descriptors; recorded.")
     ] = "float32",
@@ -77,7 +69,7 @@ def describe(
         int | None,
         typer.Option(help="Images per unit of work; never changes a byte.", min=1, show_default="what fits the model"),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="one per core")] = None,
+    workers: options.Workers = None,
     shard: Annotated[str | None, typer.Option(help="Only part i of n, written i/n with i from 1 to n.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many ids.", min=1)] = None,
     keep_going: Annotated[
@@ -91,29 +83,28 @@ def describe(
     """
     import warnings
 
-    import ndec_baselines
     from ndec_baselines.describing.extract import Shard, describe_images
-    from ndec_baselines.running import cut_to
+    from ndec_baselines.running import RunOptions, load_runner
 
     # Pillow would only warn of an image that is refused anyway.
     warnings.filterwarnings("error", message=".*decompression bomb.*")
     shard_of = None if shard is None else Shard.parse(shard)
     opened, attributes = _images(images, split, part, root)
-    cut, more_attributes = cut_to(name, detections)
-    baseline = ndec_baselines.load(
-        name, weights=weights, device=device, weights_sha256=weights_sha256, precision=precision
+    options = RunOptions(
+        weights=weights, weights_sha256=weights_sha256, device=device, precision=precision, detections=detections
     )
+    runner = load_runner(name, options, tell=console.note, matching=False)
     with console.progress() as progress:
         report = describe_images(
-            baseline,
-            cut(opened(progress)),
+            runner.baseline,
+            runner.cut(opened(progress)),
             out,
             limit=limit,
             shard=shard_of,
             batch_size=batch_size,
             workers=workers,
             keep_going=keep_going,
-            attributes={**attributes, **more_attributes},
+            attributes={**attributes, **runner.of_detections},
             progress=progress,
             tell=console.note,
         )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CARD_FILE = "submission.toml"
 
 Key = tuple[str | int, ...]
-"""Where a value stands in a file: names of tables and fields, numbers of items."""
+"""The place of a value in a file: names of tables and fields, numbers of items."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 NAME_RULE = "a-z, 0-9, dot, dash and underscore, at most 63, a letter or digit first, no dot at the end"
@@ -81,7 +81,7 @@ class _Record(BaseModel):
 class Method(_Record):
     """What the method is and where to read about it."""
 
-    title: Line = Field(description="Name of the method as it stands in the table")
+    title: Line = Field(description="Name of the method as the table shows it")
     description: Text = Field(
         default="", description="One paragraph: how an image becomes a descriptor or a pair a score"
     )
