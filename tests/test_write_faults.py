@@ -1,4 +1,4 @@
-"""Commands that write, under a full disk, signals, short memory and each other: a few cases of tests/bench/write_faults.py."""
+"""Commands that write under a full disk, signals, short memory and each other; tests/bench/write_faults.py has more."""
 
 import subprocess
 import sys
