@@ -298,7 +298,13 @@ def work(reader: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         fault = fault_of(reader, Path(line.rstrip("\n")))
-        print(json.dumps([fault, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]), flush=True)
+        print(json.dumps([fault, peak()]), flush=True)
+
+
+def peak() -> int:
+    """Return the KiB of memory that this process took at most."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 class Worker:

@@ -252,7 +252,8 @@ BAD: list[tuple[Change, str]] = [
         created("query", (2, 70_000), "f4", chunks=(1, 1_000)),
         r"query has shape \(2, 70000\), expected .* at most 50,000,000 images and 65,536 dimensions",
     ),
-    (claims("query", 100_000, 4_096, 0.0), r"query: row 0 \(I0\) is all zeros"),
+    (claims("query", 100_000, 4_096, 0.0), r"query has shape \(100000, 4096\), 1\.5 GiB, but the file holds 0 bytes"),
+    (claims("query", 1_000, 4_096, 0.0), r"query: row 0 \(I0\) is all zeros"),
     (
         claims("reference", 100_000, 65_536),
         r"reference has shape \(100000, 65536\), 24\.4 GiB, but the file holds 0 bytes of it",

@@ -288,6 +288,14 @@ def test_bad_parquet_is_refused_with_its_row(tmp_path: Path, changed: dict[str, 
         read_pairs(table(tmp_path / "p", **columns))
 
 
+def test_parquet_of_one_pair_many_times_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    ids = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000_000, "i4")), ["Q"])
+    columns = {"query_id": ids, "reference_id": ids, "score": pa.array(np.zeros(2_000_000))}
+    parquet.write_table(pa.table(columns), tmp_path / "p")
+    with pytest.raises(SubmissionError, match=r"p: 2,000,000 pairs in \d+,\d+ bytes, which cannot differ; write each"):
+        read_pairs(tmp_path / "p")
+
+
 def test_parquet_with_a_column_twice_or_without_rows_is_refused(tmp_path: Path) -> None:
     columns = [pa.array(["Q1"]), pa.array(["R1"]), pa.array([1.0]), pa.array([2.0])]
     names = ["query_id", "reference_id", "score", "score"]

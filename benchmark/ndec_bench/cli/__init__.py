@@ -124,6 +124,10 @@ def run(arguments: list[str]) -> int:
         return _wrong_use(error, as_json=as_json)
     except (NdecBenchError, OSError, MemoryError, ModuleNotFoundError, typer.Abort, KeyboardInterrupt) as error:
         return console.report_error(_for_users(error), as_json=as_json)
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        return console.report_error(_for_users(MemoryError(str(error))), as_json=as_json)
     except SystemExit as error:
         if not isinstance(error.__context__, OSError):
             raise

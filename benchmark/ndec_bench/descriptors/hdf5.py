@@ -41,7 +41,7 @@ _FEWEST_IDS_PER_READ = 64
 _TEXT_MEMORY = 1 << 31
 # Real descriptors hardly compress; a file of hundreds of gigabytes in a few kilobytes is a trap.
 LARGER = "check the file, or score on a larger machine"
-_TRUSTED_BYTES = 1 << 31
+_TRUSTED_BYTES = 1 << 26
 _TRUSTED_TEXT = 1 << 24
 _MAX_RATIO = 256
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ndec_bench.progress import Progress
 
 _ROWS_PER_BATCH = 1 << 19
+# Pairs that differ take bits: many more rows than bytes are one row, repeated.
+_TRUSTED_ROWS, _MOST_ROWS_PER_BYTE = 1 << 20, 8
 _ROWS_OF_TEXT_PER_BATCH = 1 << 16
 # Two codes and a score, and as much again for finding repeats.
 _BYTES_PER_ROW = 48
@@ -47,11 +49,20 @@ def read_parquet(path: Path, progress: Progress) -> pd.DataFrame:
     with path.open("rb") as file, _as_submission_error(path):
         source = _open(file)
         _check_columns(path, source)
-        check_memory(f"{path}:", source.metadata.num_rows * _BYTES_PER_ROW, hint=FEWER)
+        _check_claim(path, source.metadata.num_rows, path.stat().st_size)
         table = _as_codes_or_text(path, file, progress)
         columns: dict[str, Any] = {name: categories(table.column(name)) for name in COLUMNS[:2]}
         columns["score"] = table.column("score").to_numpy().astype(np.float64, copy=False)
         return pd.DataFrame(columns)
+
+
+def _check_claim(path: Path, rows: int, size: int) -> None:
+    """Raise SubmissionError if so many rows cannot be in memory, or cannot differ in a file of that size."""
+    check_memory(f"{path}:", rows * _BYTES_PER_ROW, hint=FEWER)
+    if rows > _TRUSTED_ROWS and rows > _MOST_ROWS_PER_BYTE * size:
+        raise SubmissionError(
+            f"{path}: {rows:,} pairs in {size:,} bytes, which cannot differ", hint="write each pair once"
+        )
 
 
 @contextmanager
