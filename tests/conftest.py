@@ -32,6 +32,10 @@ FLAGS = [
     "--disable-sync",
 ]
 
+# One thread for each process: several workers whose threads wait for one another take twice the time. torch and faiss,
+# which are imported later, read this, and so do processes that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A shell lets what it starts in the background ignore Ctrl-C, and so would every process that a test starts and stops.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

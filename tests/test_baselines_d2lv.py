@@ -246,28 +246,3 @@ def test_no_more_directions_than_the_vectors_vary_in(tmp_path: Path) -> None:
 def test_whitening_layer_subtracts_projects_and_scales() -> None:
     layer = Whitening(np.array([1.0, 2.0]), np.array([[2.0, 0.0], [0.0, 1.0]]))
     assert layer(torch.tensor([[2.5, 6.0]])).tolist() == [pytest.approx([0.6, 0.8])]
-
-
-# The plan.
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"variants": ()},
-        {"variants": ("nothing",)},
-        {"variants": ("blur-cc", "blur-cc"), "cropped_references": False},
-        {"variants": ("blur-cc",)},
-        {"sides": ()},
-        {"sides": (256, 256)},
-        {"sides": (0,)},
-        {"faces": frozenset({"R1"}), "cropped_references": False},
-        {"dimensions": 0},
-        {"sample": 2},
-        {"seed": -1},
-        {"pairs_per_list": 0},
-    ],
-)
-def test_plans_that_cannot_be(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError):
-        Plan(**wrong)  # type: ignore[arg-type]

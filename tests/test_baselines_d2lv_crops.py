@@ -19,8 +19,9 @@ from ndec_baselines.d2lv.crops import (
     parted,
     reference_boxes,
 )
-from ndec_baselines.d2lv.survey import digest_of, survey_queries
+from ndec_baselines.d2lv.survey import survey_queries
 from ndec_baselines.describing.boxes import Box
+from ndec_baselines.describing.extract import images_digest
 from ndec_bench.data.images import FolderSource
 from ndec_bench.errors import DataError
 
@@ -311,5 +312,5 @@ def test_other_images_of_the_same_names_are_told_apart(tmp_path: Path) -> None:
         inside = tmp_path / str(seed)
         inside.mkdir()
         _picture(30, 20, seed).save(inside / "Q0.png")
-        digests.add(digest_of(FolderSource(inside)))
+        digests.add(images_digest(FolderSource(inside)))
     assert len(digests) == 2

@@ -63,18 +63,15 @@ def test_small_query_crops_are_dropped() -> None:
     assert [row[4] for row in _listed(merging.without_small(rows, small))] == [0.5, 0.7]
 
 
-def test_cropped_references_become_whole_and_lose_faces_and_equals() -> None:
+def test_cropped_references_become_whole_and_lose_equals() -> None:
     rows = _rows(
         (0, WHOLE, 2, 0, 0.9),
         (0, WHOLE, 2, 0, 0.9),  # the same row from another list: once
         (0, WHOLE, 2, 1, 0.8),
         (0, WHOLE, 2, 7, 0.8),  # equal to the last without its crop: both vanish
-        (0, WHOLE, 3, 1, 0.7),  # a face
         (1, WHOLE, 2, 5, 0.6),
     )
-    faces = np.zeros(5, dtype=bool)
-    faces[3] = True
-    assert _listed(merging.of_whole_images(rows, faces)) == [
+    assert _listed(merging.of_whole_images(rows)) == [
         (0, WHOLE, 2, WHOLE, 0.9),
         (1, WHOLE, 2, WHOLE, 0.6),
     ]

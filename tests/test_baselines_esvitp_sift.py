@@ -20,7 +20,6 @@ from ndec_baselines.esvitp import CARD, SIFT_CARD, WHOLE_CARD, recall, sift, sto
 from ndec_baselines.esvitp.matching import KeypointMatcher
 from ndec_baselines.esvitp.nearest import (
     Nearest,
-    Product,
     SinglePrecision,
     WholeNumbers,
     fastest_product,
@@ -283,7 +282,7 @@ def test_only_the_winners_own_distances_count() -> None:
 
 
 @pytest.mark.parametrize("kind", [SinglePrecision, WholeNumbers])
-def test_nearest_keypoints_are_exact_and_ties_go_to_the_first(kind: type[Product]) -> None:
+def test_nearest_keypoints_are_exact_and_ties_go_to_the_first(kind: type[SinglePrecision | WholeNumbers]) -> None:
     rng = np.random.default_rng(0)
     queries = rng.integers(0, 3, (1500, 128), dtype=np.uint8)  # few values: many ties
     references = rng.integers(0, 3, (5000, 128), dtype=np.uint8)
@@ -596,7 +595,7 @@ def test_descriptor_files_of_the_same_recipe_are_used_again(
     def none(*_: object, **__: object) -> None:
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr("ndec_baselines.esvitp.matching.describe_images", none)
+    monkeypatch.setattr("ndec_baselines.describing.extract.describe_images", none)
     assert matcher.match(split, tmp_path, cap=100).sha256 == first.sha256
     with pytest.raises(AssertionError):
         matcher.match(replace(split, detections={}), tmp_path, cap=100)

@@ -80,14 +80,12 @@ def test_arrays_and_tensors_are_the_same_to_describe() -> None:
     assert np.array_equal(baseline.describe(images).vectors, baseline.describe(images.numpy()).vectors)
 
 
-def test_cuda_settings_are_shared_and_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_settings_are_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[bool, bool, bool]] = []
     monkeypatch.setattr(inference, "_apply", lambda *values: calls.append(values))
-    settings = inference._SharedSettings()
-    before = (torch.are_deterministic_algorithms_enabled(), *inference._tf32())
-    with settings.held(), settings.held():
+    with inference._repeatable_on_cuda():
         assert calls == [(True, False, False)]
-    assert calls == [(True, False, False), before]
+    assert calls[1:] == [(torch.are_deterministic_algorithms_enabled(), *inference._tf32())]
 
 
 def test_choosing_a_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ndec_baselines import running
+from ndec_baselines.describing import extract
 from ndec_bench import mini
 from ndec_bench.cli import run
 from ndec_bench.descriptors import Descriptors, packing, read_attributes, read_submission, write_descriptors
@@ -111,22 +112,29 @@ def test_the_packed_file_scores_to_the_same_result(root: Path, tmp_path: Path) -
     assert again.describing == first.describing
 
 
-def test_a_second_run_uses_the_descriptors_again_and_changed_pictures_do_not(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("digest", ["a" * 64, None], ids=["digest of the images", "no digest"])
+def test_descriptors_are_kept_by_recipe_and_images_whatever_the_submission_is_called(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digest: str | None
+) -> None:
     out, folder = tmp_path / "out", root / "toy-1"
+    (folder / "split.json").write_text(json.dumps({"name": "toy-1", **({"digest": digest} if digest else {})}))
+    describe, described = extract.describe_images, list[str]()
+    monkeypatch.setattr(extract, "describe_images", lambda *a, **b: described.append(b["stage"]) or describe(*a, **b))
+    for name, steps in (("first", None), ("second", ("l2",))):
+        running.run("thumbnail", "toy-1", out, root=root, options=running.RunOptions(name=name, steps=steps))
+    assert described == ["first: describing queries", "first: describing references"]
+    assert sorted(path.name for path in (out / "submissions").iterdir()) == ["first", "second"]
+    # Other pictures under the same names.
+    Image.new("RGB", (24, 24), "red").save(folder / "images" / "queries" / "Q00003.png")
+    (folder / "split.json").write_text(json.dumps({"name": "toy-1", **({"digest": "b" * 64} if digest else {})}))
     running.run("thumbnail", "toy-1", out, root=root)
-    file = out / "descriptors" / "thumbnail" / "queries.h5"
-    before = (file.stat().st_mtime_ns, file.stat().st_ino)
-    running.run("thumbnail", "toy-1", out, root=root)
-    assert (file.stat().st_mtime_ns, file.stat().st_ino) == before
-    (folder / "split.json").write_text(json.dumps({"name": "toy-1", "digest": "b" * 64}))
-    running.run("thumbnail", "toy-1", out, root=root)
-    assert (file.stat().st_mtime_ns, file.stat().st_ino) != before
-    assert read_attributes(file)["images_sha256"] == "b" * 64
+    again = ["thumbnail: describing queries", "thumbnail: describing references"]
+    assert described[2:] == (again if digest else again[:1])
 
 
 def test_describing_a_part_of_a_split_gives_the_file_that_run_takes(root: Path, tmp_path: Path) -> None:
     running.run("thumbnail", "toy-1", tmp_path / "run", root=root)
-    made = tmp_path / "run" / "descriptors" / "thumbnail" / "references.h5"
+    (made,) = (tmp_path / "run" / "descriptors" / "thumbnail").glob("references-*.h5")
     out = tmp_path / "references.h5"
     where = ["--split", "toy-1", "--part", "references", "--root", str(root)]
     assert run(["describe", "thumbnail", *where, "--out", str(out)]) == 0

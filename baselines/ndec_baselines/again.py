@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 from platformdirs import user_cache_path
 
 from ndec_baselines.registry import card as card_of_baseline
-from ndec_baselines.running import DEFAULTS, describe_side, image_attributes, load_runner, quiet, run_on
+from ndec_baselines.running import DEFAULTS, describe_side, load_runner, quiet, run_on
 from ndec_bench import atomic
 from ndec_bench.data.images import SelectedSource
 from ndec_bench.data.layouts import images_of
 from ndec_bench.data.roots import data_root, find_split
-from ndec_bench.descriptors import read_attributes, read_background, read_submission, sha256_of_file
+from ndec_bench.descriptors import read_attributes, read_background, read_submission
 from ndec_bench.download.public import is_public
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.progress import silent
@@ -281,9 +281,7 @@ def _made_again(row: _Row) -> list[Result]:
     """Return the results of the baseline run on the whole split again."""
     options, recorded = row.options, row.recorded[0]
     baseline, steps = _run_of(recorded, options)
-    name, weights = card_of_baseline(baseline).name, options.run.weights
-    if weights is not None and weights.is_file():  # runs with other weights must not meet in one folder
-        name = f"{name}-{sha256_of_file(weights)[:12]}"
+    name = card_of_baseline(baseline).name
     work = options.out or _cache() / "runs" / recorded.name
     took = recorded.describing
     if took is not None and took.seconds is not None:
@@ -340,8 +338,7 @@ def _described_again(row: _Row, path: Path, count: int) -> DescribedSample:
         work = _cache() / "samples" / f"{submission.sha256[:16]}-{count}-{seed}"
         for side in ("queries", "references"):
             source = SelectedSource(images_of(row.pictured, side, progress=row.progress), drawn.of(side))
-            described[side] = work / f"{side}.h5"
-            describe_side(runner, source, described[side], side=side, attributes=image_attributes(row.pictured))
+            described[side], _ = describe_side(runner, source, work, side=side, split=row.pictured)
             if options.baseline is None:
                 _check_recipe(path, attributes, read_attributes(described[side]))
         stepped = redescribing.stepped(

@@ -2,26 +2,30 @@
 
 ::
 
-    OUT/descriptors/NAME/{queries,references}.h5   what it made of each image, and background.h5 where it needs one
-    OUT/postprocessed/NAME/...                     the same after its steps, if it has any
-    OUT/submissions/NAME/NAME.h5                   both sides in one file, as anyone would submit it
-    OUT/submissions/NAME/NAME.csv                  of a matcher: its scored pairs, from files in OUT/matching/NAME/
-    OUT/submissions/NAME/submission.toml           who, how, from what
-    OUT/results/PROTOCOL/NAME.json                 the scored record
-    OUT/site/index.html                            of `demo`: the leaderboard of those results
+    OUT/descriptors/BASELINE/SIDE-KEY.h5     what it made of the queries, the references and, if needed, a background
+    OUT/matching/BASELINE/                   of a matcher: its files on the way to pairs
+    OUT/postprocessed/NAME/...               the descriptors after the steps, if there are any
+    OUT/submissions/NAME/NAME.h5             both sides in one file, as anyone would submit it
+    OUT/submissions/NAME/NAME.csv            of a matcher: its scored pairs
+    OUT/submissions/NAME/submission.toml     who, how, from what
+    OUT/results/PROTOCOL/NAME.json           the scored record
+    OUT/site/index.html                      of `demo`: the leaderboard of those results
+
+Descriptors are kept by recipe and images, which the key stands for, whatever the submission made of them is called.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ndec_baselines.base import SplitImages, recipe
 from ndec_baselines.describing.boxes import CroppedSource, read_boxes
-from ndec_baselines.describing.extract import describe_images
+from ndec_baselines.describing.extract import describe_images, describe_once, images_digest
 from ndec_baselines.registry import card, load, load_matcher, registration
 from ndec_baselines.submitting import command_of, published, submission_of
 from ndec_bench import atomic
@@ -29,21 +33,23 @@ from ndec_bench.data.images import open_images
 from ndec_bench.data.layouts import images_of
 from ndec_bench.data.roots import data_root, find_split
 from ndec_bench.data.split import Split
-from ndec_bench.descriptors import read_attributes, sha256_of_file
+from ndec_bench.descriptors import sha256_of_file
 from ndec_bench.descriptors.packing import DETECTIONS, pack
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.matches import write_pairs
 from ndec_bench.postprocess import needs_background, parse_step, postprocess_sides
 from ndec_bench.progress import silent
-from ndec_bench.results.describing import Describing, joined, read_describing, read_report, speed, write_describing
+from ndec_bench.results.describing import Describing, joined, read_describing, speed, write_describing
 from ndec_bench.results.record import write_result
+from ndec_bench.resume import digest
 from ndec_bench.scoring.score import Options, score_file
 from ndec_bench.submissions import card as submission_card
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from ndec_baselines.base import Baseline, Matcher, ModelCard
+    from ndec_baselines.base import Baseline, ChooseBox, Matcher, ModelCard
+    from ndec_baselines.describing.boxes import Box
     from ndec_bench.data.images import ImageSource
     from ndec_bench.progress import Progress
     from ndec_bench.results.describing import DescribeReport
@@ -112,8 +118,8 @@ class Runner:
         As chosen, or those of the baseline.
     options
         The choices.
-    cut, of_detections
-        Cuts queries to detections, if there are any, and what their descriptor file says of them.
+    choose_box, boxes, of_detections
+        What cuts queries to detections, and what their descriptor file says of them; None and empty without.
     progress
         Called as ``progress(stage, done, total)``.
     tell
@@ -124,10 +130,20 @@ class Runner:
     name: str
     steps: tuple[str, ...]
     options: RunOptions
-    cut: Callable[[ImageSource], ImageSource]
-    of_detections: Mapping[str, str]
     progress: Progress
     tell: Tell
+    choose_box: ChooseBox | None = None
+    boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
+    of_detections: Mapping[str, str] = field(default_factory=dict)
+
+    def cut(self, images: ImageSource) -> ImageSource:
+        """Return ``images``, cut to detections if there are any."""
+        return images if self.choose_box is None else CroppedSource(images, self.boxes, self.choose_box)
+
+    @property
+    def baseline(self) -> Baseline:
+        """Return what was loaded as what describes images."""
+        return cast("Baseline", self.loaded)
 
 
 def quiet(_sentence: str) -> None:
@@ -223,7 +239,7 @@ def describe(
     runner = load_runner(baseline, options, progress, tell, matching=False)
     source = open_images(Path(images), progress=progress) if isinstance(images, str | Path) else images
     return describe_images(
-        cast("Baseline", runner.loaded),
+        runner.baseline,
         runner.cut(source),
         Path(out),
         workers=options.workers,
@@ -255,18 +271,21 @@ def load_runner(
     steps = about.steps if options.steps is None else options.steps
     for text in steps:
         parse_step(text)  # a wrong step is reported before the work, not after it
-    loaded: Baseline | Matcher
-    if about.track == "matching" and matching:
+    made = partial(Runner, name=options.name or about.name, steps=steps, options=options, progress=progress, tell=tell)
+    if about.track == "matching" and matching:  # a matcher is given the detections themselves
         _refuse_for_matchers(about, options, steps)
-        loaded = load_matcher(baseline, options.weights, options.device, weights_sha256=options.weights_sha256)
-        cut, of_detections = cut_to(baseline, None)  # a matcher is given the detections themselves
-    else:
-        precision = options.precision or "float32"
-        loaded = load(
-            baseline, options.weights, options.device, weights_sha256=options.weights_sha256, precision=precision
-        )
-        cut, of_detections = cut_to(baseline, options.detections)
-    return Runner(loaded, options.name or about.name, steps, options, cut, of_detections, progress, tell)
+        return made(load_matcher(baseline, options.weights, options.device, weights_sha256=options.weights_sha256))
+    found: dict[str, Any] = {}
+    if options.detections is not None:
+        choose_box = registration(baseline).choose_box
+        if choose_box is None:
+            raise UsageError(f"baseline {baseline} does not cut queries to detections", hint="leave --detections out")
+        boxes = read_boxes(options.detections)
+        of_detections = {DETECTIONS: sha256_of_file(options.detections)}
+        found = {"choose_box": choose_box, "boxes": boxes, "of_detections": of_detections}
+    precision = options.precision or "float32"
+    loaded = load(baseline, options.weights, options.device, weights_sha256=options.weights_sha256, precision=precision)
+    return made(loaded, **found)
 
 
 def run_on(runner: Runner, split: Split, out: Path, scoring: Options, *, checked: str | None = None) -> Result:
@@ -303,23 +322,19 @@ def run_on(runner: Runner, split: Split, out: Path, scoring: Options, *, checked
 
 
 def describe_side(
-    runner: Runner, images: ImageSource, out: Path, *, side: str, attributes: Mapping[str, str]
-) -> DescribeReport:
-    """Return what it took to describe ``images`` into ``out``, unless it is there with this recipe and ``attributes``.
+    runner: Runner, images: ImageSource, folder: Path, *, side: str, split: Split
+) -> tuple[Path, DescribeReport]:
+    """Return the descriptor file of ``images`` in ``folder``, made unless it is there, and what describing took.
 
     ``side`` is ``queries``, ``references`` or ``background``; queries alone are cut to detections.
     """
-    loaded, options = cast("Baseline", runner.loaded), runner.options
+    loaded, options = runner.baseline, runner.options
+    attributes, images_key = image_attributes(split), images_digest(images)
     if side == "queries":
         images, attributes = runner.cut(images), {**attributes, **runner.of_detections}
-    report = read_report(out) if attributes and out.is_file() else None
-    if (
-        report is not None
-        and (options.keep_going or not report.invalid_images)
-        and read_attributes(out) == {**recipe(loaded), **attributes}
-    ):
-        return report
-    return describe_images(
+    key = digest({**recipe(loaded), **attributes, "images": images_key})
+    out = folder / f"{side}-{key[:12]}.h5"
+    report = describe_once(
         loaded,
         images,
         out,
@@ -330,20 +345,7 @@ def describe_side(
         progress=runner.progress,
         tell=runner.tell,
     )
-
-
-def cut_to(baseline: str, detections: Path | None) -> tuple[Callable[[ImageSource], ImageSource], dict[str, str]]:
-    """Return what cuts images to ``detections`` as ``baseline`` does, and what a descriptor file says of them.
-
-    Raises UsageError if the baseline does not cut, DataError if the file cannot be read.
-    """
-    if detections is None:
-        return lambda images: images, {}
-    choose = registration(baseline).choose_box
-    if choose is None:
-        raise UsageError(f"baseline {baseline} does not cut queries to detections", hint="leave --detections out")
-    boxes = read_boxes(detections)
-    return lambda images: CroppedSource(images, boxes, choose), {DETECTIONS: sha256_of_file(detections)}
+    return out, report
 
 
 def image_attributes(split: Split) -> dict[str, str]:
@@ -355,11 +357,11 @@ def _described(runner: Runner, split: Split, out: Path) -> tuple[Path, Describin
     """Return the packed descriptors, after the baseline's steps, and what describing took."""
     name, steps, progress = runner.name, runner.steps, runner.progress
     sides = (*SIDES, "background") if needs_background(steps) else SIDES
-    files = {side: out / "descriptors" / name / f"{side}.h5" for side in sides}
     # Missing images are an error before the first hour of work, not after it.
     images = {side: images_of(split, _part(split, side), progress=progress) for side in sides}
-    attributes = image_attributes(split)
-    took = [describe_side(runner, images[side], file, side=side, attributes=attributes) for side, file in files.items()]
+    folder = out / "descriptors" / runner.loaded.card.name
+    described = {side: describe_side(runner, images[side], folder, side=side, split=split) for side in sides}
+    files = {side: file for side, (file, _) in described.items()}
     ready = files
     if steps:
         ready = {side: out / "postprocessed" / name / f"{side}.h5" for side in SIDES}
@@ -374,7 +376,7 @@ def _described(runner: Runner, split: Split, out: Path) -> tuple[Path, Describin
         )
     packed = out / "submissions" / name / f"{name}.h5"
     pack(ready["queries"], ready["references"], packed, split=split.name)
-    return packed, joined(took)
+    return packed, joined([report for _, report in described.values()])
 
 
 def _matched(runner: Runner, split: Split, out: Path, cap: int) -> tuple[Path, Describing]:
@@ -387,7 +389,7 @@ def _matched(runner: Runner, split: Split, out: Path, cap: int) -> tuple[Path, D
     except DataError:
         background = None  # the matcher knows whether it can do without
     # Descriptors of other pictures under the same ids must not be taken for those of these.
-    work = out / "matching" / runner.name / (split.images_sha256 or split.sha256)[:16]
+    work = out / "matching" / matcher.card.name / (split.images_sha256 or split.sha256)[:16]
     fresh = not work.exists() or not any(work.iterdir())
     start = time.perf_counter()
     images = SplitImages(queries, references, background, boxes)
@@ -456,4 +458,6 @@ def demo(
     checked = "made and scored by ndec-bench demo"  # it has just run the baseline on all of the images itself
     results = [run_on(runner, split, out, scoring, checked=checked) for runner in runners]
     shown = site.build(out / "results", out / "site", submissions=out / "submissions", progress=progress)
+    for why in shown.left_out:
+        tell(f"left out: {why}")
     return DemoReport(shown.index, tuple(sorted(results, key=lambda r: (-r.parts["all"].micro_ap, r.name))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from ndec_baselines.asl.config import Config
 from ndec_baselines.asl.training_set import TrainingSet, built_set
+from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench import atomic
 from ndec_bench.data.images import FolderSource
 
@@ -32,6 +34,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A MobileNetV2 of a quarter of the width: as many layers, a tenth of the numbers to train, write and read."""
+    models = import_torchvision().models
+    monkeypatch.setattr(models, "mobilenet_v2", partial(models.mobilenet_v2, width_mult=0.25))
 
 
 @pytest.fixture(autouse=True)

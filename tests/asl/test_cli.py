@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -20,7 +21,6 @@ from ndec_baselines.asl.batches import Studio
 from ndec_baselines.asl.config import Config
 from ndec_baselines.asl.held_out import HeldOutPart
 from ndec_baselines.asl.network import Describer, read_export
-from ndec_baselines.asl.run_files import read_log
 from ndec_baselines.asl.trainer import Trainer
 from ndec_baselines.asl.training_set import held_out_plan
 from ndec_baselines.networks.checkpoints import read_checkpoint
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     Settings = Callable[..., Config]
 
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
+
 class Ask:
     """Runs ``ndec-bench train asl`` on the tiny split; gives the exit code and what was printed."""
 
@@ -50,6 +53,10 @@ class Ask:
         code = run(["train", "asl", "--config", "settings.toml", "--out", "out", "--root", str(self.root), *options])
         shown = self.capsys.readouterr()
         return code, shown.out, shown.err
+
+
+def logged() -> list[dict[str, str]]:
+    return list(csv.DictReader(Path("out/log.csv").read_text().splitlines()))
 
 
 @pytest.fixture
@@ -94,7 +101,11 @@ def test_json_is_alone_on_stdout_and_equals_the_files(ask: Ask, settings: Settin
     assert told["sha256"] == sha256(Path(told["model"]).read_bytes()).hexdigest()
     assert told["settings_sha256"] == settings(seed=5, schedule={"steps": 2, "validate_every": 1}).sha256
     assert told["steps"] == 2
-    row = next(row for row in read_log(Path("out/log.csv")) if row["step"] == str(told["best_step"]))
+    row = next(
+        row
+        for row in csv.DictReader(Path("out/log.csv").read_text().splitlines())
+        if row["step"] == str(told["best_step"])
+    )
     for name, value in told["held_out"].items():
         assert value == pytest.approx(float(row[f"held_{name}"]), rel=1e-5)
     # The same command again repeats nothing and says the same.
@@ -172,7 +183,7 @@ def test_an_interrupted_run_says_so_and_goes_on(ask: Ask, settings: Settings, mo
     assert code == 6
     assert "stopped at step 2 of 3; kept is step 2; the same command goes on from there" in err
     assert ask(config)[0] == 0
-    assert [row["step"] for row in read_log(Path("out/log.csv"))] == ["1", "2", "3"]
+    assert [row["step"] for row in logged()] == ["1", "2", "3"]
 
 
 # First weights.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from random_weights import randomised
+from random_weights import filled
 
 from ndec_baselines.asl.config import Network
 from ndec_baselines.asl.network import AslNetwork, Describer, export, load_initial, read_export
@@ -26,7 +26,7 @@ SMALL = Network(backbone="mobilenetv2", side=32, hidden=24, projected=12)
 def small(seed: int = 0, **changes: Any) -> AslNetwork:  # noqa: ANN401
     """Return a small network whose random weights let something of the images through."""
     network = AslNetwork(SMALL.model_copy(update=changes))
-    randomised(network.body, seed)
+    filled(network.body, seed)
     return network
 
 
@@ -113,7 +113,7 @@ def test_a_describer_gives_unit_vectors_and_the_norms_of_the_chosen_tensor() -> 
 
 
 def torchvisions_resnet(seed: int) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = randomised(import_torchvision().models.resnet50(weights=None), seed).state_dict()
+    found: dict[str, torch.Tensor] = filled(import_torchvision().models.resnet50(weights=None), seed).state_dict()
     return found
 
 
@@ -153,7 +153,7 @@ def test_a_resnet_of_torchvision_is_a_first_trunk(tmp_path: Path, large: AslNetw
 
 
 def test_mobilenet_of_torchvision_is_a_first_trunk(tmp_path: Path) -> None:
-    other = randomised(import_torchvision().models.mobilenet_v2(weights=None), seed=7)
+    other = filled(import_torchvision().models.mobilenet_v2(weights=None), seed=7)
     network = small(seed=1)
     assert load_initial(network, saved(tmp_path, other.state_dict())) == "trunk of first.pth"
     images = torch.randn(1, 3, 64, 64)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from random_weights import randomised
+from random_weights import filled
 
 from ndec_baselines import registry
 from ndec_baselines.asl.config import Network
 from ndec_baselines.asl.network import AslNetwork, export
+from ndec_baselines.networks.checkpoints import unfilled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,8 @@ _SETTINGS = {
 
 def write(name: str, folder: Path) -> None:
     """Write the files that the card of baseline ``name`` lists into ``folder``."""
-    network = AslNetwork(_SETTINGS[name])
-    randomised(network.body, seed=0)
+    network = unfilled(lambda: AslNetwork(_SETTINGS[name]))
+    filled(network.body, seed=0)
     weights = registry.card(name).weights
     assert weights is not None
     torch.save(export(network, trained="random"), folder / weights.files[0].name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from random_weights import randomised
+from random_weights import drawn
 
 from ndec_baselines.networks.isc_resnet import IscResNet
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def content(name: str = "bot") -> dict[str, torch.Tensor]:
     """Return the published state dict."""
-    found: dict[str, torch.Tensor] = randomised(IscResNet("50", reduced=True), seed=0).state_dict()
+    with torch.device("meta"):
+        network = IscResNet("50", reduced=True)
+    found = drawn(network.state_dict(), seed=0)
     found["base.10.p"] = torch.tensor([2.7])
     return found | {f"classifier_{number}_1.weight": torch.zeros(40, 256) for number in range(4)}
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from calm_weights import calmed
-from random_weights import randomised
+from random_weights import filled
 
 import ndec_baselines
 from ndec_baselines.methods.cnncl import CnnclNet
+from ndec_baselines.networks.checkpoints import unfilled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def write(name: str, folder: Path) -> None:
 
 def content(name: str) -> dict[str, Any]:
     """Return what the file of baseline ``name`` holds: exp/v107.py 366-372 of the published code."""
-    network = calmed(randomised(CnnclNet(), SEEDS[name]), side=224)
+    network = calmed(filled(unfilled(CnnclNet), SEEDS[name]), side=224)
     optimizer = torch.optim.SGD(network.bn.parameters(), lr=0.5, momentum=0.9, weight_decay=1e-6)
     for parameter in network.bn.parameters():
         parameter.grad = torch.ones_like(parameter)

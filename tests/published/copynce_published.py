@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from random_weights import randomised
+from random_weights import drawn
 
 from ndec_baselines.methods import copynce
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def content(name: str = "copynce", dimension: int = copynce.DIMENSION) -> dict[str, object]:
     """Return what the published file holds: the state dict of the model in training, and the epoch."""
-    state = randomised(copynce.network(dimension), seed=0).state_dict()
+    with torch.device("meta"):
+        network = copynce.network(dimension)
+    state = drawn(network.state_dict(), seed=0)
     return {"model": {**state, "infonce_log_scale": torch.tensor(3.2)}, "epoch": 30}
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
-from random_weights import randomised
+from random_weights import drawn
 
 from ndec_baselines import registry
 from ndec_baselines.networks.isc_resnet import IscResNet
@@ -27,8 +27,9 @@ _BACKBONES: dict[str, Backbone] = {"50": "50", "152": "152", "ibn": "ibn"}
 
 @cache
 def _network(backbone: Backbone) -> State:
-    network: IscResNet = randomised(IscResNet(backbone), seed=len(backbone))
-    found: State = network.state_dict()
+    with torch.device("meta"):
+        network = IscResNet(backbone)
+    found: State = drawn(network.state_dict(), seed=len(backbone))
     found["base.10.p"] = torch.tensor([3.4])
     return found
 

@@ -15,10 +15,11 @@ from unittest.mock import patch
 
 import torch
 from calm_weights import calmed
-from random_weights import randomised
+from random_weights import filled
 
 import ndec_baselines
 from ndec_baselines.methods.efnet import CALLBACKS, MEMBERS, MemberNet
+from ndec_baselines.networks.checkpoints import unfilled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def content(name: str) -> dict[str, Any]:
     """Return what the file of member ``name`` holds beside its callbacks, which `save` adds."""
     member = MEMBERS[name]
     number = int(name.removeprefix("efnet-"))
-    network = randomised(MemberNet(member, ndec_baselines.card(name).dimension), number)
+    network = filled(unfilled(lambda: MemberNet(member, ndec_baselines.card(name).dimension)), number)
     network.state_dict()[_power(network)].fill_(2.9 - number / 10)  # told from the initial 3, one from another
     calmed(network, side=min(member.side, 224))
     state = published_names(network.state_dict()) if member.paired else dict(network.state_dict())

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import torch
-from random_weights import randomised
+from random_weights import filled
 
 from ndec_baselines.esvitp.network import EsViT
 
@@ -18,7 +18,7 @@ FILE = "EsViT_SwinB_finetune_bs8_lr0.0001_adjustlr_0_margin1.0_dataFB_epoch200.p
 
 def network(seed: int = 0) -> EsViT:
     """Return the network with random weights."""
-    return randomised(EsViT(), seed)
+    return filled(EsViT(), seed)
 
 
 def state(network: EsViT) -> dict[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from random_weights import randomised
+from random_weights import drawn
 
 from ndec_baselines.networks.torchvision_import import import_torchvision
 
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 def content(name: str = "mobilenetv2") -> dict[str, torch.Tensor]:
     """Return the published state dict."""
-    found: dict[str, torch.Tensor] = randomised(
-        import_torchvision().models.mobilenet_v2(weights=None), seed=0
-    ).state_dict()
-    return found
+    with torch.device("meta"):
+        network = import_torchvision().models.mobilenet_v2()
+    return drawn(network.state_dict(), seed=0)
 
 
 def write(name: str, folder: Path) -> None:

@@ -10,8 +10,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
-from random_weights import randomised
+from random_weights import filled
 
+from ndec_baselines.networks.checkpoints import unfilled
 from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def network() -> torch.nn.Module:
     """Return the ResNet-50, classifier included, whose weights `write` saves."""
-    whole: torch.nn.Module = randomised(import_torchvision().models.resnet50(weights=None), seed=0)
+    whole: torch.nn.Module = filled(unfilled(import_torchvision().models.resnet50), seed=0)
     return whole
 
 

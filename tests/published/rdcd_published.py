@@ -11,8 +11,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
-from random_weights import randomised
+from random_weights import filled
 
+from ndec_baselines.networks.checkpoints import unfilled
 from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Encoder(torch.nn.Module):
 
 def encoder(name: str) -> Encoder:
     """Return the student whose weights `write` saves for baseline ``name``."""
-    return randomised(Encoder(int(name.removeprefix("rdcd-"))), seed=0)
+    return filled(unfilled(lambda: Encoder(int(name.removeprefix("rdcd-")))), seed=0)
 
 
 def content(name: str) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 import torch
-from random_weights import randomised
+from random_weights import filled
 
+from ndec_baselines.networks.checkpoints import unfilled
 from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class _Pool(torch.nn.Module):
 
 def eager(name: str) -> Eager:
     """Return the network whose trace `write` saves."""
-    return randomised(Eager(name), SEED)
+    return filled(unfilled(lambda: Eager(name)), SEED)
 
 
 def write(name: str, folder: Path) -> None:

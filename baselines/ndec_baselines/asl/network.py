@@ -9,7 +9,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ndec_baselines.networks import isc_resnet
-from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in, without_prefix
+from ndec_baselines.networks.checkpoints import (
+    load_strictly,
+    read_checkpoint,
+    state_dict_in,
+    unfilled,
+    without_prefix,
+)
 from ndec_baselines.networks.pooling import GeM, LearnedGeM
 from ndec_baselines.networks.torchvision_import import import_torchvision
 from ndec_bench.errors import DataError, UsageError
@@ -206,7 +212,7 @@ def read_export(path: Path) -> AslNetwork:
         raise DataError(f"{path}: not an export of ndec-bench train asl", hint="give the model.pt of its folder")
     try:
         settings = Network.model_validate_json(content["network"])
-        network = AslNetwork(settings)
+        network = unfilled(lambda: AslNetwork(settings))
     except (KeyError, TypeError, ValidationError, UsageError) as error:
         raise DataError(f"{path}: the settings in it do not fit ({error})", hint="train again") from error
     load_strictly(path, network.body, state_dict_in(path, content, "state"))

@@ -72,15 +72,6 @@ class Log:
         write_text(path, text.getvalue())
 
 
-def read_log(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a log. Raises DataError if it cannot be read."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error})", hint="train again") from error
-
-
 def norms_by_scale(norms: torch.Tensor, scales: torch.Tensor) -> dict[str, float | None]:
     """Return mean norms by the bins of the log, of norms (n,) and scales (n,); None where a bin is empty."""
     found: dict[str, float | None] = {}

@@ -40,7 +40,7 @@ STAGE = "training steps"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What a run left.
 
     Attributes
@@ -134,7 +134,7 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=schedule.precision == "float16")
         self.log = run_files.Log()
-        self.step = 0
+        self.step = self.kept_step = 0
         self.best: dict[str, Any] | None = None
         self.best_step, self.best_score, self.worse = 0, -1.0, 0
 
@@ -248,6 +248,7 @@ class Trainer:
         if self.processes.first:
             self.log.write(self.out / run_files.LOG_FILE)
             run_files.save(self.out / run_files.STATE_FILE, self.state())
+        self.kept_step = self.step
         self.processes.wait()
 
     def state(self) -> dict[str, Any]:
@@ -292,6 +293,7 @@ class Trainer:
             self.log.rows = [dict(row) for row in state["log"]]
             self.best, self.best_step = state["best"], int(state["best_step"])
             self.best_score, self.worse, self.step = float(state["best_score"]), int(state["worse"]), int(state["step"])
+            self.kept_step = self.step
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"{self.out / run_files.STATE_FILE}: does not fit the run ({type(error).__name__})",
@@ -416,7 +418,7 @@ def train(
     workers: int = 0,
     threads: int | None = None,
     progress: Progress = silent,
-) -> Trained:
+) -> TrainingResult:
     """Return what a run left in ``out``; a run that was interrupted there goes on, a finished one is not repeated.
 
     Parameters are those of `Trainer`; ``device`` may be a name, and ``threads`` of the CPU compute (None: torch's own
@@ -450,9 +452,8 @@ def train(
     try:
         trainer.run()
     except KeyboardInterrupt:
-        kept = state_step(out, config.sha256)
         raise InterruptedRun(
-            f"stopped at step {trainer.step:,} of {config.schedule.steps:,}; kept is step {kept:,}",
+            f"stopped at step {trainer.step:,} of {config.schedule.steps:,}; kept is step {trainer.kept_step:,}",
             hint="the same command goes on from there",
         ) from None
     if trainer.best is None:
@@ -460,7 +461,7 @@ def train(
     if processes.first:
         run_files.save(out / run_files.MODEL_FILE, trainer.best)
     processes.wait()
-    return Trained(
+    return TrainingResult(
         out / run_files.MODEL_FILE,
         trainer.step,
         trainer.best_step,
@@ -468,12 +469,6 @@ def train(
         trainer.rules(),
         time.monotonic() - begun,
     )
-
-
-def state_step(out: Path, config_sha256: str) -> int:
-    """Return the step that is kept in ``out``; 0 if none is."""
-    state = run_files.read_state(out, config_sha256)
-    return 0 if state is None else int(state["step"])
 
 
 def held_out_of(rows: Iterable[Mapping[str, str]], step: int) -> HeldOut | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ndec_baselines.asl.config import Config
-    from ndec_baselines.asl.trainer import Trained
+    from ndec_baselines.asl.trainer import TrainingResult
     from ndec_baselines.asl.training_set import TrainingSet
     from ndec_bench.data.split import Split
     from ndec_bench.progress import Progress
@@ -63,7 +63,7 @@ def train_on_split(
     *,
     progress: Progress = silent,
     tell: Callable[[str], None] = lambda _: None,
-) -> Trained | None:
+) -> TrainingResult | None:
     """Return what a run on the split of ``config`` left in ``out``; None in all but the first process of ``torchrun``.
 
     A run that was stopped there goes on. ``tell`` is called with a sentence for people.

@@ -4,7 +4,7 @@
 
     WORK/queries/                size and proposals of the queries (`survey`)
     WORK/descriptors/NETWORK/    descriptors of one network at a time, taken away when its lists are made
-    WORK/lists/NETWORK-....npz   the best pairs of each network
+    WORK/lists/                  the best pairs of each network, as parts (`ndec_bench.resume`)
 
 A list that is there, made by the same recipe from the same images, is used again, and describing goes on where it was
 stopped. Descriptors are reduced to 1,500 components before they are written, so 8,192 are in memory for the sample of
@@ -16,18 +16,15 @@ for 20,000 x 8,192 numbers, a search, and the merged lists: at most 34 million r
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 from torch import nn
 
-from ndec_baselines.base import recipe
 from ndec_baselines.d2lv import merging
 from ndec_baselines.d2lv.crops import REFERENCE_CROPS, QueryCrops, ReferenceCrops
 from ndec_baselines.d2lv.network import MICRO_BATCH, Whitening, preprocess, whitening
@@ -41,33 +38,34 @@ from ndec_baselines.d2lv.plan import (
     name_of,
     network_card,
 )
-from ndec_baselines.d2lv.survey import digest_of, survey_queries
-from ndec_baselines.describing.extract import describe_images, usable_cores
+from ndec_baselines.d2lv.survey import survey_queries
+from ndec_baselines.describing.extract import describe_once, images_digest, usable_cores
 from ndec_baselines.networks.inference import TorchBaseline, choose_device
 from ndec_baselines.networks.isc_resnet import read_network
-from ndec_bench import atomic
 from ndec_bench.data.images import SelectedSource
-from ndec_bench.descriptors import Descriptors, open_descriptors, read_attributes
-from ndec_bench.errors import DataError, SubmissionError, UsageError
+from ndec_bench.descriptors import Descriptors, open_descriptors
+from ndec_bench.errors import DataError, UsageError
 from ndec_bench.matches import Matches
 from ndec_bench.postprocess.workspace import Workspace
 from ndec_bench.progress import silent
 from ndec_bench.protocol import Normalisation
+from ndec_bench.resume import keyed, parts_in
 from ndec_bench.scoring.lists import biases
 from ndec_bench.search import Wanted, search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ndec_baselines.base import LocalWeights, ModelCard, SplitImages
     from ndec_baselines.d2lv.merging import Rows
-    from ndec_baselines.networks.isc_resnet import Backbone, IscResNet
+    from ndec_baselines.networks.isc_resnet import Backbone
     from ndec_bench.data.images import ImageSource
     from ndec_bench.descriptors import VectorSource
     from ndec_bench.progress import Progress
+    from ndec_bench.resume import Parts
 
     Best = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -94,17 +92,9 @@ class D2LV:
     """
 
     def __init__(self, card: ModelCard, weights: LocalWeights, plan: Plan, device: str) -> None:
-        needed = [VARIANTS[variant].file(backbone) for variant in plan.variants for backbone in BACKBONES]
-        missing = [name for name in needed if name not in weights.paths]
-        if missing:
-            raise DataError(
-                f"{card.name}: {len(missing)} of {len(needed)} weights files are missing, the first is {missing[0]}",
-                hint="give the folder that holds them",
-            )
-        self.card, self.plan = card, plan
+        self.card, self.plan, self.weights = card, plan, weights
         self.device = choose_device(device)
         self.weights_sha256 = weights.sha256
-        self.weights = weights
 
     def match(
         self, images: SplitImages, work: Path, *, cap: int, workers: int | None = None, progress: Progress = silent
@@ -116,18 +106,15 @@ class D2LV:
         UsageError
             If there are more than `merging.MAX_IMAGES` images on a side.
         DataError
-            If the split has no background images or fewer than three, an image is broken, or ``work`` cannot be
-            written.
+            If the split has no background images or fewer than three, an image is broken, ``work`` cannot be written,
+            or another process is at work there.
         """
-        sizes = _Run(self, images, work, workers or usable_cores(), progress).rows_by_size()
+        run = _Run(self, images, work, workers or usable_cores(), progress)
+        with parts_in(keyed(work / "lists", run.recipe), run.recipe, progress=progress) as lists:
+            rows = merging.final(run.rows_by_size(lists))
         shutil.rmtree(work / "descriptors", ignore_errors=True)  # left where a run was stopped just behind its list
-        rows = merging.final(sizes)
         query_ids, reference_ids = np.array(images.queries.ids), np.array(images.references.ids)
         return Matches(query_ids[rows.queries], reference_ids[rows.references], rows.scores).sorted(cap)
-
-    def path_of(self, variant: Variant, backbone: Backbone) -> Path:
-        """Return the file with the weights of one network."""
-        return self.weights.paths[variant.file(backbone)]
 
 
 @dataclass(frozen=True)
@@ -144,6 +131,8 @@ class _Network:
 
 
 class _Run:
+    """One call of `D2LV.match`: what all networks share."""
+
     def __init__(self, system: D2LV, images: SplitImages, work: Path, workers: int, progress: Progress) -> None:
         background = images.background
         if background is None or len(background.ids) < 3:
@@ -153,173 +142,122 @@ class _Run:
             )
         if max(len(images.queries.ids), len(images.references.ids)) > merging.MAX_IMAGES:
             raise UsageError(f"more than {merging.MAX_IMAGES:,} images on a side", hint="give them in parts")
-        self._system, self._plan = system, system.plan
-        self._images, self._background = images, background
-        self._work, self._workers, self._progress = work, workers, progress
-        plan = self._plan
+        plan = system.plan
+        self.system, self.plan, self.images, self.background = system, plan, images, background
+        self.work, self.workers, self.progress = work, workers, progress
+        proposals = plan.cropped_queries and plan.proposals
         known = survey_queries(
-            images.queries,
-            work / "queries",
-            proposals=plan.cropped_queries and plan.proposals,
-            workers=workers,
-            progress=progress,
+            images.queries, work / "queries", proposals=proposals, workers=workers, progress=progress
         )
-        self._crops = QueryCrops(images.queries, known, images.detections, whole_only=not plan.cropped_queries)
-        self._from = {
-            "queries": digest_of(images.queries),
-            "references": digest_of(images.references),
-            "background": digest_of(background),
+        self.crops = QueryCrops(images.queries, known, images.detections, whole_only=not plan.cropped_queries)
+        self.crops_sha256 = self.crops.sha256
+        self.background_sha256 = images_digest(background)
+        self.recipe = {
+            "system_version": system.card.version,
+            "weights_sha256": system.weights_sha256,
+            "pairs": str(plan.pairs_per_list),
+            "pca": f"{plan.dimensions} of {plan.sample}, seed {plan.seed}",
+            "device": system.device,
+            "queries_sha256": images_digest(images.queries),
+            "references_sha256": images_digest(images.references),
+            "background_sha256": self.background_sha256,
         }
 
-    def rows_by_size(self) -> list[Rows]:
-        """Return the merged rows of each size of the plan."""
-        cropped_references = self._cropped_references() if self._plan.cropped_references else None
+    def rows_by_size(self, lists: Parts) -> list[Rows]:
+        """Return the merged rows of each size of the plan; the ``lists`` that are missing are made."""
+        cropped = self._of_cropped_references(lists) if self.plan.cropped_references else None
         return [
-            merging.of_one_size([self._cropped_queries(name, side) for name in self._plan.variants], cropped_references)
-            for side in self._plan.sides
+            merging.of_one_size([self._of_cropped_queries(lists, name, side) for name in self.plan.variants], cropped)
+            for side in self.plan.sides
         ]
 
-    def _cropped_queries(self, name: str, side: int) -> Rows:
-        variant, crops = VARIANTS[name], self._crops
+    def _of_cropped_queries(self, lists: Parts, name: str, side: int) -> Rows:
+        variant, crops = VARIANTS[name], self.crops
         small = crops.sizes.min(axis=1) < variant.least_side
         keys = merging.crop_keys(crops.rows[small], crops.numbers[small])
-        return merging.without_small(merging.agreed(self._lists(variant, side, "queries"), TWO), keys)
+        found = [self._cropped_queries(lists, _Network(variant, backbone, side)) for backbone in BACKBONES]
+        return merging.without_small(merging.agreed(found, TWO), keys)
 
-    def _cropped_references(self) -> Rows:
-        lists = self._lists(VARIANTS[CROPPED_REFERENCES], CROPPED_REFERENCE_SIDE, "references")
-        faces = np.array([image_id in self._plan.faces for image_id in self._images.references.ids], dtype=bool)
-        return merging.of_whole_images(merging.agreed(lists, ALL_THREE), faces)
+    def _of_cropped_references(self, lists: Parts) -> Rows:
+        variant = VARIANTS[CROPPED_REFERENCES]
+        networks = [_Network(variant, backbone, CROPPED_REFERENCE_SIDE) for backbone in BACKBONES]
+        found = [self._cropped_references(lists, network) for network in networks]
+        return merging.of_whole_images(merging.agreed(found, ALL_THREE))
 
-    def _lists(self, variant: Variant, side: int, cropped: str) -> list[Rows]:
-        return [self._list(_Network(variant, backbone, side), cropped) for backbone in BACKBONES]
-
-    def _list(self, network: _Network, cropped: str) -> Rows:
-        """Return the list of one network with that side ``cropped``, from its file if it is there."""
-        file = self._work / "lists" / f"{network.name}-cropped-{cropped}.npz"
-        made_by = self._recipe(network, cropped)
-        rows = _read_list(file, made_by)
-        if rows is None:
-            with self._describing(network) as describing:
-                if cropped == "queries":
-                    rows = describing.cropped_queries(self._crops)
-                else:
-                    rows = describing.cropped_references(made_by)
-            _write_list(file, made_by, rows)
+    def _cropped_queries(self, lists: Parts, network: _Network) -> Rows:
+        """Return the best pairs of crops of queries and whole references by one network."""
+        part = _queries_part(network)
+        if not lists.has(part, self.crops_sha256):
+            describing = _Describing(self, network)
+            _write_rows(lists, part, describing.cropped_queries(), self.crops_sha256)
             # Lists are small, descriptors are not: at full size they fill a disk in a few networks.
-            if not self._is_needed_again(network, cropped):
+            shutil.rmtree(describing.folder, ignore_errors=True)
+        return _read_rows(lists, part)
+
+    def _cropped_references(self, lists: Parts, network: _Network) -> Rows:
+        """Return the best pairs of whole queries and crops of references by one network.
+
+        One kind of crop comes after the other; the list of each kind is a part of its own until all are made.
+        """
+        part = f"{network.name}-cropped-references.npz"
+        if not lists.has(part):
+            kinds = [f"{network.name}-reference-crops-{number}.npz" for number in range(REFERENCE_CROPS)]
+            describing = _Describing(self, network)
+            for number, kind in enumerate(kinds):
+                if not lists.has(kind):
+                    _write_rows(lists, kind, describing.cropped_reference(number))
+            rows = merging.joined([_read_rows(lists, kind) for kind in kinds])
+            keys = (rows.reference_crops, rows.references, rows.query_crops, rows.queries, -rows.scores)
+            _write_rows(lists, part, rows.take(np.lexsort(keys)[: self.plan.pairs_per_list]))
+            lists.drop(*kinds)
+            needed_again = network.side in self.plan.sides and not lists.has(_queries_part(network), self.crops_sha256)
+            if not needed_again:
                 shutil.rmtree(describing.folder, ignore_errors=True)
-        return rows
-
-    def _is_needed_again(self, network: _Network, cropped: str) -> bool:
-        """Return whether the other list of this network is still to be made from the same descriptors."""
-        return (
-            cropped == "references"
-            and network.side in self._plan.sides
-            and _read_list(
-                self._work / "lists" / f"{network.name}-cropped-queries.npz", self._recipe(network, "queries")
-            )
-            is None
-        )
-
-    def _describing(self, network: _Network) -> _Describing:
-        return _Describing(
-            self._system, self._plan, network, self._images, self._background, self._work, self._workers, self._progress
-        )
-
-    def _recipe(self, network: _Network, cropped: str) -> dict[str, object]:
-        texts: dict[str, object] = {
-            "system_version": self._system.card.version,
-            "network": network.name,
-            "weights_sha256": self._system.weights_sha256,
-            "cropped": cropped,
-            "pairs": self._plan.pairs_per_list,
-            "pca": [self._plan.dimensions, self._plan.sample, self._plan.seed],
-            "device": self._system.device,
-            **self._from,
-        }
-        return texts | ({"crops": self._crops.sha256} if cropped == "queries" else {})
+        return _read_rows(lists, part)
 
 
 class _Describing:
-    """One network at one size: its whitening, its descriptors in ``folder``, its lists."""
+    """One network at one size: its whitening, its descriptors in ``folder``, the best pairs of these."""
 
-    def __init__(
-        self,
-        system: D2LV,
-        plan: Plan,
-        network: _Network,
-        images: SplitImages,
-        background: ImageSource,
-        work: Path,
-        workers: int,
-        progress: Progress,
-    ) -> None:
-        self.folder = work / "descriptors" / network.name
-        self._system, self._plan, self._network = system, plan, network
-        self._images, self._background = images, background
-        self._workers, self._progress = workers, progress
-
-    def __enter__(self) -> _Describing:
-        self._model: IscResNet = read_network(
-            self._system.path_of(self._network.variant, self._network.backbone), self._network.backbone
-        )
+    def __init__(self, run: _Run, network: _Network) -> None:
+        self.folder = run.work / "descriptors" / network.name
+        self._run, self._network = run, network
+        variant, backbone = network.variant, network.backbone
+        self._model = read_network(run.system.weights.paths[variant.file(backbone)], backbone)
         self._whitening = self._fitted()
-        blur = self._network.variant.blur
-        self._nearby = self._described("background", self._background, blur=blur)
-        return self
+        self._nearby = self._described("background", run.background, blur=variant.blur)
 
-    def __exit__(self, *_: object) -> None:
-        del self._model, self._whitening
-
-    def cropped_queries(self, crops: QueryCrops) -> Rows:
+    def cropped_queries(self) -> Rows:
         """Return the best pairs of crops of queries and whole references."""
-        references = self._described("references", self._images.references, blur=self._network.variant.blur)
-        queries = self._described("query-crops", crops, blur=False)
-        found = self._best(queries, references)
+        crops = self._run.crops
+        references = self._described("references", self._run.images.references, blur=self._network.variant.blur)
+        found = self._best(self._described("query-crops", crops, blur=False), references)
         return _rows(crops.rows[found[0]], crops.numbers[found[0]], found[1], merging.WHOLE, found[2])
 
-    def cropped_references(self, made_by: Mapping[str, object]) -> Rows:
-        """Return the best pairs of whole queries and crops of references, one kind of crop after the other.
-
-        The list of each kind stays in a file until all are made; ``made_by`` is the recipe of the whole list.
-        """
-        parts = [self._one_crop(number, {**made_by, "crop": number}) for number in range(REFERENCE_CROPS)]
-        rows = merging.joined(parts)
-        keys = (rows.reference_crops, rows.references, rows.query_crops, rows.queries, -rows.scores)
-        return rows.take(np.lexsort(keys)[: self._plan.pairs_per_list])
-
-    def _one_crop(self, number: int, made_by: Mapping[str, object]) -> Rows:
-        name = f"reference-crops-{number}"
-        listed = self.folder / f"{name}.npz"
-        rows = _read_list(listed, made_by)
-        if rows is None:
-            crops = ReferenceCrops(self._images.references, number)
-            queries = self._described("queries", self._images.queries, blur=False)
-            file = self._described(name, crops, blur=self._network.variant.blur)
-            found = self._best(queries, file)
-            rows = _rows(found[0], merging.WHOLE, crops.rows[found[1]], number, found[2])
-            _write_list(listed, made_by, rows)
-            file.unlink()
-        return rows
+    def cropped_reference(self, number: int) -> Rows:
+        """Return the best pairs of whole queries and that kind of crop of references, whose descriptors are removed."""
+        crops = ReferenceCrops(self._run.images.references, number)
+        queries = self._described("queries", self._run.images.queries, blur=False)
+        file = self._described(f"reference-crops-{number}", crops, blur=self._network.variant.blur)
+        found = self._best(queries, file)
+        file.unlink()
+        return _rows(found[0], merging.WHOLE, crops.rows[found[1]], number, found[2])
 
     def _fitted(self) -> Whitening:
         """Return the whitening, fitted on a sample of the background as references are described."""
-        count, plan = len(self._background.ids), self._plan
-        if count <= plan.sample:
-            chosen = list(self._background.ids)
-        else:
+        run, background = self._run, self._run.background
+        count, plan = len(background.ids), run.plan
+        chosen: Sequence[str] = background.ids
+        if count > plan.sample:
             # The generator that the published script draws with: same background, same sample (extract_features.py).
             rows = np.random.RandomState(plan.seed).choice(count, plan.sample, replace=False)
-            chosen = [self._background.ids[row] for row in rows.tolist()]
-        sample = self._described("sample", SelectedSource(self._background, chosen), blur=self._network.variant.blur)
-        with (
-            open_descriptors(sample) as opened,
-            Workspace(sample, threads=self._workers, progress=self._progress) as work,
-        ):
+            chosen = [background.ids[row] for row in rows.tolist()]
+        sample = self._described("sample", SelectedSource(background, chosen), blur=self._network.variant.blur)
+        with open_descriptors(sample) as opened, Workspace(sample, threads=run.workers, progress=run.progress) as work:
             return Whitening(*whitening(opened.vectors, plan.dimensions, work))
 
     def _baseline(self, *, blur: bool, whitened: bool) -> TorchBaseline:
-        variant, side = self._network.variant, self._network.side
+        variant, side, system = self._network.variant, self._network.side, self._run.system
         card = network_card(variant, self._network.backbone, side, blur=blur)
         model: nn.Module = self._model
         if whitened:
@@ -328,34 +266,34 @@ class _Describing:
             card = replace(card, dimension=dimension, metric="ip", postprocessing=after)
             model = nn.Sequential(self._model, self._whitening)
         prepare = partial(preprocess, side=side, grey=variant.grey, blur=blur)
-        device, weights = self._system.device, self._system.weights
-        return TorchBaseline(card, model, prepare, device=device, micro_batch=MICRO_BATCH, weights=weights)
+        return TorchBaseline(
+            card, model, prepare, device=system.device, micro_batch=MICRO_BATCH, weights=system.weights
+        )
 
     def _described(self, name: str, source: ImageSource, *, blur: bool) -> Path:
         """Return the descriptor file of ``source``, made unless it is there; ``sample`` alone is not whitened."""
-        file = self.folder / f"{name}.h5"
-        baseline = self._baseline(blur=blur, whitened=name != "sample")
-        attributes = {"images_sha256": digest_of(source)}
+        run, file = self._run, self.folder / f"{name}.h5"
+        attributes = {"images_sha256": images_digest(source)}
         if name != "sample":
-            attributes["background_sample"] = f"{self._plan.sample} of seed {self._plan.seed}"
-            attributes["background_sha256"] = digest_of(self._background)
-        if isinstance(source, QueryCrops):
-            attributes["crops_sha256"] = source.sha256
-        if not _is_made(file, {**attributes, **recipe(baseline)}):
-            describe_images(
-                baseline,
-                source,
-                file,
-                workers=self._workers,
-                attributes=attributes,
-                progress=self._progress,
-                stage=f"{self._network.name}: {name}",
-            )
+            attributes["background_sample"] = f"{run.plan.sample} of seed {run.plan.seed}"
+            attributes["background_sha256"] = run.background_sha256
+        if source is run.crops:
+            attributes["crops_sha256"] = run.crops_sha256
+        describe_once(
+            self._baseline(blur=blur, whitened=name != "sample"),
+            source,
+            file,
+            attributes=attributes,
+            workers=run.workers,
+            progress=run.progress,
+            stage=f"{self._network.name}: {name}",
+        )
         return file
 
     def _best(self, queries: Path, references: Path) -> Best:
         """Return the best pairs of the rows of two descriptor files, score normalised, as `Found` orders them."""
-        cap = self._plan.pairs_per_list
+        run = self._run
+        cap, threads, progress = run.plan.pairs_per_list, run.workers, run.progress
         best: Best = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
         with (
             open_descriptors(queries) as asked,
@@ -363,14 +301,10 @@ class _Describing:
             open_descriptors(self._nearby) as nearby,
         ):
             for start, block in _blocks(asked.vectors):
-                bias = biases(
-                    block, nearby.vectors, [RULE], backend="auto", threads=self._workers, progress=self._progress
-                )[RULE.name]
-                wanted = {"best": Wanted(cap, metric="ip", bias=bias)}
+                bias = biases(block, nearby.vectors, [RULE], backend="auto", threads=threads, progress=progress)
+                wanted = {"best": Wanted(cap, metric="ip", bias=bias[RULE.name])}
                 stage = f"{self._network.name}: searching"
-                found = search(
-                    block, known.vectors, wanted, threads=self._workers, progress=self._progress, stage=stage
-                )["best"]
+                found = search(block, known.vectors, wanted, threads=threads, progress=progress, stage=stage)["best"]
                 best = _best_of(best, (found.query_rows + start, found.reference_rows, found.scores), cap)
         return best
 
@@ -406,27 +340,15 @@ def _rows(
     )
 
 
-def _is_made(file: Path, expected: Mapping[str, str]) -> bool:
-    """Return whether the descriptor file is there with exactly these attributes."""
-    try:
-        return file.is_file() and dict(read_attributes(file)) == dict(expected)
-    except SubmissionError:
-        return False
+def _queries_part(network: _Network) -> str:
+    return f"{network.name}-cropped-queries.npz"
 
 
-def _read_list(file: Path, made_by: Mapping[str, object]) -> Rows | None:
-    """Return the rows in the file of a list; None if it is not there, damaged, or of another recipe."""
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            if json.loads(str(stored["recipe"])) != made_by:
-                return None
-            return merging.Rows(*(stored[column] for column in _COLUMNS))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
-        return None
+def _read_rows(lists: Parts, part: str) -> Rows:
+    with np.load(lists.path(part), allow_pickle=False) as stored:
+        return merging.Rows(*(stored[column] for column in _COLUMNS))
 
 
-def _write_list(file: Path, made_by: Mapping[str, object], rows: Rows) -> None:
-    columns = {column: getattr(rows, column) for column in _COLUMNS}
-    with atomic.replacing(file) as temporary, temporary.open("wb") as opened:
-        np.savez(opened, recipe=np.array(json.dumps(made_by)), **columns)
+def _write_rows(lists: Parts, part: str, rows: Rows, inputs: str = "") -> None:
+    with lists.adding(part, inputs) as path, path.open("wb") as opened:
+        np.savez(opened, **{column: getattr(rows, column) for column in _COLUMNS})

@@ -114,13 +114,12 @@ def without_small(rows: Rows, small: NDArray[np.int64]) -> Rows:
     return rows.take(~np.isin(crop_keys(rows.queries, rows.query_crops), small))
 
 
-def of_whole_images(rows: Rows, dropped_references: NDArray[np.bool_]) -> Rows:
-    """Return cropped references' rows as pairs of whole images, without those of ``dropped_references`` (references,).
+def of_whole_images(rows: Rows) -> Rows:
+    """Return cropped references' rows as pairs of whole images; the published list of faces (face_del.npy) is not used.
 
     Rows that are equal once they have lost their crops vanish, all of them: so combine.py's removal works.
     """
     rows = without_repeats(rows).stripped()
-    rows = rows.take(~dropped_references[rows.references])
     first, times = _groups(rows.of_crops(), rows.scores)
     return rows.take(np.sort(first[times == 1]))
 

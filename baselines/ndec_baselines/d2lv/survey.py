@@ -6,7 +6,6 @@ What is finished stays in JSON files of some hundred queries each (`ndec_bench.r
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_baselines.d2lv.crops import QueryImage
+from ndec_baselines.describing.extract import images_digest
 from ndec_bench.progress import Progress, silent
 from ndec_bench.resume import keyed, parts_in, spread
 
@@ -28,7 +28,6 @@ CHUNK = 200
 RULE = "1"
 """Raised whenever the same query would get other proposals."""
 STAGE = "looking at queries"
-_DIGESTED = 16
 
 
 def survey_queries(
@@ -43,7 +42,7 @@ def survey_queries(
     DataError
         If an image is broken (named in the message), a file cannot be written, or a process ended early.
     """
-    recipe = {"rule": RULE, "images_sha256": digest_of(source), "proposals": str(proposals), "chunk": str(CHUNK)}
+    recipe = {"rule": RULE, "images_sha256": images_digest(source), "proposals": str(proposals), "chunk": str(CHUNK)}
     if proposals:
         recipe["scikit-image"] = version("scikit-image")
     chunks = {
@@ -66,18 +65,6 @@ def survey_queries(
             for name in parts
             for image_id, ((width, height), boxes) in json.loads(parts.path(name).read_bytes()).items()
         }
-
-
-def digest_of(source: ImageSource) -> str:
-    """Return the SHA-256 (hex) over all ids, and the stored bytes of 16 images spread evenly over them.
-
-    It tells sets of images apart without reading terabytes.
-    """
-    digest = hashlib.sha256("\n".join(source.ids).encode())
-    count = len(source.ids)
-    for row in sorted({part * count // _DIGESTED for part in range(_DIGESTED)}):
-        digest.update(hashlib.sha256(source.read_bytes(source.ids[row])).digest())
-    return digest.hexdigest()
 
 
 def _look_at(

@@ -10,6 +10,7 @@ it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -24,7 +25,7 @@ from ndec_baselines.base import recipe
 from ndec_baselines.describing.finished_rows import finished_rows
 from ndec_baselines.describing.row_blocks import BATCH_SIZE, is_broken, row_blocks
 from ndec_bench.atomic import check_writable, destination
-from ndec_bench.descriptors import sha256_of_file, write_descriptors
+from ndec_bench.descriptors import read_attributes, sha256_of_file, write_descriptors
 from ndec_bench.descriptors.stored import told
 from ndec_bench.errors import DataError, UsageError, os_errors
 from ndec_bench.progress import Progress, silent
@@ -39,11 +40,21 @@ if TYPE_CHECKING:
     from ndec_baselines.describing.row_blocks import Block, Broken
     from ndec_bench.data.images import ImageSource
 
-__all__ = ["DescribeReport", "Shard", "describe_images", "read_report", "sidecar", "usable_cores"]
+__all__ = [
+    "DescribeReport",
+    "Shard",
+    "describe_images",
+    "describe_once",
+    "images_digest",
+    "read_report",
+    "sidecar",
+    "usable_cores",
+]
 
 _FLOAT_BYTES = 4
 _BYTES_PER_ID = 64
 _NAMED_BROKEN = 20
+_DIGESTED = 16
 _FINISHED = "finished.h5"
 """The whole file before it goes to its place. It is not listed as a part, so the next run removes what a kill left."""
 
@@ -156,6 +167,52 @@ def describe_images(
     if report.invalid_images:
         tell(f"{report.invalid_images:,} broken images are left out; {out} lists them in invalid_ids")
     return report
+
+
+def describe_once(
+    baseline: Baseline,
+    source: ImageSource,
+    out: Path,
+    *,
+    attributes: Mapping[str, str],
+    workers: int | None = None,
+    keep_going: bool = False,
+    progress: Progress = silent,
+    stage: str = "describing images",
+    tell: Callable[[str], None] = lambda _: None,
+) -> DescribeReport:
+    """Return what it took to describe ``source`` into ``out``, now or earlier: a file of the same recipe is kept.
+
+    ``attributes``, or the name of ``out``, must tell these images from others (`images_digest`). A file that lacks
+    broken images is kept with ``keep_going`` alone. Other parameters and errors are those of `describe_images`.
+    """
+    report = read_report(out) if out.is_file() else None
+    complete = report is not None and (keep_going or not report.invalid_images)
+    if report is not None and complete and read_attributes(out) == {**attributes, **recipe(baseline)}:
+        return report
+    return describe_images(
+        baseline,
+        source,
+        out,
+        workers=workers,
+        keep_going=keep_going,
+        attributes=attributes,
+        progress=progress,
+        stage=stage,
+        tell=tell,
+    )
+
+
+def images_digest(source: ImageSource) -> str:
+    """Return the SHA-256 (hex) over all ids, and the stored bytes of 16 images spread evenly over them.
+
+    It tells sets of images apart without reading terabytes.
+    """
+    digest = hashlib.sha256("\n".join(source.ids).encode())
+    count = len(source.ids)
+    for row in sorted({part * count // _DIGESTED for part in range(_DIGESTED)}):
+        digest.update(hashlib.sha256(source.read_bytes(source.ids[row])).digest())
+    return digest.hexdigest()
 
 
 def usable_cores() -> int:

@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ndec_baselines.base import recipe
 from ndec_baselines.describing.boxes import CroppedSource
-from ndec_baselines.describing.extract import describe_images, usable_cores
+from ndec_baselines.describing.extract import describe_once, images_digest, usable_cores
 from ndec_baselines.esvitp.overlay import global_box, local_box
 from ndec_baselines.esvitp.pairs import pair_score
 from ndec_baselines.esvitp.recall import recalled
-from ndec_baselines.esvitp.store import KeypointFiles, find_keypoints, images_digest
+from ndec_baselines.esvitp.store import KeypointFiles, find_keypoints
 from ndec_bench.data.images import SelectedSource
-from ndec_bench.descriptors import read_attributes, read_descriptors
-from ndec_bench.errors import NdecBenchError
+from ndec_bench.descriptors import read_descriptors
 from ndec_bench.matches import Matches
 from ndec_bench.progress import Progress, silent
 from ndec_bench.search import Wanted, search
@@ -102,7 +100,7 @@ class KeypointMatcher:
             pairs = recalled(cuts, references, workers=workers, progress=progress, stage="matching cut-outs")
             lists.append((cuts, pairs))
         if self._describer is not None:
-            nearest = self._nearest(images, cut, work, workers, progress)
+            nearest = self._nearest(self._describer, images, cut, work, workers, progress)
             kept = [(query, reference) for query, reference in nearest if queries.ids[query] not in cut.whole]
             lists.append((queries, kept))
             if cuts is not None:
@@ -112,14 +110,24 @@ class KeypointMatcher:
                 lists.append((cuts, replaced))
         return merged(lists, references, workers=workers, progress=progress).sorted(cap)
 
-    def _nearest(self, images: SplitImages, cut: _Cut, work: Path, workers: int, progress: Progress) -> Pairs:
+    def _nearest(
+        self, describer: TorchBaseline, images: SplitImages, cut: _Cut, work: Path, workers: int, progress: Progress
+    ) -> Pairs:
         """Return the nearest reference of every query by the global descriptor, as places in the lists of ids."""
         sides = {
             "queries": (cut.source(images.queries.ids, global_box), {"boxes": cut.digest}),
             "references": (images.references, {}),
         }
         for side, (source, more) in sides.items():
-            self._describe(source, work / f"{side}.h5", more, workers, progress, f"describing {side}")
+            describe_once(
+                describer,
+                source,
+                work / f"{side}.h5",
+                attributes={**more, "images": images_digest(source)},
+                workers=workers,
+                progress=progress,
+                stage=f"describing {side}",
+            )
         found = search(
             read_descriptors(work / "queries.h5"),
             read_descriptors(work / "references.h5"),
@@ -129,17 +137,6 @@ class KeypointMatcher:
         )["nearest"]
         order = np.argsort(found.query_rows, kind="stable")
         return list(zip(found.query_rows[order].tolist(), found.reference_rows[order].tolist(), strict=True))
-
-    def _describe(
-        self, source: ImageSource, out: Path, more: Mapping[str, str], workers: int, progress: Progress, stage: str
-    ) -> None:
-        if self._describer is None:
-            raise ValueError(f"{self.card.name} has no global descriptor")
-        attributes = {**more, "images": images_digest(source, source.ids)}
-        if not _holds(out, {**attributes, **recipe(self._describer)}):
-            describe_images(
-                self._describer, source, out, workers=workers, attributes=attributes, progress=progress, stage=stage
-            )
 
 
 class _Cut:
@@ -196,11 +193,3 @@ def merged(
         np.array([reference for _, reference in keys], dtype=np.str_),
         np.array([sums[key] for key in keys], dtype=np.float64),
     )
-
-
-def _holds(path: Path, wanted: Mapping[str, str]) -> bool:
-    try:
-        found = read_attributes(path) if path.is_file() else {}
-    except NdecBenchError:
-        return False
-    return all(found.get(name) == text for name, text in wanted.items())

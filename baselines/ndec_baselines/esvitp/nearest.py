@@ -6,43 +6,29 @@ on this processor, otherwise in float32 by numpy. Both give the same numbers; in
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ndec_baselines.esvitp.sift import VALUES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from concurrent.futures import ThreadPoolExecutor
 
     from numpy.typing import NDArray
 
     Rows = NDArray[np.uint8]
+    Product: TypeAlias = "SinglePrecision | WholeNumbers"
 
 _QUERY_TILE, _REFERENCE_TILE = 1024, 2048
 _MIDDLE = 128
 _SIDE_ROWS = 1 << 16
 
 
-class Product(Protocol):
-    """A way to multiply descriptors, exact for uint8 rows of 128."""
-
-    def squared(self, rows: Rows) -> NDArray[np.int64]:
-        """Return (n,) squared lengths, from whatever origin this way uses."""
-
-    def side(self, rows: Rows) -> Any:  # noqa: ANN401 -- each way has its own form
-        """Return the references (m, 128) in the form that `scores` takes."""
-
-    def scores(self, rows: Rows, side: Any, start: int, stop: int) -> NDArray[Any]:  # noqa: ANN401
-        """Return (n, stop − start) whole numbers: `squared` of each query less its squared distance."""
-
-
 class SinglePrecision:
-    """The product in float32: whole numbers below 2^24 are exact there.
+    """The product of uint8 rows of 128 in float32: whole numbers below 2^24 are exact there.
 
     With uint8 values a squared length, and a product of two rows, is at most 128 · 255² = 8,323,200. Every partial sum
     of 2 q·r − |r|² lies between minus that and twice that, 16,646,400; 2^24 is 16,777,216.
@@ -60,7 +46,7 @@ class SinglePrecision:
         side[VALUES] = -self.squared(rows)
         return side
 
-    def scores(self, rows: Rows, side: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+    def scores(self, rows: Rows, side: Any, start: int, stop: int) -> NDArray[np.float32]:  # noqa: ANN401 -- own form
         """Return 2 q·r − |r|², by a last column of ones that meets the last row of lengths."""
         mine = np.ones((len(rows), VALUES + 1), dtype=np.float32)
         mine[:, :VALUES] = rows
@@ -74,7 +60,10 @@ class WholeNumbers:
     def __init__(self) -> None:
         import torch
 
+        from ndec_baselines.networks.inference import one_thread
+
         self._torch: Any = torch
+        self._one_thread = one_thread
 
     def squared(self, rows: Rows) -> NDArray[np.int64]:
         """Return (n,) squared lengths from (128, ..., 128)."""
@@ -84,10 +73,10 @@ class WholeNumbers:
         """Return the references as int8 and their squared lengths."""
         return self._int8(rows), self.squared(rows).astype(np.int32)
 
-    def scores(self, rows: Rows, side: tuple[Any, NDArray[np.int32]], start: int, stop: int) -> NDArray[np.int32]:
+    def scores(self, rows: Rows, side: Any, start: int, stop: int) -> NDArray[np.int32]:  # noqa: ANN401 -- own form
         """Return 2 q·r − |r|² of the shifted rows."""
         references, squared = side
-        with self._one_thread():
+        with self._one_thread():  # it belongs to the calling thread; the tiles are what runs side by side
             scores: NDArray[np.int32] = self._torch._int_mm(self._int8(rows), references[start:stop].T).numpy()
         scores *= 2
         scores -= squared[start:stop]
@@ -96,18 +85,6 @@ class WholeNumbers:
     def _int8(self, rows: Rows) -> Any:  # noqa: ANN401 -- torch is imported on use
         # Flipping the highest bit of a uint8 and reading it as int8 takes 128 away.
         return self._torch.from_numpy((rows ^ np.uint8(_MIDDLE)).view(np.int8))
-
-    @contextmanager
-    def _one_thread(self) -> Iterator[None]:
-        # The setting belongs to the calling thread; the tiles are what runs side by side.
-        before = self._torch.get_num_threads()
-        if before != 1:
-            self._torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            if before != 1:
-                self._torch.set_num_threads(before)
 
 
 @cache
@@ -168,7 +145,7 @@ class Nearest:
         side = self._product.side(keypoints)
         list(self._pool.map(lambda low: self._tile(low, side, owners), range(0, len(self.owners), _QUERY_TILE)))
 
-    def _tile(self, low: int, side: Any, owners: NDArray[np.int64]) -> None:  # noqa: ANN401 -- see Product.side
+    def _tile(self, low: int, side: Any, owners: NDArray[np.int64]) -> None:  # noqa: ANN401 -- each product has its own form
         rows = self._keypoints[low : low + _QUERY_TILE]
         at = np.arange(len(rows))
         best, winners = self._best[low : low + len(rows)], self.owners[low : low + len(rows)]

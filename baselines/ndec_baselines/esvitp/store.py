@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from ndec_baselines.describing.extract import images_digest
 from ndec_baselines.esvitp.sift import VALUES, Keypoints, keypoints
+from ndec_bench.data.images import SelectedSource
 from ndec_bench.progress import Progress, silent
 from ndec_bench.resume import digest, keyed, parts_in
 
@@ -77,7 +78,7 @@ def find_keypoints(
 ) -> KeypointFiles:
     """Return the keypoints of the images of ``source``, found now or by an earlier run of the same recipe.
 
-    A part is taken up if the first and the last of its images have the same files as then.
+    A part is taken up if some of its images (`images_digest`) have the same files as then.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ def find_keypoints(
         for start in range(0, len(ids), PART_IMAGES):
             some = ids[start : start + PART_IMAGES]
             name = f"{start // PART_IMAGES:05d}.h5"
-            inputs = images_digest(source, some)
+            inputs = images_digest(SelectedSource(source, some))
             if not parts.has(name, inputs):
                 found = []
                 for image in pool.map(lambda image_id: keypoints(source.read(image_id)), some):
@@ -119,14 +120,6 @@ def find_keypoints(
                 counts.append(file["counts"][:])
             progress(stage, start + len(some), len(ids))
         return KeypointFiles(ids, np.concatenate(counts), tuple(map(parts.path, parts)))
-
-
-def images_digest(source: ImageSource, ids: Sequence[str]) -> str:
-    """Return a SHA-256 (hex) over the ids and the files of the first and the last of them."""
-    digest = hashlib.sha256("\n".join(ids).encode())
-    for image_id in (ids[0], ids[-1]):
-        digest.update(source.read_bytes(image_id))
-    return digest.hexdigest()
 
 
 def _write(path: Path, ids: Sequence[str], found: Sequence[Keypoints]) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import registrations
-from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in
+from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in, unfilled
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_baselines.networks.pixels import normalised
 from ndec_baselines.networks.pooling import GeM
@@ -64,7 +64,7 @@ def trunk(path: Path) -> nn.Module:
         If the file is not such a checkpoint, lacks a name or has another one.
     """
     # All but pooling and classifier, under the name that multigrain/backbones/backbone.py gives them.
-    layers = OrderedDict(list(import_torchvision().models.resnet50(weights=None).named_children())[:-2])
+    layers = OrderedDict(list(unfilled(import_torchvision().models.resnet50).named_children())[:-2])
     network = nn.Sequential(OrderedDict(features=nn.Sequential(layers), pooling=GeM(GEM_POWER)))
     state = state_dict_in(path, read_checkpoint(path), STATE)
     load_strictly(path, network, state, drop=DROPPED.__contains__)

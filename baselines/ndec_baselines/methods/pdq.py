@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndec_baselines.base import Described, check_cpu, recipe
+from ndec_baselines.base import Described, check_cpu
 from ndec_baselines.cards import model_cards, registrations
+from ndec_baselines.describing.extract import describe_once, images_digest
+from ndec_bench.descriptors import Descriptors, read_descriptors
+from ndec_bench.matches import Matches
 from ndec_bench.progress import Progress, silent
+from ndec_bench.search import Wanted, search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +32,6 @@ if TYPE_CHECKING:
 
     from ndec_baselines.base import Batch, ModelCard, SplitImages
     from ndec_bench.data.images import ImageSource
-    from ndec_bench.descriptors import Descriptors
-    from ndec_bench.matches import Matches
     from ndec_bench.search import Found
 
 BITS = 256
@@ -118,9 +120,6 @@ class PdqMatcher:
 
         The queries' hashes take 8 KiB each in memory, the references' 1 KiB.
         """
-        from ndec_bench.descriptors import Descriptors
-        from ndec_bench.search import Wanted, search
-
         queries = _described(PdqOrientations(), images.queries, work / "query.h5", workers, progress, "queries")
         references = _described(Pdq(), images.references, work / "reference.h5", workers, progress, "references")
         found = []
@@ -140,8 +139,6 @@ class PdqMatcher:
 
 def _best(found: Sequence[Found], query_ids: Sequence[str], reference_ids: Sequence[str]) -> Matches:
     """Return each pair of the lists once, with its greatest score, in the order of rows."""
-    from ndec_bench.matches import Matches
-
     keys = np.concatenate([some.query_rows * len(reference_ids) + some.reference_rows for some in found])
     scores = np.concatenate([some.scores for some in found])
     order = np.lexsort((-scores, keys))
@@ -161,14 +158,9 @@ def _described(
     side: str,
 ) -> Descriptors:
     """Return the hashes of a side from the file ``out``, which is written unless it holds them already."""
-    from ndec_baselines.describing.extract import describe_images
-    from ndec_bench.descriptors import read_attributes, read_descriptors
-
-    if out.exists() and read_attributes(out).items() >= recipe(baseline).items():
-        kept = read_descriptors(out)
-        if kept.ids == tuple(source.ids):
-            return kept
-    describe_images(baseline, source, out, workers=workers, progress=progress, stage=f"describing {side}")
+    attributes = {"images_sha256": images_digest(source)}
+    stage = f"describing {side}"
+    describe_once(baseline, source, out, attributes=attributes, workers=workers, progress=progress, stage=stage)
     return read_descriptors(out)
 
 

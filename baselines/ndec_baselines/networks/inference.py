@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "float16", "bfloat16")
 CUDA_MICRO_BATCH = 32
+_CUDA_LOCK = threading.Lock()
 
 
 class TorchBaseline:
@@ -130,7 +131,7 @@ class TorchBaseline:
 
     def _settings(self) -> AbstractContextManager[None]:
         # The CPU kernels of inference are deterministic by themselves, and asking for it costs a second of imports.
-        return _one_thread() if self.device == "cpu" else _CUDA_SETTINGS.held()
+        return one_thread() if self.device == "cpu" else _repeatable_on_cuda()
 
 
 def in_one_row(inputs: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -163,7 +164,8 @@ def choose_device(device: str) -> str:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread in this block."""
     # The setting belongs to the calling thread (an OpenMP variable), so several threads may do this side by side.
     before = torch.get_num_threads()
     if before == 1:
@@ -176,28 +178,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _SharedSettings:
-    """Process-wide settings for CUDA, made by the first thread that needs them and undone by the last."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._before: tuple[bool, bool, bool] = (False, False, False)
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        with self._lock:
-            if self._users == 0:
-                self._before = (torch.are_deterministic_algorithms_enabled(), *_tf32())
-                _apply(True, False, False)
-            self._users += 1
+@contextmanager
+def _repeatable_on_cuda() -> Iterator[None]:
+    """Ask for deterministic kernels without TF32, one thread at a time: the settings are those of the process."""
+    with _CUDA_LOCK:
+        before = torch.are_deterministic_algorithms_enabled(), *_tf32()
+        _apply(True, False, False)
         try:
             yield
         finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    _apply(*self._before)
+            _apply(*before)
 
 
 def _tf32() -> tuple[bool, bool]:
@@ -208,6 +198,3 @@ def _apply(deterministic: bool, matmul_tf32: bool, convolution_tf32: bool) -> No
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
     torch.backends.cudnn.allow_tf32 = convolution_tf32
-
-
-_CUDA_SETTINGS = _SharedSettings()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from ndec_baselines.networks.checkpoints import load_strictly, read_state_dict
+from ndec_baselines.networks.checkpoints import load_strictly, read_state_dict, unfilled
 from ndec_baselines.networks.inference import out_of_row
 from ndec_baselines.networks.pooling import GeM, LearnedGeM, UnitLength
 from ndec_baselines.networks.torchvision_import import import_torchvision
@@ -163,7 +163,7 @@ def read_network(path: Path, backbone: Backbone, *, reduced: bool = False) -> Is
     DataError
         If the file is not a plain state dict, or lacks or has other keys.
     """
-    network = IscResNet(backbone, reduced=reduced)
+    network = unfilled(lambda: IscResNet(backbone, reduced=reduced))
     load_strictly(path, network, read_state_dict(path), drop=lambda name: name.startswith("classifier_"))
     return for_the_test(network)
 

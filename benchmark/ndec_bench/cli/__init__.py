@@ -115,7 +115,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Return the exit code of the command line given as ``arguments``; print results and errors as documented."""
     as_json = "--json" in arguments
-    if arguments[:1] in (["score"], ["validate"]):
+    if arguments[:1] in (["score"], ["validate"], ["pack"]):
         arguments = options.spread(arguments)
     try:
         _check_text(arguments)

@@ -83,29 +83,28 @@ def describe(
     """
     import warnings
 
-    import ndec_baselines
     from ndec_baselines.describing.extract import Shard, describe_images
-    from ndec_baselines.running import cut_to
+    from ndec_baselines.running import RunOptions, load_runner
 
     # Pillow would only warn of an image that is refused anyway.
     warnings.filterwarnings("error", message=".*decompression bomb.*")
     shard_of = None if shard is None else Shard.parse(shard)
     opened, attributes = _images(images, split, part, root)
-    cut, more_attributes = cut_to(name, detections)
-    baseline = ndec_baselines.load(
-        name, weights=weights, device=device, weights_sha256=weights_sha256, precision=precision
+    options = RunOptions(
+        weights=weights, weights_sha256=weights_sha256, device=device, precision=precision, detections=detections
     )
+    runner = load_runner(name, options, tell=console.note, matching=False)
     with console.progress() as progress:
         report = describe_images(
-            baseline,
-            cut(opened(progress)),
+            runner.baseline,
+            runner.cut(opened(progress)),
             out,
             limit=limit,
             shard=shard_of,
             batch_size=batch_size,
             workers=workers,
             keep_going=keep_going,
-            attributes={**attributes, **more_attributes},
+            attributes={**attributes, **runner.of_detections},
             progress=progress,
             tell=console.note,
         )

@@ -12,7 +12,7 @@ from ndec_bench.cli.options import Root
 
 if TYPE_CHECKING:
     from ndec_baselines.asl.config import Config
-    from ndec_baselines.asl.trainer import Trained
+    from ndec_baselines.asl.trainer import TrainingResult
 
 group = typer.Typer(no_args_is_help=True, help="Train a baseline; so far ASL.")
 
@@ -72,7 +72,7 @@ def asl(
         _show(trained, settings, as_json=json)
 
 
-def _show(trained: Trained, settings: Config, *, as_json: bool) -> None:
+def _show(trained: TrainingResult, settings: Config, *, as_json: bool) -> None:
     import hashlib
     from dataclasses import asdict
 

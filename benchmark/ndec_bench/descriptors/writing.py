@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from ndec_bench.atomic import check_writable, replacing
+from ndec_bench.descriptors.chunks import read_rows
 from ndec_bench.descriptors.hdf5 import (
     check_claim,
     has,
@@ -151,7 +152,7 @@ def _write_half_side(
     half = made.create_dataset(name, shape=side.shape, dtype=np.float16, track_times=False)
     for start in range(0, len(side), ROWS_PER_READ):
         with reading(f"{source}: {name}"):
-            block = side[start : start + ROWS_PER_READ]
+            block = read_rows(side, start, start + ROWS_PER_READ)
         with np.errstate(over="ignore", under="ignore"):
             rows = block.astype(np.float16)
         # What was not finite before belongs to an image that could not be decoded, or is refused when it is scored.

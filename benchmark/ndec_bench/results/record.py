@@ -20,6 +20,7 @@ from pydantic import (
 
 from ndec_bench import atomic
 from ndec_bench.errors import DataError, os_errors
+from ndec_bench.printable import one_line
 from ndec_bench.results.describing import Describing
 
 if TYPE_CHECKING:
@@ -360,6 +361,10 @@ class Result(_Record):
     own_threshold: float | None = Field(default=None, description="Threshold that the authors declared")
     describing: Describing | None = None
     notes: list[str] = Field(default_factory=list)
+    mapped_ids: dict[str, int] | None = Field(
+        default=None,
+        description="Ids in another form than in the split, such as file names, by side; left out where there are none",
+    )
     digests: Digests
     provenance: Provenance
 
@@ -370,11 +375,12 @@ class Result(_Record):
         return parts(self)
 
     @model_serializer(mode="wrap")
-    def _without_absent_direction(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Results of submissions without norms keep the bytes they had before there was this field.
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Results without these fields keep the bytes they had before there were any.
         content: dict[str, Any] = handler(self)
-        if self.direction is None:
-            content.pop("direction", None)
+        for name in ("direction", "mapped_ids"):
+            if getattr(self, name) is None:
+                content.pop(name, None)
         return content
 
 
@@ -451,7 +457,7 @@ def read_result(path: Path) -> Result:
         return Result.model_validate_json(content, strict=True)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise DataError(f"{path}: not a result of this version ({problems})", hint="score again") from error
+        raise DataError(f"{path}: not a result of this version ({one_line(problems)})", hint="score again") from error
 
 
 def result_schema() -> dict[str, Any]:
