@@ -6,10 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import fuzz
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import fuzz
 
 if TYPE_CHECKING:
     from random import Random
