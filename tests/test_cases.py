@@ -134,7 +134,7 @@ def write_other_kinds(to: Writer) -> None:
 
 def write_pictures(to: Writer) -> None:
     for folder, names in {
-        "one": ("R000001.png",),
+        "one": ("R000009.png",),
         "left-out": ("R000001.png", "R2.jfif", "R3.jpe", "R4"),
         "dangling": ("R000001.png",),
         "names": ("a\u202fb.png", "a\u3000b.png", "a\u00a0b.png"),

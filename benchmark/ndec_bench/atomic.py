@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _HINT = "choose another folder or free its disk"
 _NAME_OF_FILE = "give the name of a file"
-_STANDARD = {Path("/dev/stdout"): 1, Path("/dev/stderr"): 2}
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 
 
 @contextmanager
@@ -108,11 +109,19 @@ def _is_stream(target: Path) -> bool:
     if stat.S_ISDIR(found.st_mode):
         raise DataError(f"{target}: is a folder", hint=_NAME_OF_FILE)
     if stat.S_ISREG(found.st_mode):
-        return target in _STANDARD
+        return _descriptor(target) is not None
     is_null = stat.S_ISCHR(found.st_mode) and found.st_rdev == Path(os.devnull).stat().st_rdev
-    if is_null or stat.S_ISFIFO(found.st_mode) or target == Path("/dev/stdout"):
+    if is_null or stat.S_ISFIFO(found.st_mode) or _descriptor(target) == 1:
         return True
     raise DataError(f"{target}: is a device or a socket", hint=_NAME_OF_FILE)
+
+
+def _descriptor(target: Path) -> int | None:
+    """Return the open file of this process that ``target`` names, such as ``/dev/stdout``; None for any other path."""
+    folder, _, number = target.as_posix().rpartition("/")
+    if folder in _DESCRIPTORS and number.isdecimal():
+        return int(number)
+    return _STANDARD.get(target.as_posix())
 
 
 def _temporary(real: Path | None, target: Path) -> Path:
@@ -162,7 +171,8 @@ def _pour(source: Path, target: Path) -> None:
     """Copy the content of ``source`` into what is open or will be opened as ``target``."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    opened = os.dup(_STANDARD[target]) if target in _STANDARD else target
+    descriptor = _descriptor(target)
+    opened = target if descriptor is None else os.dup(descriptor)
     with source.open("rb") as content, open(opened, "wb") as sink:  # noqa: PTH123 -- may be a descriptor
         shutil.copyfileobj(content, sink)
 
