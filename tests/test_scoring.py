@@ -184,7 +184,7 @@ def test_words_for_no_match_are_noted_and_are_no_name_of_a_reference(make_submis
     result = score_descriptors(submission, users, options=NO_BOOTSTRAP)
     assert "30 rows of the ground truth have 'nan' as reference: no match" in result.notes
     called = Descriptors((*submission.references.ids[:-1], "nan"), submission.references.vectors)
-    with pytest.raises(DataError, match="stands for no match, but .* has a reference of that name"):
+    with pytest.raises(DataError, match=r"stands for no match, but .* has a reference of that name"):
         score_descriptors(replace(submission, references=called), users, options=NO_BOOTSTRAP)
 
 

@@ -31,6 +31,7 @@ from ndec_bench.cli import (
     serve,
     site,
     submit,
+    threshold,
     train,
 )
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError, reason
@@ -91,6 +92,7 @@ for command in (
     run_baseline,
     score,
     compare,
+    threshold,
     cite,
     submit,
     reproduce,
