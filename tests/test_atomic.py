@@ -113,6 +113,8 @@ def test_the_null_device_is_written_to_and_others_are_refused(tmp_path: Path, mi
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_standard_output_is_written_to_in_order(tmp_path: Path, name: str) -> None:
+    if not Path(name).parent.exists():
+        pytest.skip("this system has no such folder")
     code = (
         "from pathlib import Path; from ndec_bench.atomic import write_text\n"
         f"print('before'); write_text(Path('{name}'), 'content\\n'); print('after')"

@@ -25,6 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 def shell(folder: Path, line: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``line`` with bash, where ``"$@"`` is ndec-bench with these arguments."""
+    if "/dev/full" in line and not Path("/dev/full").exists():
+        pytest.skip("needs a device that is always full")
     command = ["bash", "-c", f"set -o pipefail; {line}", "bash", *COMMAND, *arguments]
     variables = {**os.environ, "NDEC_ROOT": str(folder / "nothing"), **environment}
     variables.pop("PYTHONUNBUFFERED", None)
