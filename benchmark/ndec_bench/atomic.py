@@ -72,8 +72,9 @@ def check_writable(target: Path, *, regular: bool = False) -> None:
     ``regular`` also refuses pipes and devices, for files that are read again or have a record next to them.
     """
     if not _is_stream(target):
-        _temporary(destination(target), target).unlink()
-    elif regular:
+        with os_errors(f"{target}: cannot be written", hint=_HINT), tempfile.TemporaryFile(dir=_folder(target)):
+            return
+    if regular:
         raise DataError(f"{target}: is not a regular file", hint=_NAME_OF_FILE)
 
 
@@ -130,12 +131,18 @@ def _temporary(real: Path | None, target: Path) -> Path:
         if real is None:
             handle, name = tempfile.mkstemp(suffix=".part")
         else:
-            real.parent.mkdir(parents=True, exist_ok=True)
-            _remove_left_overs(real.parent.absolute())
             prefix = f".{real.name[:40]}.{platform.node()[:40]}-{os.getpid()}-"
-            handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=real.parent)
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=_folder(real))
     os.close(handle)
     return Path(name)
+
+
+def _folder(target: Path) -> Path:
+    """Return the folder that a file for ``target`` is written to, made and without left-overs."""
+    folder = destination(target).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_left_overs(folder.absolute())
+    return folder
 
 
 @cache  # once in a folder, which may be large and written to often
