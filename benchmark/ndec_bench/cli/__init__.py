@@ -16,7 +16,6 @@ import typer
 from ndec_bench.cli import (
     baselines,
     cite,
-    compare,
     console,
     data,
     download,
@@ -28,7 +27,6 @@ from ndec_bench.cli import (
     reproduce,
     run_baseline,
     score,
-    serve,
     site,
     submit,
     threshold,
@@ -91,14 +89,12 @@ for command in (
     train,
     run_baseline,
     score,
-    compare,
-    threshold,
     cite,
+    threshold,
     submit,
     reproduce,
     site,
     gallery,
-    serve,
 ):
     command.register(app)
 
