@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ndec_baselines.describing.boxes import Box, CroppedSource, cut, jpeg, read_boxes
+from ndec_baselines.describing.boxes import Box, CroppedSource, cut, jpeg, of_images, read_boxes
 from ndec_bench.data.images import FolderSource, decode_image
 from ndec_bench.errors import DataError
 
@@ -153,3 +153,15 @@ def test_a_cropped_source_cuts_the_chosen_image_and_leaves_the_others(tmp_path: 
         assert source.read(kept).tobytes() == plain.read(kept).tobytes()
     assert set(asked) == {(60, 40)}
     assert len(asked) == 5  # three times for Q0, twice for Q1; Q2 has no detection
+
+
+def test_detections_keyed_by_file_name_are_those_of_the_images() -> None:
+    box = (Box(0, 0, 5, 5, 0.2),)
+    told: list[str] = []
+    assert of_images({"queries/q0.JPG": box, "Q9": box}, ["Q0", "Q1"], "b.csv", told.append) == {"Q0": box, "Q9": box}
+    assert told == [
+        "b.csv: 1 detection ids are written otherwise than in the split and were matched without folder, suffix and "
+        "case (queries/q0.JPG is Q0)"
+    ]
+    with pytest.raises(DataError, match=r"b\.csv: none of its 1 detection ids is known: it has X, expected are ids"):
+        of_images({"X": box}, ["Q0", "Q1"], "b.csv", told.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from small_archives import disc21_images, ndec_queries, tar_of, zip_of
 from static_host import Fault, StaticHost
 
 from ndec_bench.cli import run
+from ndec_bench.download.exchange import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,11 +171,119 @@ def test_folders_of_users_are_taken_in_place(capsys: pytest.CaptureFixture[str],
     code, out, err = call(capsys, *arguments, "--offline")
     assert code == 4
     assert "disc21 references: 3 of 1,000,000 images are unpacked" in err
+    assert "not under " in err
+    assert "references_0.zip" in err
     assert "warning: disc21 references: 3 of 1,000,000 here; results on them would be partial" in err
     assert "taken: disc21/references: recorded" in err
     code, out, _ = call(capsys, "download", "ndec", "references", "--dry-run", "--root", str(root))
-    assert "unpacked" in out
-    assert "Everything is here." in out
+    assert "disc21 references: 3 of 1,000,000 images are unpacked in" in out
+    assert "To fetch: about 167 GB" in out, "a partial folder never takes the place of the archives"
+    code, out, _ = call(capsys, "data", "forget", "disc21/references", "--root", str(root))
+    assert (code, out) == (0, f"left out: {theirs}\n")
+    code, _, err = call(capsys, "data", "forget", "disc21/references", "--root", str(root))
+    assert code == 2
+    assert "no folder was taken in place for 'disc21/references'" in err
+    assert len(list(theirs.iterdir())) == 3
+
+
+def test_of_a_users_folder_the_parts_asked_for_are_taken(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    theirs, root = tmp_path / "theirs", tmp_path / "root"
+    for letter in "RT":
+        (theirs / letter).mkdir(parents=True)
+        for name, content in disc21_images(letter, range(3), ""):
+            (theirs / letter / name).write_bytes(content)
+    arguments = ("--from", str(theirs), "--root", str(root), "--offline")
+    _, _, err = call(capsys, "download", "disc21", "training", *arguments)
+    assert "taken: disc21/training: recorded" in err
+    assert "taken: disc21/references" not in err
+
+
+def test_a_link_whose_disk_is_not_mounted_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "disc21").mkdir()
+    link = tmp_path / "disc21" / "references_3.zip"
+    link.symlink_to("/mnt/not-there/references_3.zip")
+    code, _, err = call(capsys, "download", "disc21", "references", "--yes", "--root", str(tmp_path))
+    assert code == 4
+    assert f"{link}: leads to /mnt/not-there/references_3.zip, which is not there; mount its disk" in err
+    assert link.is_symlink()
+
+
+def test_too_few_images_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost) -> None:
+    arguments = ("download", "disc21", "references", "--yes", "--root", str(tmp_path))
+    code, _, err = call(capsys, *arguments)
+    assert code == 0
+    assert "references_7.zip: WARNING: holds 3 images, 50,000 are expected" in err
+
+
+def test_an_outage_longer_than_the_usual_tries_is_waited_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Policy, "wait", lambda *_: 0.001)
+    arguments = ("download", "ndec", "queries", "--yes", "--root", str(tmp_path))
+    host.fault("/query_images_h5.tar", *[Fault(status=503)] * 30)
+    code, _, err = call(capsys, *arguments, "--retries", "2")
+    assert (code, len(host.requests)) == (5, 2)
+    assert "2 tries in a row brought nothing new" in err
+    code, _, _ = call(capsys, *arguments, "--keep-trying")
+    assert (code, len(host.requests)) == (0, 31)
+
+
+def test_bare_links_serve_when_the_static_host_is_closed(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost
+) -> None:
+    host.files = {f"/m1/{n}An9x_n.zip": content for n, content in enumerate(REFERENCES.values())}
+    listed = tmp_path / "links.txt"
+    listed.write_text("".join(f"{host.url}{path}?oh=SECRET&oe=FFFFFFFF\n" for path in reversed(host.files)))
+    arguments = ("download", "disc21", "references", "--yes", "--root", str(tmp_path / "root"), "--links", str(listed))
+    code, out, err = call(capsys, *arguments)
+    assert (code, out.count("fetched from link")) == (0, 20)
+    assert "asking what 20 links without names lead to" in err
+    assert "SECRET" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("REQUESTS_CA_BUNDLE", "/nonexistent/ca.pem", "REQUESTS_CA_BUNDLE: /nonexistent/ca.pem is not there"),
+        ("HTTPS_PROXY", "localhost:1", "HTTPS_PROXY is not the address of a proxy; write HTTPS_PROXY=http://HOST:PORT"),
+    ],
+)
+def test_a_wrong_setting_of_the_network_is_named_at_once(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    host: StaticHost,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    message: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    code, _, err = call(capsys, "download", "ndec", "queries", "--yes", "--root", str(tmp_path))
+    assert (code, host.requests) == (2, [])
+    assert message in err
+
+
+def test_what_is_there_is_taken_from_a_root_that_is_only_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "disc21"
+    folder.mkdir()
+    for name, content in REFERENCES.items():
+        (folder / name).write_bytes(content)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    for place in ("ndec_bench.download.jobs.FileLock.acquire", "ndec_bench.atomic.tempfile.mkstemp"):
+        monkeypatch.setattr(place, refuse)
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = call(capsys, "download", "disc21", "references", "--offline", "--root", str(tmp_path))
+    assert (code, out.count("was here (from local)")) == (0, 20)
+    assert "its digest is not recorded" in err
+    code, out, err = call(capsys, "data", "verify", "--no-images", "--part", "references", "--root", str(tmp_path))
+    assert code == 0, err
+    assert "Traceback" not in err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

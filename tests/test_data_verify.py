@@ -327,7 +327,7 @@ def test_a_folder_that_is_gone_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "theirs").rename(tmp_path / "elsewhere")
     check = named(quick(tmp_path / "root"), "disc21 references: images")
     assert check.state == "skipped"
-    assert check.hint == f"put it back, or remove it from {tmp_path / 'root' / SOURCES_FILE}"
+    assert check.hint == 'put it back, mount its disk, or leave it out with "ndec-bench data forget disc21/references"'
 
 
 # Known pictures.
@@ -463,6 +463,7 @@ def test_every_image_that_does_not_decode_is_named(tmp_path: Path) -> None:
     )
     put(tmp_path, "disc21/train_0.zip", zip_of(disc21_images("T", range(3))))
     found = verify(tmp_path)
+    assert set(read_trust(tmp_path).files) == {"disc21/train_0.zip"}, "a record must not keep the right copy out"
     second = verify(tmp_path)
     check = named(found, "disc21 references: decoded")
     assert check == named(second, check.name), "told again where nothing is decoded again"

@@ -1,5 +1,8 @@
 """Reading what strangers write: what is accepted, and one clear refusal for each kind of bad file."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -270,9 +273,9 @@ def test_each_bad_file_gets_one_clear_refusal(tmp_path: Path, change: Change, me
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "empty file"),
-        (b"<!DOCTYPE html><title>Quota exceeded</title>", "an HTML page saved under this name"),
-        (b"PK\x03\x04 not hdf5", "not an HDF5 file, or damaged"),
+        (b"", "empty, expected descriptors"),
+        (b"<!DOCTYPE html><title>Quota exceeded</title>", "a web page, expected descriptors"),
+        (b"\x00\x01 not hdf5", "not an HDF5 file, or damaged"),
     ],
 )
 def test_files_that_are_no_hdf5(tmp_path: Path, content: bytes, message: str) -> None:
@@ -430,3 +433,39 @@ def test_an_answer_that_is_neither_yes_nor_no_is_refused(tmp_path: Path, value: 
         file.attrs["query_independent"] = value
     with pytest.raises(SubmissionError, match="attribute query_independent is"), read_submission(path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": np.ones((4, 2), "f4")}, "query has shape (4, 2) for 2 images: it is transposed"),
+        ({"query": np.ones((3, 4), "f4")}, "query has 3 rows but query_ids has 2 ids"),
+        ({"invalid_ids": np.array([1.0])}, "invalid_ids holds float64 of shape (1,)"),
+        ({"invalid_ids": []}, None),
+    ],
+)
+def test_what_writers_get_wrong_is_named(tmp_path: Path, change: dict[str, object], message: str | None) -> None:
+    path = tmp_path / "s.h5"
+    content = {
+        "query": np.eye(2, 4, dtype="f4"),
+        "reference": np.eye(3, 4, dtype="f4"),
+        "query_ids": ["Q1", "Q2"],
+        "reference_ids": ["R1", "R2", "R3"],
+    }
+    with h5py.File(path, "w") as file:
+        for name, value in {**content, **change}.items():
+            file[name] = value
+    if message is None:
+        assert read_submission(path).invalid_ids == ()
+        return
+    with pytest.raises(SubmissionError, match=re.escape(message)):
+        read_submission(path)
+
+
+def test_a_file_whose_writer_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    write = "import h5py, os, sys; f = h5py.File(sys.argv[1], 'w', libver='latest'); f['query'] = [1.0]; f.flush()"
+    write += "; os._exit(9)"
+    subprocess.run([sys.executable, "-c", write, str(path)], check=False, timeout=60)
+    with pytest.raises(SubmissionError, match="is being written, or the program that wrote it was killed"):
+        read_submission(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from pathlib import Path
 
@@ -60,10 +61,11 @@ def test_parquet_and_csv_hold_the_same_results() -> None:
     assert list(pd.read_parquet(io.BytesIO(content)).columns) == list(frame.columns) == list(RESULT_COLUMNS)
     read = pd.read_parquet(io.BytesIO(frame.to_parquet(index=False)))
     assert read.equals(frame)
-    again = pd.read_csv(io.StringIO(results_csv(frame)))
-    assert list(again["name"]) == list(frame["name"])
-    assert again["micro_ap"].tolist() == frame["micro_ap"].tolist()
-    assert again["ranked"].tolist() == frame["ranked"].tolist()
+    # Not by pandas: before version 3 it reads floats that are a bit off.
+    again = list(csv.DictReader(io.StringIO(results_csv(frame))))
+    assert [row["name"] for row in again] == list(frame["name"])
+    assert [float(row["micro_ap"]) for row in again] == frame["micro_ap"].tolist()
+    assert [row["ranked"].lower() == "true" for row in again] == frame["ranked"].tolist()
 
 
 def test_a_result_has_a_row_for_each_part() -> None:

@@ -40,8 +40,8 @@ def test_dialects_read_the_same(tmp_path: Path, text: str) -> None:
         ("query,ref\nQ1,R1\n", "line 1 looks like a header with other names"),
         ("query_id,reference_id\n", "no query found"),
         ("", "no query found"),
-        ("<!DOCTYPE html><html>", "looks like a web page"),
-        (b"\xff\xfe\x00Q1", "line 1: not UTF-8 text"),
+        ("<!DOCTYPE html><html>", "a web page, expected a table of text"),
+        (b"Q1,R\xff\n", "line 1: not UTF-8 text"),
         (b"Q1,R1\r\nQ2,R\x00\n", "line 2: has a NUL byte"),
         ('Q1,R1\nQ2, "R2"\n', "line 2: a quote in the middle of a field"),
         ('Q1,R1\n"Q2,R2\n', "line 2: a quote that is never closed"),
@@ -150,6 +150,11 @@ def test_id_lists_refuse_repeats(tmp_path: Path) -> None:
     assert read_ids(path) == ("Q1", "Q2")
     path.write_text("Q1\nQ2\nQ1\n")
     with pytest.raises(DataError, match=r"line 3 repeats line 1 \(Q1\)"):
+        read_ids(path)
+    path.write_text("original\nkids\nquery_7\n")
+    assert len(read_ids(path)) == 3
+    path.write_text("query_id\nQ1\nQ2\n")
+    with pytest.raises(DataError, match=r"line 1 looks like a header \('query_id'\); remove that line"):
         read_ids(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_ids(tmp_path / "absent.txt")

@@ -14,6 +14,7 @@ import ndec_bench as nb
 from ndec_bench.cli import run
 from ndec_bench.data.ground_truth import write_ground_truth
 from ndec_bench.data.ids import bare, other_forms
+from ndec_bench.data.known import KNOWN, recognise
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, write_descriptors, write_submission
 from ndec_bench.errors import DataError, SubmissionError
@@ -197,3 +198,8 @@ def test_packed_file_names_score_as_ids(folder: tuple[Submission, Split], capsys
     for form in (["p.h5"], ["--query", "queries.h5", "--reference", "references.h5"]):
         assert run(["score", *form, "--ground-truth", "gt.csv", "--no-bootstrap", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["parts"]["all"]["micro_ap"] == expected
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_known_split_is_recognised_by_file_names(form: Callable[[str], str]) -> None:
+    assert recognise(map(form, KNOWN["disc21-dev1"].query_ids)) == "disc21-dev1"

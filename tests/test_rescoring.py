@@ -352,14 +352,13 @@ def test_a_file_on_drive_is_fetched_as_drive_wants_it(
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
-    monkeypatch.setattr("random.uniform", lambda low, _high: low)
     asked = Files(name="mine.h5", sha256=DIGEST, url=f"https://drive.google.com/{path.format(drive_id)}")
     with ConnectProxy(authority, drive.hosts) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         fetched = rescoring.fetch(asked, tmp_path / "cache", policy=POLICY)
         assert fetched.read_bytes() == CONTENT
         wrong = asked.model_copy(update={"sha256": "0" * 64})
-        with pytest.raises(DataError, match=f"found {DIGEST}, expected {'0' * 64}; it was removed"):
+        with pytest.raises(NetworkError, match=f"SHA-256 {DIGEST}, expected {'0' * 64}; it was removed"):
             rescoring.fetch(wrong, tmp_path / "cache", policy=POLICY)
         drive.closing.set()
     assert proxy.refused == []

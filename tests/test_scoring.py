@@ -14,7 +14,8 @@ from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.results.record import Signature, result_json
-from ndec_bench.scoring.score import Options, score_descriptors, score_file, score_matches, score_splits, split_of
+from ndec_bench.scoring.inputs import split_of
+from ndec_bench.scoring.score import Options, score_descriptors, score_file, score_matches, score_splits
 from ndec_bench.search import Wanted, search
 
 Make = Callable[..., tuple[Submission, Split]]
@@ -202,6 +203,13 @@ def test_refusals_against_the_split(make_submission: Make) -> None:
         score_matches(Matches(np.array(["X"]), np.array(["R1"]), np.array([1.0])), Split("user", split.truth))
 
 
+def test_a_submission_without_any_readable_query_is_refused(make_submission: Make) -> None:
+    submission, _ = make_submission()
+    users = Split("user", GroundTruth(("Q1", "Q2"), (("Q1", "R000000"),), listed=True))
+    with pytest.raises(SubmissionError, match=r"s\.h5: all labelled queries are listed in invalid_ids"):
+        score_descriptors(replace(submission, invalid_ids=("Q1", "Q2")), users, where="s.h5")
+
+
 def test_a_users_truth_scores_a_file_that_names_its_split(make_submission: Make) -> None:
     submission, split = make_submission()
     users = replace(split, reference_ids=None)
@@ -270,6 +278,61 @@ def test_several_splits_share_one_search(make_submission: Make) -> None:
         assert result.predictions_sha256 == alone.predictions_sha256
     with pytest.raises(SubmissionError, match="35 query ids are not in split first"):
         score_descriptors(submission, splits[0])
+
+
+def test_two_splits_of_one_name_have_their_own_lists(make_submission: Make) -> None:
+    submission, split = make_submission()
+    other = replace(split, hard_negatives=frozenset(split.query_ids[20:30]))
+    together = score_splits(submission, [split, other], options=NO_BOOTSTRAP)
+    for one, result in zip((split, other), together, strict=True):
+        assert result.parts == score_descriptors(submission, one, options=NO_BOOTSTRAP).parts
+    assert together[0].parts["isc"] != together[1].parts["isc"]
+
+
+@pytest.mark.parametrize("more", [0, 3])
+def test_pair_rates_count_what_was_searched(more: int) -> None:
+    """True references that could not be decoded were compared with no query: no rate is above 1."""
+    queries, references = ("Q1", "Q2", "Q3", "Q4"), ("c", "d", "e", "f")[: 1 + more]
+    truth = GroundTruth(queries, (("Q1", "a"), ("Q1", "b"), ("Q2", "a"), ("Q2", "c")))
+    vectors = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    submission = Submission(
+        Descriptors(queries, vectors[:4]),
+        Descriptors(references, vectors[4 : 5 + more]),
+        invalid_ids=("a", "b"),
+        threshold=-1e6,
+    )
+    account = score_descriptors(submission, Split("s", truth, frozenset({"Q3"})), options=NO_BOOTSTRAP).hard_negatives
+    assert account is not None
+    assert account.at_own_threshold is not None
+    rates = account.at_own_threshold.pair_rates
+    assert rates is not None
+    assert (rates.hard_negative.pairs, rates.all_queries.pairs) == (1 + more, 4 * (1 + more) - 1)
+    assert (rates.hard_negative.rate, rates.all_queries.rate) == (1.0, 1.0)
+
+
+def test_scores_that_are_distances_deserve_a_note(make_submission: Make) -> None:
+    submission, split = make_submission()
+    given = one_list(submission.queries, submission.references, 5400)
+    note = "the pairs rank better from the lowest score up"
+    users = Split("user", split.truth)
+    for sign, noted in ((1, False), (-1, True)):
+        turned = replace(given, scores=sign * given.scores)
+        result = score_matches(turned, users, options=NO_BOOTSTRAP)
+        assert any(line.startswith(note) for line in result.notes) is noted
+
+
+def test_queries_among_the_references_deserve_a_note(make_submission: Make) -> None:
+    submission, split = make_submission()
+    both = Descriptors(
+        (*submission.references.ids, *submission.queries.ids),
+        np.concatenate([submission.references.read(0, 90), submission.queries.vectors]),
+    )
+    notes = score_descriptors(
+        replace(submission, references=both), Split("user", split.truth), options=NO_BOOTSTRAP
+    ).notes
+    assert [note.partition(":")[0] for note in notes] == [
+        "60 ids are those of queries and of references too, first Q00000"
+    ]
 
 
 def test_queries_that_see_each_other_are_scored_and_never_ranked(make_submission: Make) -> None:

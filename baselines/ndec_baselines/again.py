@@ -23,7 +23,7 @@ from ndec_bench.download.public import is_public
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.progress import silent
 from ndec_bench.results.differences import compared
-from ndec_bench.scoring.score import is_descriptors
+from ndec_bench.scoring.inputs import is_descriptors
 from ndec_bench.submissions.card import Verified, with_table
 from ndec_bench.verification import redescribe as redescribing
 from ndec_bench.verification import rescore as rescoring

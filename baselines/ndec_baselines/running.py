@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ndec_baselines.base import SplitImages, recipe
-from ndec_baselines.describing.boxes import CroppedSource, read_boxes
+from ndec_baselines.describing.boxes import CroppedSource, of_images, read_boxes
 from ndec_baselines.describing.extract import describe_images, describe_once, images_digest
 from ndec_baselines.registry import card, load, load_matcher, registration
 from ndec_baselines.submitting import command_of, published, submission_of
@@ -138,7 +138,10 @@ class Runner:
 
     def cut(self, images: ImageSource) -> ImageSource:
         """Return ``images``, cut to detections if there are any."""
-        return images if self.choose_box is None else CroppedSource(images, self.boxes, self.choose_box)
+        if self.choose_box is None:
+            return images
+        boxes = of_images(self.boxes, images.ids, str(self.options.detections), self.tell)
+        return CroppedSource(images, boxes, self.choose_box)
 
     @property
     def baseline(self) -> Baseline:
@@ -382,7 +385,7 @@ def _described(runner: Runner, split: Split, out: Path) -> tuple[Path, Describin
 def _matched(runner: Runner, split: Split, out: Path, cap: int) -> tuple[Path, Describing]:
     """Return the file of the pairs that a matcher scored, and what that took."""
     matcher, options, progress = cast("Matcher", runner.loaded), runner.options, runner.progress
-    boxes = {} if options.detections is None else read_boxes(options.detections)
+    boxes: Mapping[str, Sequence[Box]] = {} if options.detections is None else read_boxes(options.detections)
     queries, references = (images_of(split, side, progress=progress) for side in SIDES)
     try:
         background = images_of(split, _part(split, "background"), progress=progress)
@@ -392,6 +395,7 @@ def _matched(runner: Runner, split: Split, out: Path, cap: int) -> tuple[Path, D
     work = out / "matching" / matcher.card.name / (split.images_sha256 or split.sha256)[:16]
     fresh = not work.exists() or not any(work.iterdir())
     start = time.perf_counter()
+    boxes = of_images(boxes, queries.ids, str(options.detections), runner.tell)
     images = SplitImages(queries, references, background, boxes)
     matches = matcher.match(images, work, cap=cap, workers=options.workers, progress=progress)
     seconds, count = time.perf_counter() - start, len(queries.ids) + len(references.ids)

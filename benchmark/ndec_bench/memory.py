@@ -1,4 +1,4 @@
-"""Claims of files that no memory of this machine can hold."""
+"""Memory and processors of this machine."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def check_memory(where: str, needed: int, *, hint: str, kind: type[NdecBenchErro
             f"{where} needs {needed / 2**30:,.1f} GiB of memory, this machine has {installed / 2**30:,.1f} GiB",
             hint=hint,
         )
+
+
+def usable_cores() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # not every system knows

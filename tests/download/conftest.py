@@ -82,7 +82,6 @@ def this_machine_alone(
     authority.cert_pem.write_to_path(str(home / "authority.pem"))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(home / "authority.pem"))
-    monkeypatch.setattr("random.uniform", lambda low, _high: low)  # gdown's wait before it tries again
 
 
 @pytest.fixture

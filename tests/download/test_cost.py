@@ -76,3 +76,14 @@ def test_json_says_it_all(tmp_path: Path) -> None:
     assert file["licence"] == "CC-BY-NC-4.0"
     assert (found["bytes_total"], found["seconds"], found["bytes_exact"]) == (14 * 10**9, 14_000, False)
     assert found["licences_to_accept"] == ["CC-BY-NC-4.0"]
+
+
+def test_a_folder_that_holds_nothing_of_a_set_does_not_take_the_place_of_its_archives(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "Q00001.jpg").touch()
+    (tmp_path / "ndec-bench.sources.json").write_text(f'{{"version": 1, "sets": {{"ndec/queries": ["{folder}"]}}}}')
+    found = plan(QUERIES, tmp_path)
+    assert found.missing == found.files
+    assert len(found.notes) == 1
+    assert found.notes[0].endswith("archives are used")

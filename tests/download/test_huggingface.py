@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from static_host import Fault, StaticHost
 from ndec_bench.data.registry import RemoteFile, find
 from ndec_bench.download.exchange import Policy
 from ndec_bench.download.sources import Candidate, candidates
-from ndec_bench.errors import NetworkError
+from ndec_bench.errors import InterruptedRun, NetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +73,6 @@ def test_the_hub_resolves_and_the_store_serves(
 
 
 def test_size_and_digest_are_the_hubs(candidate: Candidate) -> None:
-    assert candidate.resolve is not None
     location = candidate.resolve()
     assert (location.bytes, location.sha256, dict(location.headers)) == (len(CONTENT), SHA256, {})
 
@@ -154,6 +155,57 @@ def test_a_hub_that_fails_once_is_asked_again(candidate: Candidate, hub: Hugging
     hub.failing = [503]
     assert fetch(candidate, tmp_path).sha256 == SHA256
     assert len(hub.asked) == 2
+
+
+def test_an_expired_token_is_left_out_for_what_is_public(
+    candidate: Candidate, hub: HuggingFaceHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.tokens = set()
+    monkeypatch.setenv("HF_TOKEN", "hf_expired")
+    assert fetch(candidate, tmp_path).sha256 == SHA256
+    assert [token for _, _, token in hub.asked] == ["Bearer hf_expired", None]
+    hub.repositories[REPOSITORY].token = "hf_secret"  # noqa: S105 -- made up
+    (tmp_path / f"{NAME}.part").unlink()
+    with pytest.raises(NetworkError, match="check HF_ENDPOINT and HF_TOKEN"):
+        fetch(candidate, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"Retry-After": "120"}, {"RateLimit": '"resolvers";r=0;t=120', "RateLimit-Policy": '"resolvers";q=3000;w=300'}],
+)
+def test_the_hubs_limit_is_waited_for_and_the_wait_can_be_stopped(
+    candidate: Candidate, hub: HuggingFaceHost, tmp_path: Path, limits: dict[str, str]
+) -> None:
+    hub.failing, hub.limits = [429], limits
+    stop = _Stop()
+    with pytest.raises(InterruptedRun):
+        candidate.fetch(tmp_path / f"{NAME}.part", lambda *_: None, stop)
+    assert stop.waits == [120.0]
+
+
+class _Stop(threading.Event):
+    """Is set as soon as somebody waits for it, for a second or longer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        self.set()
+        return True
+
+
+def test_the_hub_trusts_whom_the_rest_trusts(
+    candidate: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "authorities.pem"
+    bundle.touch()
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    assert fetch(candidate, tmp_path).sha256 == SHA256
+    assert os.environ["SSL_CERT_FILE"] == str(bundle)
 
 
 def test_no_hub_at_all(candidate: Candidate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 import zipfile
 from hashlib import sha256
@@ -31,7 +33,7 @@ def archive(seed: int, shard: int = 0, size: int = 3_000_000) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as made:
         made.writestr(
-            f"images/references/R{50_000 * shard:06d}.jpg",
+            zipfile.ZipInfo(f"images/references/R{50_000 * shard:06d}.jpg"),  # without the time of day
             bytes((seed + n * 7) % 251 for n in range(1000)) * (size // 1000),
         )
     return buffer.getvalue()
@@ -90,6 +92,59 @@ def test_what_is_there_is_not_asked_for_nor_read_again(tmp_path: Path, host: Sta
     run = Run(tmp_path, policy=HASTY, progress=lambda *args: read.append(args))
     (outcome,) = fetch(tmp_path, file, run=run)
     assert (outcome.state, outcome.source, len(host.requests), read) == ("present", "web", asked, [])
+
+
+def test_a_wrong_bit_is_found_before_it_is_recorded(tmp_path: Path, host: StaticHost) -> None:
+    file = remote(host, "references_0.zip")
+    damaged = bytearray(CONTENT[file.name])
+    damaged[2_000_000] ^= 1
+    host.change(f"/{file.name}", bytes(damaged))
+    (outcome,) = fetch(tmp_path, file)
+    assert outcome.state == "failed"
+    assert "CRC" in str(outcome.error)
+    assert read_trust(tmp_path).files == {}
+    host.change(f"/{file.name}", CONTENT[file.name])
+    assert fetch(tmp_path, file)[0].state == "fetched"
+
+
+def test_a_damaged_file_under_its_final_name_says_what_to_delete(tmp_path: Path, host: StaticHost) -> None:
+    file = remote(host, "references_0.zip", bytes_exact=False)
+    place = file.path(tmp_path)
+    place.parent.mkdir()
+    place.write_bytes(CONTENT[file.name][:100_000])
+    (outcome,) = fetch(tmp_path, file)
+    assert outcome.error is not None
+    assert outcome.error.hint == f"remove {place} and run again: it is fetched then"
+    place.unlink()
+    assert fetch(tmp_path, file)[0].state == "fetched"
+
+
+def test_two_processes_lose_no_record_of_each_other(tmp_path: Path) -> None:
+    """As "data verify" during "download" does."""
+    code = (
+        "import sys; from pathlib import Path; from ndec_bench.data.trust import FileRecord, record\n"
+        "entry = FileRecord(bytes=1, sha256='0' * 64, source='local', mtime_ns=1)\n"
+        "for n in range(25): record(Path(sys.argv[1]), f'{sys.argv[2]}/{n}', entry)"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), each]) for each in "ab"]
+    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    assert len(read_trust(tmp_path).files) == 50
+
+
+def test_sizes_that_one_source_gave_are_held_against_no_file(
+    tmp_path: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan that does not fit by its estimates is measured; the file then comes from another source."""
+    big, small = archive(1, size=900_000), archive(1, size=800_000)
+    host.change("/a.zip", big)
+    host.change("/b.zip", small)
+    host.fault("/a.zip", *[Fault()] * 1, *[Fault(status=404)] * 5)
+    sources = [Source(kind="web", url=f"{host.url}/{name}", address=name) for name in ("a.zip", "b.zip")]
+    free = 10 * 2**30
+    monkeypatch.setattr(cost, "disk_free", lambda _root: free)
+    file = remote(host, "references_0.zip", bytes=free, bytes_exact=False, sources=sources)
+    (outcome,) = fetch(tmp_path, file)
+    assert (outcome.state, outcome.bytes) == ("fetched", len(small)), outcome.error
 
 
 def test_a_file_put_there_by_hand_is_read_once_and_recorded(tmp_path: Path, host: StaticHost) -> None:

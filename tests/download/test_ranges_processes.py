@@ -103,5 +103,5 @@ def test_whatever_goes_wrong_the_bytes_are_right_or_there_is_an_error(
             check(get(), part, small)
             return
         except NetworkError:
-            assert small.startswith(part.read_bytes())
+            assert not part.exists() or small.startswith(part.read_bytes())
     pytest.fail("never ended, although the source was well again")

@@ -17,7 +17,7 @@ from ndec_bench.data.ground_truth import GroundTruth, write_ground_truth
 from ndec_bench.data.layouts import images_of
 from ndec_bench.data.roots import find_split
 from ndec_bench.data.split import Split
-from ndec_bench.download.derived import val
+from ndec_bench.download.derived import pairs, val
 from ndec_bench.download.derived.val import ValRule, build_val, excluded_folders, excluded_images, plan_val
 from ndec_bench.download.exchange import Policy
 from ndec_bench.download.jobs import Run
@@ -120,7 +120,7 @@ def test_its_folders_are_left_out_of_training(root: Path, host: StaticHost) -> N
 
 
 def test_only_what_it_needs_is_fetched(root: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(val, "_STEP", 4096)
+    monkeypatch.setattr(pairs, "_STEP", 4096)
     many = tuple((number, number) for number in range(1, 200))
     host.change("/negative_pair.tar.aa", chunk(many))
     build(root)
@@ -167,7 +167,7 @@ def test_too_few_folders_are_an_error(root: Path, host: StaticHost) -> None:
 def test_a_stopped_build_goes_on_and_fetches_nothing_twice(
     root: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(val, "_STEP", 2048)
+    monkeypatch.setattr(pairs, "_STEP", 2048)
     run = Run(root, policy=HASTY)
     told: list[str] = []
 
@@ -234,7 +234,7 @@ def shifted() -> list[tuple[str, bytes]]:
 def test_another_version_of_the_chunk_starts_again_and_leaves_no_picture_of_the_first(
     root: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr(val, "_STEP", 2048)
+    monkeypatch.setattr(pairs, "_STEP", 2048)
     host.fault("/references_0.zip", Fault(status=404), always=True)
     with pytest.raises(NetworkError):
         build(root)
@@ -315,7 +315,7 @@ def test_the_next_source_is_asked_and_the_first_explained(root: Path, host: Stat
 def test_many_stops_end_with_the_same_split(
     root: Path, host: StaticHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(val, "_STEP", 3000)
+    monkeypatch.setattr(pairs, "_STEP", 3000)
     whole, size = build(root).info.digests, host.sent("/negative_pair.tar.aa")
     (root / "ndec-val-1").rename(tmp_path / "whole")
     host.requests.clear()

@@ -46,7 +46,9 @@ class HuggingFaceHost(LocalServer):
     commit
         Commit that every answer claims, in place of the revision asked for; None for the truth.
     failing
-        Statuses of the next answers, first to last.
+        Statuses of the next answers, first to last, all with ``limits`` as headers.
+    tokens
+        What signs in; None if every token does. Another one is answered with 401, whatever it asks for.
     """
 
     def __init__(self, store: StaticHost) -> None:
@@ -55,6 +57,8 @@ class HuggingFaceHost(LocalServer):
         self.asked: list[tuple[str, str, str | None]] = []
         self.commit: str | None = None
         self.failing: list[int] = []
+        self.limits: dict[str, str] = {}
+        self.tokens: set[str] | None = None
         self._signed = 0
         super().__init__(_Handler)
 
@@ -88,7 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
         if "/resolve/" in path:  # the library asks for other things on its own
             hub.asked.append((self.command, path, token))
         if hub.failing:
-            self._answer(hub.failing.pop(0))
+            self._answer(hub.failing.pop(0), hub.limits)
+            return
+        if token and hub.tokens is not None and token.removeprefix("Bearer ") not in hub.tokens:
+            self._answer(401, {"X-Error-Message": "Invalid user token."})
             return
         name, _, rest = path.removeprefix("/").partition("/resolve/")
         revision, _, file = rest.partition("/")

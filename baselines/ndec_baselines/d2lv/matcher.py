@@ -39,13 +39,14 @@ from ndec_baselines.d2lv.plan import (
     network_card,
 )
 from ndec_baselines.d2lv.survey import survey_queries
-from ndec_baselines.describing.extract import describe_once, images_digest, usable_cores
+from ndec_baselines.describing.extract import describe_once, images_digest
 from ndec_baselines.networks.inference import TorchBaseline, choose_device
 from ndec_baselines.networks.isc_resnet import read_network
 from ndec_bench.data.images import SelectedSource
 from ndec_bench.descriptors import Descriptors, open_descriptors
 from ndec_bench.errors import DataError, UsageError
 from ndec_bench.matches import Matches
+from ndec_bench.memory import usable_cores
 from ndec_bench.postprocess.workspace import Workspace
 from ndec_bench.progress import silent
 from ndec_bench.protocol import Normalisation

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ndec_bench.data.ids import note_of, other_forms
 from ndec_bench.data.images import MAX_PIXELS, decode_image
 from ndec_bench.data.tables import check_ids, read_table, read_text
 from ndec_bench.errors import DataError
@@ -96,6 +97,19 @@ def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
     for image_id, left, top, right, bottom, score, kind in zip(*columns, kinds, strict=True):
         found.setdefault(image_id, []).append(Box(left, top, right, bottom, score, kind))
     return {image_id: tuple(of_image) for image_id, of_image in found.items()}
+
+
+def of_images(
+    boxes: Mapping[str, Sequence[Box]], ids: Sequence[str], where: str, tell: Callable[[str], None]
+) -> dict[str, Sequence[Box]]:
+    """Return ``boxes`` under the ``ids`` of the images, see `ndec_bench.data.ids`; ``tell`` reports what was mapped.
+
+    Raises DataError if the boxes are of none of the images; ``where`` opens the message.
+    """
+    forms = other_forms(boxes, ids, where, "detection", kind=DataError)
+    if forms:
+        tell(f"{where}: {note_of('detection', forms)}")
+    return {forms.get(image_id, image_id): found for image_id, found in boxes.items()}
 
 
 class CroppedSource:

@@ -11,7 +11,6 @@ it.
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import re
 import shutil
@@ -25,9 +24,11 @@ from ndec_baselines.base import recipe
 from ndec_baselines.describing.finished_rows import finished_rows
 from ndec_baselines.describing.row_blocks import BATCH_SIZE, is_broken, row_blocks
 from ndec_bench.atomic import check_writable, destination
+from ndec_bench.data.images import left_out
 from ndec_bench.descriptors import read_attributes, sha256_of_file, write_descriptors
 from ndec_bench.descriptors.stored import told
 from ndec_bench.errors import DataError, UsageError, os_errors
+from ndec_bench.memory import usable_cores
 from ndec_bench.progress import Progress, silent
 from ndec_bench.results.describing import DescribeReport, read_report, sidecar, speed, write_describing
 
@@ -48,7 +49,6 @@ __all__ = [
     "images_digest",
     "read_report",
     "sidecar",
-    "usable_cores",
 ]
 
 _FLOAT_BYTES = 4
@@ -137,6 +137,8 @@ def describe_images(
     SubmissionError
         If a descriptor is not finite, all zero, or all are equal.
     """
+    if passed_over := left_out(source):
+        tell(passed_over)
     ids = _selected(source.ids, limit, shard)
     workers = usable_cores() if workers is None else workers
     batch_size = _own_batch_size(baseline) if batch_size is None else batch_size
@@ -213,13 +215,6 @@ def images_digest(source: ImageSource) -> str:
     for row in sorted({part * count // _DIGESTED for part in range(_DIGESTED)}):
         digest.update(hashlib.sha256(source.read_bytes(source.ids[row])).digest())
     return digest.hexdigest()
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _selected(ids: Sequence[str], limit: int | None, shard: Shard | None) -> Sequence[str]:

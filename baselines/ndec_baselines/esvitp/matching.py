@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ndec_baselines.describing.boxes import CroppedSource
-from ndec_baselines.describing.extract import describe_once, images_digest, usable_cores
+from ndec_baselines.describing.extract import describe_once, images_digest
 from ndec_baselines.esvitp.overlay import global_box, local_box
 from ndec_baselines.esvitp.pairs import pair_score
 from ndec_baselines.esvitp.recall import recalled
@@ -25,6 +25,7 @@ from ndec_baselines.esvitp.store import KeypointFiles, find_keypoints
 from ndec_bench.data.images import SelectedSource
 from ndec_bench.descriptors import read_descriptors
 from ndec_bench.matches import Matches
+from ndec_bench.memory import usable_cores
 from ndec_bench.progress import Progress, silent
 from ndec_bench.search import Wanted, search
 

@@ -16,6 +16,7 @@ from zipfile import is_zipfile
 import torch
 
 from ndec_bench.errors import DataError
+from ndec_bench.file_kind import refuse_others
 from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     DataError
         If the file cannot be read, is damaged, or holds anything but tensors, plain containers and ``inert`` classes.
     """
+    refuse_others(path, "a file of torch.save", "torch", "pickle", "zip", "tar", error=DataError)
     stand_ins: list[Any] = [(_stand_in(name), name) for name in inert]
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     group.command()(status)
     group.command()(verify)
     group.command()(card)
+    group.command()(forget)
     app.add_typer(group, name="data")
 
 
@@ -103,6 +104,18 @@ def card(
     else:
         atomic.write_text(out, text + "\n")
         console.out(str(out))
+
+
+def forget(
+    name: Annotated[str, typer.Argument(help="Data set and part, e.g. disc21/references.", metavar="SET")],
+    root: Root = None,
+) -> None:
+    """Leave out folders of images that "download --from" took in place. They stay where they are."""
+    from ndec_bench.data.layouts import forget as forget_set
+    from ndec_bench.data.roots import data_root
+
+    for folder in forget_set(data_root(root), name):
+        console.out(f"left out: {folder}")
 
 
 def _say_cost(root: Path, parts: tuple[str, ...]) -> None:

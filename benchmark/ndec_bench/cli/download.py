@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from ndec_bench.cli.options import Root
 
 if TYPE_CHECKING:
     from ndec_bench.download.cost import Plan
+    from ndec_bench.download.exchange import Policy
     from ndec_bench.download.links import Links
     from ndec_bench.download.order import Order, Report
 
@@ -42,6 +44,13 @@ def download(
     ] = False,
     root: Root = None,
     jobs: Annotated[int, typer.Option(help="Files fetched at a time.", min=1, max=64)] = 4,
+    retries: Annotated[
+        int, typer.Option(help="Tries in a row without a new byte after which a source is given up.", min=1, max=10**6)
+    ] = 8,
+    keep_trying: Annotated[
+        bool,
+        typer.Option("--keep-trying", help="Never give up a source that does not answer: ask every minute or so."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Accept the licences that are shown, and start.")] = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="Use no network: check what is there, say what is missing.")
@@ -81,6 +90,7 @@ def download(
     final name is whole and verified; nothing is unpacked, baselines read images out of the archives.
     """
     from ndec_bench.data.roots import data_root
+    from ndec_bench.download.exchange import DEFAULT_POLICY, patient
     from ndec_bench.download.links import read_links
     from ndec_bench.download.order import order
     from ndec_bench.errors import InterruptedRun, UsageError
@@ -93,19 +103,21 @@ def download(
     wanted = order(dataset, parts or [], subset=subset, seed=seed)
     signed = None if links is None else read_links(links)
     if origin is not None:
-        _adopt(origin, where, dry_run=dry_run)
+        _adopt(origin, where, wanted if parts else None, dry_run=dry_run)
     plan = wanted.plan(where)
     if dry_run:
         show_plan(plan, rate * 1e6, as_json=json)
         return
-    _refuse_incomplete(plan)
     if offline:
+        for note in plan.notes:
+            console.note(f"warning: {note}")
         _refuse_missing(plan)
     elif plan.missing:
         show_plan(plan, rate * 1e6, to_stderr=True)
         _consent(plan, yes=yes)
     try:
-        report = _carry_out(wanted, plan, signed, jobs)
+        policy = replace(DEFAULT_POLICY, attempts=retries)
+        report = _carry_out(wanted, plan, signed, patient(policy) if keep_trying else policy, jobs)
     except KeyboardInterrupt:
         raise InterruptedRun(
             "download stopped; what was received is kept", hint="run the same command to go on"
@@ -113,11 +125,13 @@ def download(
     show_report(report, as_json=json)
 
 
-def _adopt(origin: Path, root: Path, *, dry_run: bool) -> None:
-    """Take what lies under ``origin`` into the data root, in place, and say what was found."""
+def _adopt(origin: Path, root: Path, wanted: Order | None, *, dry_run: bool) -> None:
+    """Take what lies under ``origin`` and is ``wanted`` into the data root, in place, and say what was found."""
     from ndec_bench.data import layouts
 
     found = layouts.recognise(origin)
+    if wanted is not None:
+        found = found.only({file.key for file in wanted.files}, {(file.dataset, file.part) for file in wanted.files})
     for warning in found.warnings:
         console.note(f"warning: {warning}")
     if dry_run:
@@ -139,33 +153,23 @@ def _refuse_missing(plan: Plan) -> None:
         )
 
 
-def _refuse_incomplete(plan: Plan) -> None:
-    """Raise MissingDataError if unpacked images that are to be used in place of archives are not all there."""
-    from ndec_bench.data import layouts
-    from ndec_bench.data.registry import image_sets
-    from ndec_bench.errors import MissingDataError
-
-    for name in sorted({(planned.file.dataset, planned.file.part) for planned in plan.files if planned.held}):
-        found, expected = len(layouts.open_set(plan.root, *name).ids), image_sets()[name].images
-        if found < expected:
-            raise MissingDataError(
-                f"{' '.join(name)}: {found:,} of {expected:,} images are unpacked, and none of the archives is fetched "
-                "while these are used",
-                hint=f"add the others, or remove the set from {plan.root / layouts.SOURCES_FILE} to fetch archives",
-            )
-
-
-def _carry_out(wanted: Order, plan: Plan, links: Links | None, jobs: int) -> Report:
+def _carry_out(wanted: Order, plan: Plan, links: Links | None, policy: Policy, jobs: int) -> Report:
     from ndec_bench.cli.transfers import transfers
     from ndec_bench.data.trust import accept
     from ndec_bench.download.jobs import Run, locked
+    from ndec_bench.download.links import identified
     from ndec_bench.download.order import carry_out
 
-    with locked(plan.root):
+    if links is not None and links.unnamed and plan.missing:
+        console.note(f"asking what {len(links.unnamed)} links without names lead to")
+        links, errors = identified(links, policy=policy)
+        for error in errors:
+            console.note(f"passed over: {error}")
+    with locked(plan.root, writes=bool(plan.missing)):
         if plan.missing:
             accept(plan.root, tuple(licence.key for licence in plan.to_accept))
         with transfers({planned.file.name: planned.file.bytes for planned in plan.missing}) as progress:
-            return carry_out(wanted, plan, Run(plan.root, links=links, progress=progress), jobs=jobs)
+            return carry_out(wanted, plan, Run(plan.root, links=links, policy=policy, progress=progress), jobs=jobs)
 
 
 def _consent(plan: Plan, *, yes: bool) -> None:

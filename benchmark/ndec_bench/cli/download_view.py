@@ -27,7 +27,7 @@ def show_plan(plan: Plan, rate: float, *, as_json: bool = False, to_stderr: bool
     rows = [_plan_row(group) for group in _groups(plan)]
     columns = ("part", "files", "size", "here", "source", "licence")
     console.table(f"Data root {plan.root}", columns, rows, left=2, to_stderr=to_stderr)
-    for line in _plan_lines(plan, rate):
+    for line in (*plan.notes, *_plan_lines(plan, rate)):
         console.paragraph(line, to_stderr=to_stderr)
 
 
@@ -107,6 +107,8 @@ def _show_outcome(outcome: Outcome) -> None:
         return
     for reason in outcome.notes:
         console.note(f"{outcome.file.name}: passed over: {reason}")
+    if outcome.warning is not None:
+        console.note(f"{outcome.file.name}: WARNING: {outcome.warning}")
     how = f"fetched from {outcome.source}" if outcome.state == "fetched" else f"was here (from {outcome.source})"
     console.out(f"{outcome.file.name}: {size(outcome.bytes)}, {how}: {outcome.path}")
 
@@ -154,5 +156,6 @@ def _outcome_json(outcome: Outcome) -> dict[str, object]:
         "sha256": outcome.sha256,
         "path": str(outcome.path),
         "passed_over": list(outcome.notes),
+        "warning": outcome.warning,
         "error": None if outcome.error is None else str(outcome.error),
     }

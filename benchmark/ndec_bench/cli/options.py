@@ -143,7 +143,7 @@ class Target:
         """
         from ndec_bench.data.roots import data_root, find_split
         from ndec_bench.data.split import Split
-        from ndec_bench.scoring.score import split_from, split_of
+        from ndec_bench.scoring.inputs import split_from, split_of
 
         if self.ground_truth is not None:
             if self.names or self.root is not None:

@@ -231,7 +231,7 @@ def _places(files: list[Path], name: str | None, folder: Path, submissions: Path
     """Return where the result of each file is recorded."""
     from ndec_bench.atomic import check_writable
     from ndec_bench.descriptors import sha256_of_file
-    from ndec_bench.scoring.score import is_descriptors
+    from ndec_bench.scoring.inputs import is_descriptors
     from ndec_bench.submissions.card import name_of
 
     places: list[Path] = []

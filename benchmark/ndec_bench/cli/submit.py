@@ -153,7 +153,7 @@ def _take_file(draft: Draft, file: Path) -> None:
     from ndec_bench.descriptors import form_of, read_attributes, sha256_of_file
     from ndec_bench.descriptors.submission import is_query_independent
     from ndec_bench.errors import SubmissionError
-    from ndec_bench.scoring.score import is_descriptors, split_of
+    from ndec_bench.scoring.inputs import is_descriptors, split_of
 
     described = is_descriptors(file)
     if described and form_of(file) == "vectors":

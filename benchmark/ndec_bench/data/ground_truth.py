@@ -37,6 +37,7 @@ _HEADER_WORDS = re.compile(
     r"(?:ids?|images?|imgs?|names?|files?|filenames?|paths?)?|ids?|filenames?|paths?",
     re.IGNORECASE,
 )
+_HEADER_OF_IDS = re.compile(r"(?:[a-z]+[ _-])?ids?", re.IGNORECASE)
 _SHAPE_ROWS = 1000
 _MAX_BYTES = 1 << 30
 _MAX_JSON_BYTES = 1 << 28
@@ -200,11 +201,13 @@ def read_ids(path: Path) -> tuple[str, ...]:
     Raises
     ------
     DataError
-        If the file cannot be read, or an id appears twice, is overlong or cannot be printed.
+        If the file cannot be read, begins with a header, or an id appears twice, is overlong or cannot be printed.
     """
     file = read_text(path, DataError, "expected one id per line", largest=_MAX_BYTES)
     table = read_table(file, blank=b" \t")
     table.check_widths(1)
+    if any(map(_HEADER_OF_IDS.fullmatch, table.header())):
+        file.refuse(f"{table.place(0)} looks like a header ({table.text(0)!r})", hint="remove that line")
     ids = table.frame({"id": 0})["id"]
     check_ids(file, ids, table.place)
     if repeat := first_repeat(ids):

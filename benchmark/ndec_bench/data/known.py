@@ -196,7 +196,7 @@ def recognise(query_ids: Iterable[str], reference_sample: Iterable[str] = (), ro
     """Return the name of the split that a submission is for, by the ids of its queries; None when in doubt.
 
     All queries of a known split and no other, or, with ``root``, all queries of a split folder there, make it that
-    split; a folder and the suffix of a picture do not matter. NDEC is known by its ISC queries with 24,252 others from
+    split; folder, suffix of a picture and case do not matter. NDEC is known by its ISC queries with 24,252 others from
     Q50000 on. Of lists that miss queries, as lists of pairs may, only those with ids from both halves of dev and none
     beyond are sure: dev II, dev and NDEC share ids, and so do NDEC and final.
 
@@ -210,7 +210,9 @@ def recognise(query_ids: Iterable[str], reference_sample: Iterable[str] = (), ro
         Where split folders lie; they are read.
     """
     exact, references = frozenset(query_ids), tuple(reference_sample)
-    return _recognised(exact, references, root) or _recognised(frozenset(map(bare, exact)), references, root)
+    others = frozenset(bare(query).upper() for query in exact)  # as the ids of all known splits are
+    found = _recognised(exact, references, root)
+    return found if found or others == exact else _recognised(others, references, root)
 
 
 def _recognised(ids: frozenset[str], references: tuple[str, ...], root: Path | None) -> str | None:

@@ -16,7 +16,7 @@ from ndec_bench import atomic
 from ndec_bench.data.images import SelectedSource, open_images
 from ndec_bench.data.recognition import FIRST_NDEC, NDEC_QUERIES, PAIRS, FolderContent, is_ndec, recognise
 from ndec_bench.data.registry import image_sets, shards
-from ndec_bench.errors import DataError, MissingDataError, os_errors
+from ndec_bench.errors import DataError, MissingDataError, UsageError, os_errors
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "Placement",
     "adopt",
     "find",
+    "forget",
     "images_of",
     "open_set",
     "recognise",
@@ -127,7 +128,7 @@ def open_set(root: Path, dataset: str, part: str, *, progress: Progress = silent
     for path in holding.gone:
         raise MissingDataError(
             f"{path}: gone; it was taken in place for {dataset} {part}",
-            hint=f"put it back, or remove it from {root / SOURCES_FILE}",
+            hint=f'put it back, mount its disk, or leave it out with "ndec-bench data forget {dataset}/{part}"',
         )
     if (dataset, part) == PAIRS:
         return _pairs(holding, progress)
@@ -239,9 +240,22 @@ def adopt(found: FolderContent, root: Path) -> tuple[Placement, ...]:
         sets[name] = [str(place) for place in places]
         done.append(Placement(name, folders[0], "recorded"))
     if sets != before:
-        content = _FolderRecord(sets=sets).model_dump()
-        atomic.write_text(root / SOURCES_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
+        _write_sources(root, sets)
     return tuple(done)
+
+
+def forget(root: Path, name: str) -> tuple[Path, ...]:
+    """Return the folders that were taken in place for the image set ``name``; the record of them is removed.
+
+    ``name`` is data set and part, ``disc21/references``. Raises UsageError if none was taken for it.
+    """
+    sets = _read_sources(root)
+    if name not in sets:
+        known = ", ".join(sorted(sets)) or "nothing"
+        raise UsageError(f"no folder was taken in place for {name[:80]!r}", hint=f"taken under {root}: {known}")
+    folders = tuple(map(Path, sets.pop(name)))
+    _write_sources(root, sets)
+    return folders
 
 
 def _outermost(folders: Iterable[Path]) -> list[Path]:
@@ -285,3 +299,8 @@ def _read_sources(root: Path) -> dict[str, list[str]]:
         return {}
     except (OSError, ValidationError) as error:
         raise DataError(f"{path}: damaged", hint="remove it and take the folders again with --from DIR") from error
+
+
+def _write_sources(root: Path, sets: dict[str, list[str]]) -> None:
+    content = _FolderRecord(sets=sets).model_dump()
+    atomic.write_text(root / SOURCES_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from numpy.typing import NDArray
 
@@ -71,6 +72,15 @@ class FolderContent:
     counts: Mapping[SetName, int]
     warnings: tuple[str, ...]
     ground_truths: tuple[tuple[str, Path], ...] = ()
+
+    def only(self, files: AbstractSet[str], sets: AbstractSet[SetName]) -> FolderContent:
+        """Return what belongs to these ``files`` (by their keys) and image ``sets``."""
+        return replace(
+            self,
+            archives=tuple((file, path) for file, path in self.archives if file.key in files),
+            folders={name: folders for name, folders in self.folders.items() if name in sets},
+            ground_truths=tuple((place, path) for place, path in self.ground_truths if place in files),
+        )
 
     def describe(self) -> list[str]:
         """Return one line per archive, ground truth and image set, for people."""

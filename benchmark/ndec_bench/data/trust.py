@@ -10,19 +10,24 @@ import hashlib
 import json
 import os
 import threading
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndec_bench import atomic
 from ndec_bench.errors import DataError, InterruptedRun, os_errors, reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ndec_bench.progress import Progress
 
 TRUST_FILE = "ndec-bench.lock.json"
+LOCK_FILE = ".ndec-bench.recording"
+"""Held while the trust file is changed: "data verify" and "download" may run at the same time."""
 _BLOCK = 1 << 20
 _WRITING = threading.Lock()
 
@@ -85,17 +90,34 @@ def read_trust(root: Path) -> Trust:
 
 def record(root: Path, key: str, entry: FileRecord) -> None:
     """Write ``entry`` as the record of the file ``key`` (path under ``root``, with slashes). Raises DataError."""
-    with _WRITING:
-        trust = read_trust(root)
+    with _changing(root) as trust:
         _write(root, trust.model_copy(update={"files": {**trust.files, key: entry}}))
+
+
+def void(root: Path, key: str) -> None:
+    """Remove the record of the file ``key``, so that another copy may set it. Raises DataError."""
+    with _changing(root) as trust:
+        if key in trust.files:
+            files = {each: entry for each, entry in trust.files.items() if each != key}
+            _write(root, trust.model_copy(update={"files": files}))
 
 
 def accept(root: Path, licences: tuple[str, ...]) -> None:
     """Write down that the licences with these keys were accepted for the data under ``root``. Raises DataError."""
-    with _WRITING:
-        trust = read_trust(root)
+    with _changing(root) as trust:
         keys = tuple(sorted({*trust.licences_accepted, *licences}))
         _write(root, trust.model_copy(update={"licences_accepted": keys}))
+
+
+@contextmanager
+def _changing(root: Path) -> Iterator[Trust]:
+    """Yield the content of the trust file, which no other thread or process changes meanwhile."""
+    path = root / TRUST_FILE
+    with _WRITING, ExitStack() as stack:
+        with os_errors(f"{path}: cannot be written", hint="check the permissions of the data root"):
+            root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(root / LOCK_FILE))
+        yield read_trust(root)
 
 
 def sha256_of(path: Path, progress: Progress, stage: str, stop: threading.Event | None = None) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections import Counter
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,14 +21,13 @@ from ndec_bench.data import known, layouts
 from ndec_bench.data.decoding import decode_all
 from ndec_bench.data.images import place_of
 from ndec_bench.data.own_splits import own_folders, read_own_split
-from ndec_bench.data.registry import PARTS, image_sets, pictures, remote_files
-from ndec_bench.data.trust import FileRecord, read_trust, record, sha256_of
+from ndec_bench.data.registry import PARTS, image_sets, pictures, remote_files, shards
+from ndec_bench.data.trust import FileRecord, read_trust, record, sha256_of, void
 from ndec_bench.errors import DataError, InterruptedRun, MissingDataError, UsageError
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from PIL import Image
 
@@ -204,12 +207,16 @@ def _file(file: RemoteFile, root: Path, progress: Progress) -> Check:
         digest = sha256_of(path, progress, f"reading {file.name}")
     except DataError as error:
         return Check.refused(file.key, error, expected or "")
+    first = "recorded now, at first sight"
     if expected is None:
         stat = path.stat()
         seen = FileRecord(bytes=stat.st_size, sha256=digest, source="local", mtime_ns=stat.st_mtime_ns)
-        record(root, file.key, seen)
+        try:
+            record(root, file.key, seen)
+        except DataError:
+            first = "not recorded: the data root cannot be written"
     hint = f"remove {path} and fetch it again" if file.sha256 else "see docs/data.md, Trust"
-    right, first = expected in (None, digest), "recorded now, at first sight"
+    right = expected in (None, digest)
     return Check.of(file.key, right, f"SHA-256 {digest}", expected or first, hint)
 
 
@@ -391,10 +398,25 @@ def _collision(opened: Mapping[tuple[str, str], ImageSource]) -> Iterator[Check]
 
 
 def _decoded(name: tuple[str, str], source: ImageSource, root: Path, jobs: int | None, progress: Progress) -> Check:
-    failures = decode_all(source, root, "/".join(name), layouts.find(root, *name), jobs=jobs, progress=progress)
+    with ExitStack() as stack:
+        # What was decoded is kept next to the data, unless these lie on a disk that is only read.
+        kept = root if os.access(root, os.W_OK) else Path(stack.enter_context(TemporaryDirectory()))
+        failures = decode_all(source, kept, "/".join(name), layouts.find(root, *name), jobs=jobs, progress=progress)
     found = f"{len(source.ids):,}"
     if failures:
+        _void(name, failures, root)
         first = next(iter(failures.values()))
         found = f"{len(failures):,} of {found} do not: {', '.join(islice(failures, 20))} ({first})"
     hint = "fetch the archive again, or report the images"
     return Check.of(f"{' '.join(name)}: decoded", not failures, found, "every image decodes", hint)
+
+
+def _void(name: tuple[str, str], broken: Iterable[str], root: Path) -> None:
+    """Remove the records of archives with images that do not decode: they must not keep the right copies out."""
+    files, images = shards(*name), image_sets()[name]
+    if images.first is None:
+        return
+    keys = {files[(int(each[1:]) - images.first) * len(files) // images.images].key for each in broken}
+    with suppress(DataError):  # of a data root that cannot be written to
+        for key in sorted(keys):
+            void(root, key)

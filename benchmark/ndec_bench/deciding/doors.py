@@ -11,7 +11,7 @@ from ndec_bench.deciding import alarms, point
 from ndec_bench.deciding.evidence import evidence
 from ndec_bench.deciding.point import Goal
 from ndec_bench.matches import Matches, read_pairs
-from ndec_bench.scoring.score import split_from
+from ndec_bench.scoring.inputs import split_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

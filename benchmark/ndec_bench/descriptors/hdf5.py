@@ -22,6 +22,7 @@ import numpy as np
 from ndec_bench.descriptors.chunks import check_layout, read_rows
 from ndec_bench.descriptors.trial import MEMORY_LIMITED, check_readable
 from ndec_bench.errors import SubmissionError, os_errors
+from ndec_bench.file_kind import refuse_others
 from ndec_bench.printable import MAX_ID, one_line, wrong_ids, wrong_with_id
 
 if TYPE_CHECKING:
@@ -51,21 +52,19 @@ def open_file(path: Path) -> h5py.File:
     Raises
     ------
     SubmissionError
-        If it cannot be read, is empty, truncated, a web page, or not HDF5, or its reading did not end well in another
-        process.
+        If it cannot be read, is truncated or of another kind, or its reading did not end well in another process.
     """
-    head = _first_bytes(path)
-    if not head:
-        raise SubmissionError(f"{path}: empty file", hint="write or fetch it again")
-    if head.lstrip()[:1] == b"<":
-        raise SubmissionError(
-            f"{path}: an HTML page saved under this name, not an HDF5 file",
-            hint="the download gave a web page instead of the file: fetch it again",
-        )
+    if not is_hdf5(path):
+        refuse_others(path, "descriptors (HDF5) or pairs (CSV, Parquet)", error=SubmissionError)
     check_readable(path)
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
+        if "h5clear" in str(error):
+            raise SubmissionError(
+                f"{path}: is being written, or the program that wrote it was killed",
+                hint="write the file again; what is in it can be read after: h5clear -s FILE",
+            ) from error
         if "locking" in str(error) or "already open" in str(error):
             raise SubmissionError(f"{path}: open elsewhere in this program", hint="close it there first") from error
         reason = "truncated" if "truncated" in str(error) else "not an HDF5 file, or damaged"
@@ -197,12 +196,19 @@ def read_ids(file: h5py.File, name: str, *, rows_of: h5py.Dataset | None = None)
     with reading(where):
         dtype = dataset.dtype
     kind = h5py.check_string_dtype(dtype)
+    if dataset.shape == (0,) and rows_of is None:
+        return ()  # h5py makes numbers of an empty list
     if kind is None or dataset.ndim != 1 or dataset.shape[0] > MAX_ROWS:
         raise SubmissionError(
             f"{where} holds {_in_words(dtype)} of shape {dataset.shape}, expected a list of strings",
             hint="write the image ids as strings, e.g. Q25000",
         )
     if rows_of is not None and dataset.shape != rows_of.shape[:1]:
+        if dataset.shape == rows_of.shape[1:]:
+            raise SubmissionError(
+                f"{where_is(rows_of)} has shape {rows_of.shape} for {dataset.shape[0]:,} images: it is transposed",
+                hint="write one row per image; MATLAB and Julia turn arrays around when they write HDF5",
+            )
         raise SubmissionError(
             f"{where_is(rows_of)} has {rows_of.shape[0]:,} rows but {name} has {dataset.shape[0]:,} ids",
             hint="write one id per row, in the same order",
@@ -328,11 +334,6 @@ def read_attributes(path: Path) -> dict[str, str]:
         with reading(f"{path}: the list of its attributes"):
             names = sorted(name for name in file.attrs if isinstance(name, str))  # bytes are not UTF-8
         return {n: v for n in names if (v := text_attribute(file, n, strict=False)) is not None}
-
-
-def _first_bytes(path: Path) -> bytes:
-    with os_errors(f"{path}: cannot be read", SubmissionError), path.open("rb") as raw:
-        return raw.read(512)
 
 
 def _names(file: h5py.File) -> str:

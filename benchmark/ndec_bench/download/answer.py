@@ -57,6 +57,14 @@ class Transient(Failure):
         self.wait = wait
 
 
+class Slow(Transient):
+    """The source drips; ``was_swift`` says whether this answer came faster before."""
+
+    def __init__(self, reason: str, *, was_swift: bool) -> None:
+        super().__init__(reason)
+        self.was_swift = was_swift
+
+
 class Gone(Failure):
     """The address does not serve the file (any more): 401, 403, 404, 410. ``hint`` is for users, if it stays so."""
 
@@ -115,6 +123,24 @@ class Answer:
         first, last = (int(found[1]), int(found[2])) if found[1] else (None, None)
         return ContentRange(first, last, None if found[3] == "*" else int(found[3]))
 
+    @property
+    def _kind(self) -> str:
+        return self._header("Content-Type").partition(";")[0].strip().lower()
+
+    @property
+    def is_page(self) -> bool:
+        """Return whether the body calls itself a web page."""
+        return self._kind in {"text/html", "application/xhtml+xml"}
+
+    def text(self) -> str:
+        """Return the body of a web page, what is too long for one cut off. Raises as `pieces` does."""
+        page = bytearray()
+        for piece in self.pieces():
+            page += piece
+            if len(page) >= _PAGE:
+                break
+        return page[:_PAGE].decode("utf-8", "replace")
+
     def fail(self, found: str, hint: str = OTHER) -> NetworkError:
         """Return the error that says what this host did."""
         return NetworkError(f"{self._name}: {self.host} {found}", hint=hint)
@@ -124,10 +150,9 @@ class Answer:
         encoding = self._header("Content-Encoding").lower()
         if encoding not in {"", "identity"}:
             raise self.fail(f"sent it with Content-Encoding {_shown(encoding)}, expected the file as it is")
-        kind = self._header("Content-Type").partition(";")[0].strip().lower()
-        if kind.startswith("multipart/"):
+        if self._kind.startswith("multipart/"):
             raise self.fail("answered with several parts, expected one range of bytes")
-        if kind in {"text/html", "application/xhtml+xml"}:
+        if self.is_page:
             raise self.web_page(b"")
 
     def web_page(self, begin: bytes) -> NetworkError:
@@ -153,15 +178,16 @@ class Answer:
         InterruptedRun
             If the run is stopped.
         """
-        since, count = time.monotonic(), 0
+        since, count, was_swift = time.monotonic(), 0, False
         while piece := self._read():
             yield piece
             count += len(piece)
             passed = time.monotonic() - since
             if passed >= self._policy.slow_for:
                 if count < self._policy.slowest * passed:
-                    raise Transient(f"{self.host} sends less than {self._policy.slowest:,} bytes per second")
-                since, count = time.monotonic(), 0
+                    found = f"{self.host} sends less than {self._policy.slowest:,} bytes per second"
+                    raise Slow(found, was_swift=was_swift)
+                since, count, was_swift = time.monotonic(), 0, True
 
     def _read(self) -> bytes:
         try:

@@ -6,6 +6,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from ndec_bench.archives.archive import read_member
 from ndec_bench.archives.joined import JoinedFile
 from ndec_bench.archives.tar_index import index_tar
 from ndec_bench.archives.zip_index import index_zip
@@ -16,22 +17,34 @@ from ndec_bench.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ndec_bench.archives.members import Members
     from ndec_bench.data.registry import RemoteFile
+    from ndec_bench.progress import Progress
 
 _TAR_MAGIC = slice(257, 262)
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 _CHUNKS_WITHOUT_START = (".ab", ".ac")
 
 
-def check_content(file: RemoteFile, path: Path) -> None:
-    """Raise DataError if the file ``path`` cannot be ``file``: cut short, another archive, or another ground truth.
+def check_content(file: RemoteFile, path: Path, *, read: Progress | None = None) -> str | None:
+    """Return what is doubtful about the file ``path``, that it holds too few images; None if nothing is.
 
     A zip or tar must be whole, and every image in it whose name is one of its set must belong to this shard. Of the raw
     pieces of a split tar only the first is looked at, and only its beginning: they are not archives by themselves.
+
+    Parameters
+    ----------
+    read
+        Where nothing else vouches for the bytes: called as every member of a zip is read and compared with its CRC-32.
+
+    Raises
+    ------
+    DataError
+        If it cannot be ``file``: cut short, damaged, another archive, or another ground truth.
     """
     if file.ground_truth is not None:
         known.read(file.ground_truth, path)
-        return
+        return None
     with path.open("rb") as opened:
         start = opened.read(512)
     if file.unpack == "zip" and not start.startswith(_ZIP_STARTS):
@@ -39,14 +52,15 @@ def check_content(file: RemoteFile, path: Path) -> None:
     starts = file.unpack in {"tar", "tar-chunk"} and not file.name.endswith(_CHUNKS_WITHOUT_START)
     if starts and start[_TAR_MAGIC] != b"ustar":
         raise _not(file, "tar archive", start)
-    if file.unpack in {"zip", "tar"}:
-        _check_members(file, path)
+    return _check_members(file, path, read) if file.unpack in {"zip", "tar"} else None
 
 
-def _check_members(file: RemoteFile, path: Path) -> None:
+def _check_members(file: RemoteFile, path: Path, read: Progress | None) -> str | None:
     images = image_sets()[file.dataset, file.part]
     with JoinedFile([path]) as joined:
         members = index_zip(joined) if file.unpack == "zip" else index_tar(joined)
+        if file.unpack == "zip" and read is not None:
+            _check_checksums(file, joined, members, read)
     if not members.whole:
         raise DataError(f"{file.name}: the archive is cut short", hint="fetch it again")
     pattern = re.compile(images.id or ".*")
@@ -63,6 +77,17 @@ def _check_members(file: RemoteFile, path: Path) -> None:
             f"{file.name}: holds {strange}, expected numbers from {numbers.start} to {numbers.stop - 1}",
             hint="it is another archive: fetch it again, or give it its own name",
         )
+    expected = len(numbers) or images.images
+    return None if len(ids) >= expected else f"holds {len(ids):,} images, {expected:,} are expected"
+
+
+def _check_checksums(file: RemoteFile, joined: JoinedFile, members: Members, read: Progress) -> None:
+    done = 0
+    for row in range(len(members)):
+        read_member(joined, members, row)
+        done += int(members.stored[row])
+        read(f"{file.name}: checking", done, joined.size)
+    read(f"{file.name}: checking", joined.size, joined.size)
 
 
 def _numbers(file: RemoteFile) -> range:

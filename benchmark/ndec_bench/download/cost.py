@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ndec_bench.data import layouts
-from ndec_bench.data.registry import Licence, RemoteFile, Source, licences
+from ndec_bench.data.registry import Licence, RemoteFile, Source, image_sets, licences
 from ndec_bench.data.trust import read_trust
 from ndec_bench.download.sources import from_first, mirror_of, places, shown
-from ndec_bench.errors import NetworkError
+from ndec_bench.errors import DataError, MissingDataError, NetworkError
 
 if TYPE_CHECKING:
     import threading
@@ -78,6 +78,8 @@ class Plan:
         Keys of licences that were accepted before.
     pieces
         What is taken out of remote archives, single pictures or the beginning, each as if it were a file.
+    notes
+        Why unpacked images are not used in place of archives, one sentence per image set.
     """
 
     root: Path
@@ -85,6 +87,7 @@ class Plan:
     disk_free: int
     accepted: frozenset[str]
     pieces: tuple[Planned, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[Planned, ...]:
@@ -138,23 +141,30 @@ def plan(files: Sequence[RemoteFile], root: Path, *, pieces: Sequence[Planned] =
     Raises
     ------
     DataError
-        If the trust file there, or the list of folders that were taken in, is damaged.
+        If the trust file there, or the list of folders that were taken in, is damaged; or a link to a file leads
+        nowhere.
     """
+    notes: list[str] = []
+    sets = {(file.dataset, file.part) for file in files if file.images is not None or file.unpack != "none"}
+    held = {name: _held(name, root, notes) for name in sorted(sets)}
     return Plan(
         root=root,
         pieces=tuple(pieces),
-        files=tuple(planned(file, root) for file in files),
+        files=tuple(_planned(file, root, held.get((file.dataset, file.part))) for file in files),
         disk_free=disk_free(root),
         accepted=frozenset(read_trust(root).licences_accepted),
+        notes=tuple(notes),
     )
 
 
-def planned(file: RemoteFile, root: Path) -> Planned:
-    """Return ``file`` with what is there of it under ``root``."""
+def _planned(file: RemoteFile, root: Path, held: Path | None) -> Planned:
     path = file.path(root)
-    held = _held(file, root)
     if held is not None:
         return Planned(file, path, "missing", 0, held)
+    if path.is_symlink() and not path.exists():
+        raise MissingDataError(
+            f"{path}: leads to {path.readlink()}, which is not there", hint="mount its disk, or remove the link"
+        )
     if path.is_file():
         size = path.stat().st_size
         known = {} if file.bytes_exact else {"bytes": max(size, 1), "bytes_exact": True}
@@ -165,13 +175,22 @@ def planned(file: RemoteFile, root: Path) -> Planned:
     return Planned(file, path, "missing", 0)
 
 
-def _held(file: RemoteFile, root: Path) -> Path | None:
-    """Return the folder that has the images of ``file`` unpacked; None if there is none."""
-    if file.images is None and file.unpack == "none":
-        return None
+def _held(name: tuple[str, str], root: Path, notes: list[str]) -> Path | None:
+    """Return the folder that has all images of a set unpacked; None if there is none, with a note if it has some."""
     # A file knows the part it was asked for as; NDEC's references are kept as DISC21's, under the same part.
-    holding = layouts.find(root, file.dataset, file.part)
-    return holding.paths[0] if holding is not None and holding.kind == "folder" and not holding.gone else None
+    holding = layouts.find(root, *name)
+    if holding is None or holding.kind != "folder" or holding.gone:
+        return None
+    try:
+        found, expected = len(layouts.open_set(root, *name).ids), image_sets()[name].images
+    except DataError as error:
+        notes.append(f"{error.message}: the archives are used")
+        return None
+    if found >= expected:
+        return holding.paths[0]
+    counts = f"{found:,} of {expected:,} images are unpacked in {holding.paths[0]}"
+    notes.append(f"{' '.join(name)}: {counts}, which is not all: the archives are used")
+    return None
 
 
 def measured(plan: Plan, *, links: Links | None, policy: Policy, stop: threading.Event) -> Plan:

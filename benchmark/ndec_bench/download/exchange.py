@@ -7,16 +7,22 @@ redirects without a limit and waits without looking at ``stop``.
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import ssl
+import sys
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPException
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies
 
 import requests
+from requests.utils import prepend_scheme_if_needed
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
@@ -27,13 +33,14 @@ from ndec_bench.download.answer import (
     Answer,
     Failure,
     Gone,
+    Slow,
     Transient,
     answered,
     follows_from,
     host_of,
     phrase,
 )
-from ndec_bench.errors import InterruptedRun, NetworkError
+from ndec_bench.errors import InterruptedRun, NetworkError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +50,7 @@ _GONE = frozenset({401, 403, 404, 410})
 _TRY_AGAIN = frozenset({408, 425, 429, *range(500, 600)} - {501, 505})
 _LOGIN = "its address may have expired or need a login: get a new one, or use another source"
 _MOST_BYTES_PER_READ = 1 << 20
+_PROXY = re.compile(r"(?:https?|socks[45][ah]?)://[^/]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,9 @@ class Policy:
         Longest wait that a server may ask for; more than that is an error.
     piece
         Most bytes taken from the network before they are written; at most 1 MiB, since a killed run loses them.
-    slowest, slow_for
-        A source that sends less than ``slowest`` bytes per second over ``slow_for`` seconds is asked again.
+    slowest, slow_for, slow_tries
+        A source that sends less than ``slowest`` bytes per second over ``slow_for`` seconds is asked again, and given
+        up after ``slow_tries`` such times in a row.
     redirects
         Most redirects followed for one request.
     largest
@@ -81,6 +90,7 @@ class Policy:
     piece: int = 1 << 18
     slowest: int = 1 << 10
     slow_for: float = 60.0
+    slow_tries: int = 3
     redirects: int = 10
     largest: int = 1 << 40
 
@@ -98,6 +108,11 @@ class Policy:
 DEFAULT_POLICY = Policy()
 
 
+def patient(policy: Policy) -> Policy:
+    """Return ``policy`` without an end to its tries, for outages that last hours."""
+    return replace(policy, attempts=sys.maxsize, slow_tries=sys.maxsize, longest_retry_after=86_400.0)
+
+
 @dataclass(frozen=True)
 class Location:
     """Where the bytes of a file are now, and what its source says about them.
@@ -110,26 +125,63 @@ class Location:
         Size and SHA-256 (hex) as the source publishes them; None where it does not.
     headers
         Headers to send to that address and to no other.
+    page
+        Gives the address that a web page in the place of the bytes leads to; None where such a page is an error.
+        Raises Failure or NetworkError if it leads nowhere.
     """
 
     url: str
     bytes: int | None = None
     sha256: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    page: Callable[[str], str] | None = None
 
 
 class Resolve(Protocol):
     """Asked for the location before the first byte, and again whenever an address no longer serves (403, 404, 410)."""
 
     def __call__(self) -> Location:
-        """Return the location. Raises NetworkError if the source does not know the file or does not answer."""
+        """Return the location. Raises NetworkError if the source has no such file, Failure if another try may do."""
 
 
 def new_session() -> requests.Session:
-    """Return a session with the environment's proxies and certificates that says who asks; the caller closes it."""
+    """Return a session with the environment's proxies and certificates that says who asks; the caller closes it.
+
+    Raises
+    ------
+    UsageError
+        If the environment names a proxy that is not an address, or a list of authorities that is not there.
+    """
+    for variable, address in getproxies().items():
+        whole: str = prepend_scheme_if_needed(address, "http")  # type: ignore[no-untyped-call]
+        if variable in {"http", "https", "all"} and not _PROXY.match(whole):
+            name = f"{variable.upper()}_PROXY"
+            raise UsageError(f"{name} is not the address of a proxy", hint=f"write {name}=http://HOST:PORT")
     session = requests.Session()
     session.headers["User-Agent"] = f"ndec-bench/{__version__}"
+    bundle = ca_bundle()
+    if bundle is not None:
+        session.verify = str(bundle)
     return session
+
+
+def ca_bundle(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the list of authorities that the user trusts, named by any of three variables; None if by none.
+
+    Raises
+    ------
+    UsageError
+        If it is not there.
+    """
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        path = Path(environ.get(variable, ""))
+        if path.name and not path.exists():
+            raise UsageError(
+                f"{variable}: {path} is not there", hint="give the file with the certificates, or unset it"
+            )
+        if path.name:
+            return path
+    return None
 
 
 class Exchange:
@@ -165,9 +217,9 @@ class Exchange:
         self._resolve = resolve
         self._stop = stop or threading.Event()
         self._failures = 0
+        self._slow = 0
         self._asked_again: Gone | None = None
-        self.check_stop()
-        self.location: Location = resolve()
+        self.location: Location = self.attempt(resolve)
 
     def attempt(self, once: Callable[[], _T]) -> _T:
         """Return what ``once`` returns, called again after failures that may pass, with growing waits between.
@@ -194,6 +246,8 @@ class Exchange:
         if isinstance(failure, Gone):
             self._ask_again(failure)
         elif isinstance(failure, Transient):
+            if isinstance(failure, Slow):
+                self._leave_slow(failure)
             self._wait(failure)
         self.check_stop()
 
@@ -227,8 +281,11 @@ class Exchange:
                 target = self._session.get_redirect_target(response)
                 if target is None:
                     self._check_status(response)
-                    yield Answer(response, self.name, self.policy, self.check_stop)
-                    return
+                    answer = Answer(response, self.name, self.policy, self.check_stop)
+                    if self.location.page is None or not answer.is_page:
+                        yield answer
+                        return
+                    target = self.location.page(answer.text())
                 asked, url = url, self._next(url, target)
         raise self.error(f"{host_of(asked)} redirects more than {self.policy.redirects} times", OTHER)
 
@@ -291,7 +348,7 @@ class Exchange:
         if follows_from(error, ssl.SSLCertVerificationError):
             return self.error(
                 f"the certificate of {host} is not valid here",
-                "check the clock; behind a proxy that replaces certificates, set REQUESTS_CA_BUNDLE",
+                "check the clock; behind a proxy that replaces certificates, set SSL_CERT_FILE",
             )
         if isinstance(error, requests.RequestException) and isinstance(error, ValueError):
             # requests' mark of an address or header that it cannot send
@@ -311,13 +368,19 @@ class Exchange:
             )
         self._stop.wait(max(policy.wait(self._failures), failure.wait or 0.0))
 
+    def _leave_slow(self, failure: Slow) -> None:
+        """Raise NetworkError if the source drips for good: each new byte counts as progress, so no try ever fails."""
+        self._slow = 1 if failure.was_swift else self._slow + 1
+        if self._slow >= self.policy.slow_tries:
+            raise self.error(f"{failure.reason}, {self._slow} times in a row", OTHER)
+
     def _ask_again(self, failure: Gone) -> None:
         if self._asked_again is not None:
             first = self._asked_again
             before = "" if first.reason == failure.reason else f"{first.reason}, then "
             raise self.error(f"{before}{failure.reason}, again after its address was renewed", first.hint)
         self._asked_again = failure
-        self.location = self._resolve()
+        self.location = self.attempt(self._resolve)
 
     @contextmanager
     def _hang_up_on_stop(self, response: requests.Response) -> Iterator[None]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ndec_bench.download.answer import AGAIN
-from ndec_bench.download.exchange import Location, origin
+from ndec_bench.download.answer import Transient
+from ndec_bench.download.exchange import Location, ca_bundle, origin, retry_after
 from ndec_bench.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"(datasets|models)/([^/@]+/[^/@]+)@([^/]+)/(.+)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MOST_TRIES = 5
+_WINDOW = re.compile(r";\s*t=([0-9]{1,6})")
 _NOT_THERE = ("no longer has it at the pinned revision", "use a mirror, see docs/data.md")
 _TYPES = {"datasets": "dataset", "models": "model"}
 
@@ -34,7 +34,8 @@ _TYPES = {"datasets": "dataset", "models": "model"}
 def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, str] = os.environ) -> Location:
     """Return where the hub keeps the file of ``source`` at its pinned revision, with size and SHA-256.
 
-    ``HF_ENDPOINT`` names another hub, ``HF_TOKEN`` or a stored token signs in. The token goes to the hub alone.
+    ``HF_ENDPOINT`` names another hub, ``HF_TOKEN`` or a stored token signs in. The token goes to the hub alone; one
+    that the hub does not know (any more) is left out, since what is public needs none.
 
     Parameters
     ----------
@@ -47,8 +48,10 @@ def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, 
 
     Raises
     ------
+    Transient
+        If the hub does not answer, or may answer otherwise soon.
     NetworkError
-        If the hub does not answer, does not know the file at that revision, or does not let this user have it.
+        If it does not know the file at that revision, or does not let this user have it.
     """
     # Loaded here: the library takes a quarter of a second to import.
     from huggingface_hub import get_token, hf_hub_url
@@ -60,7 +63,10 @@ def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, 
     endpoint = environ.get("HF_ENDPOINT", "").rstrip("/") or None
     url = hf_hub_url(repository, path, repo_type=_TYPES[kind], revision=revision, endpoint=endpoint)
     token = get_token()
-    found = _asked(name, url, token or False, endpoint, policy)
+    try:
+        found, token = _asked(url, token, endpoint, policy)
+    except Exception as error:
+        raise _refusal(name, url, error) from error
     if found.commit_hash is not None and found.commit_hash != revision:
         raise NetworkError(
             f"{name}: {_host(url)} answers for revision {found.commit_hash[:40]}, asked for {revision}",
@@ -76,32 +82,29 @@ def resolve(name: str, source: Source, *, policy: Policy, environ: Mapping[str, 
     )
 
 
-def _asked(name: str, url: str, token: str | bool, endpoint: str | None, policy: Policy) -> HfFileMetadata:
-    """Return the hub's answer, asked for again with growing waits after failures that may pass."""
+def _asked(url: str, token: str | None, endpoint: str | None, policy: Policy) -> tuple[HfFileMetadata, str | None]:
+    """Return the hub's answer, and the token unless the hub refused it."""
     from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.errors import HfHubHTTPError
 
-    for tries in range(min(policy.attempts, _MOST_TRIES)):
-        try:
-            # The library's own repetitions wait longer than this policy may want.
-            return get_hf_file_metadata(url, token=token, timeout=policy.connect_timeout, endpoint=endpoint)
-        except Exception as error:
-            last = error
-            if not _may_pass(error):
-                break
-        time.sleep(policy.wait(tries + 1))
-    raise _refusal(name, url, last) from last
-
-
-def _may_pass(error: Exception) -> bool:
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.HfHubHTTPError):
-        status = getattr(error.response, "status_code", 0)
-        return status in {408, 429} or status >= 500
-    return not isinstance(error, (errors.OfflineModeIsEnabled, ValueError))
+    ask = partial(get_hf_file_metadata, timeout=policy.connect_timeout, endpoint=endpoint)
+    bundle = ca_bundle()
+    if bundle is not None:  # the library looks at this variable alone
+        os.environ["SSL_CERT_FILE"] = str(bundle)
+    try:
+        return ask(url, token=token or False), token
+    except HfHubHTTPError as error:
+        if not token or _status(error) != 401:
+            raise
+    return ask(url, token=False), None
 
 
-def _refusal(name: str, url: str, error: Exception) -> NetworkError:
+def _status(error: Exception) -> int | None:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _refusal(name: str, url: str, error: Exception) -> NetworkError | Transient:
     from huggingface_hub import errors
 
     known: tuple[tuple[type[Exception], str, str], ...] = (
@@ -122,10 +125,24 @@ def _refusal(name: str, url: str, error: Exception) -> NetworkError:
     for kind, found, hint in known:
         if isinstance(error, kind):
             return NetworkError(f"{name}: {_host(url)} {found}", hint=hint)
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status is not None:
-        return NetworkError(f"{name}: {_host(url)} answered with status {status}", hint=AGAIN)
-    return NetworkError(f"{name}: {_host(url)} does not answer ({type(error).__name__})", hint=AGAIN)
+    status = _status(error)
+    if status is None:
+        found = f"{_host(url)} does not answer ({type(error).__name__})"
+        if isinstance(error, ValueError):  # an address that cannot be asked
+            return NetworkError(f"{name}: {found}", hint="check HF_ENDPOINT")
+        return Transient(found)
+    found = f"{_host(url)} answered with status {status}"
+    if status in {408, 429} or status >= 500:
+        return Transient(found, _wait_asked(error))
+    return NetworkError(f"{name}: {found}", hint="try again later, or use a mirror (docs/data.md)")
+
+
+def _wait_asked(error: Exception) -> float | None:
+    """Return the seconds the hub asks to wait: in Retry-After, or as the end of the window of its RateLimit."""
+    headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", {})
+    window = _WINDOW.search(headers.get("RateLimit", ""))
+    asked = retry_after(headers.get("Retry-After"))
+    return float(window[1]) if asked is None and window else asked
 
 
 def _host(url: str) -> str:

@@ -6,6 +6,7 @@ from there; a file that has its final name is whole and verified.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import Counter
@@ -57,6 +58,8 @@ class Outcome:
         Why other sources did not serve, one sentence each.
     error
         What made it fail.
+    warning
+        What is doubtful about it: too few images.
     """
 
     file: RemoteFile
@@ -67,6 +70,7 @@ class Outcome:
     bytes: int = 0
     notes: tuple[str, ...] = ()
     error: NdecBenchError | None = None
+    warning: str | None = None
 
 
 @dataclass
@@ -105,8 +109,10 @@ class Run:
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
+def locked(root: Path, *, writes: bool = True) -> Iterator[None]:
     """Hold the data root against a second run; the lock goes with the process, however it ends.
+
+    Without ``writes`` a root that cannot be written to is not held: nobody else writes there either.
 
     Raises
     ------
@@ -115,13 +121,16 @@ def locked(root: Path) -> Iterator[None]:
     """
     lock = FileLock(root / LOCK_FILE, timeout=0)
     with os_errors(f"{root}: cannot be written", hint="choose another folder with --root"):
-        root.mkdir(parents=True, exist_ok=True)
         try:
+            root.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except Timeout as error:
             raise DataError(
                 f"{root}: another download is at work there", hint="wait for it, or stop it and run this again"
             ) from error
+        except OSError as error:
+            if writes or error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+                raise
     try:
         yield
     finally:
@@ -141,7 +150,7 @@ def download(plan: Plan, run: Run, *, jobs: int = 4) -> tuple[Outcome, ...]:
     InterruptedRun
         If ``run.stop`` is set or the user interrupts; the files begun are kept.
     """
-    plan = _with_space(plan, run)
+    _check_space(plan, run)
     outcomes: dict[str, Outcome] = {}
     work = {planned.path: planned for planned in plan.files if planned.held is None}
     with ThreadPoolExecutor(max_workers=max(jobs, 1), thread_name_prefix="download") as pool:
@@ -168,8 +177,11 @@ def failures(outcomes: tuple[Outcome, ...], *, truth: bool) -> tuple[Outcome, ..
     return tuple(o for o in failed if not o.file.optional and not (spare and o in truths))
 
 
-def _with_space(plan: Plan, run: Run) -> Plan:
-    """Return ``plan``, with true sizes if its estimates do not fit. Raises DataError if these do not fit either."""
+def _check_space(plan: Plan, run: Run) -> None:
+    """Raise DataError if the files do not fit, by true sizes where estimates do not.
+
+    These come from one source and say nothing about the file of another: no file is held against them.
+    """
     if not plan.fits and not plan.bytes_exact:
         plan = measured(plan, links=run.links, policy=run.policy, stop=run.stop)
     if not plan.fits:
@@ -179,7 +191,6 @@ def _with_space(plan: Plan, run: Run) -> Plan:
             f"{plan.disk_free:,} are free",
             hint="choose another disk with --root, or name only the parts you need",
         )
-    return plan
 
 
 def _gather(tasks: dict[Future[Outcome], Planned], outcomes: dict[str, Outcome], run: Run) -> None:
@@ -214,14 +225,18 @@ def _present(planned: Planned, run: Run) -> Outcome:
     digest = sha256_of(planned.path, run.tell, f"{planned.file.name}: reading", run.stop)
     size = planned.path.stat().st_size
     try:
-        _check(planned, planned.path, size, digest, known)
+        doubt = _check(planned, planned.path, size, digest, known, run)
     except _UnfitError:
         if known is None and planned.path.is_symlink():
             planned.path.unlink()  # what was linked and never taken must not keep the right file out
         raise
     source = known.source if known else "local"
-    _record(planned, run.root, size, digest, source, known.etag if known else None)
-    return Outcome(planned.file, planned.path, "present", source, digest, size)
+    notes: tuple[str, ...] = ()
+    try:
+        _record(planned, run.root, size, digest, source, known.etag if known else None)
+    except DataError as error:  # on a disk that is only read; the file is read again next time
+        notes = (f"its digest is not recorded: {error.message}",)
+    return Outcome(planned.file, planned.path, "present", source, digest, size, notes, warning=doubt)
 
 
 def _fetched(planned: Planned, run: Run) -> Outcome:
@@ -232,38 +247,44 @@ def _fetched(planned: Planned, run: Run) -> Outcome:
     def advance(done: int, total: int | None) -> None:
         run.tell(file.name, done, max(total or file.bytes, done))
 
-    def verified(candidate: Candidate) -> Fetched:
+    def verified(candidate: Candidate) -> tuple[Fetched, str | None]:
         fetched = candidate.fetch(part, advance, run.stop)
-        _check(planned, part, fetched.bytes, fetched.sha256, known)
-        return fetched
+        return fetched, _check(planned, part, fetched.bytes, fetched.sha256, known, run)
 
-    fetched, candidate, reasons = from_first(
+    (fetched, doubt), candidate, reasons = from_first(
         file, verified, policy=run.policy, links=run.links, passed_over=(NetworkError, _UnfitError)
     )
     move_to_place(part, planned.path)
     source = candidate.label
     _record(planned, run.root, fetched.bytes, fetched.sha256, source, fetched.etag)
     notes = (*reasons, *fetched.notes)
-    return Outcome(file, planned.path, "fetched", source, fetched.sha256, fetched.bytes, notes)
+    return Outcome(file, planned.path, "fetched", source, fetched.sha256, fetched.bytes, notes, warning=doubt)
 
 
-def _check(planned: Planned, path: Path, size: int, digest: str, known: FileRecord | None) -> None:
-    """Raise _UnfitError if the file ``path`` is not what the registry or the record says, and leave no doubt which."""
+def _check(planned: Planned, path: Path, size: int, digest: str, known: FileRecord | None, run: Run) -> str | None:
+    """Return what is doubtful about the file ``path``. Raises _UnfitError if it is not what registry or record say."""
     file = planned.file
-    hint = "see docs/data.md; to take the new file as the right one, remove its entry from ndec-bench.lock.json"
+    again = "fetch it again" if path != planned.path else f"remove {path} and run again: it is fetched then"
     if file.sha256 is not None and digest != file.sha256:
-        raise _unfit(path, f"{file.name}: SHA-256 {digest}, published {file.sha256}", "fetch it again")
+        raise _unfit(path, f"{file.name}: SHA-256 {digest}, published {file.sha256}", again)
     if file.bytes_exact and size != file.bytes:
-        raise _unfit(path, f"{file.name}: {size:,} bytes, published {file.bytes:,}", "fetch it again")
+        raise _unfit(path, f"{file.name}: {size:,} bytes, published {file.bytes:,}", again)
     if known is not None and digest != known.sha256:
-        raise _unfit(
-            path, f"{file.name}: SHA-256 {digest}, but {known.sha256} when first verified ({known.source})", hint
-        )
+        right = "see docs/data.md; to take the new file as the right one, remove its entry from ndec-bench.lock.json"
+        found = f"{file.name}: SHA-256 {digest}, but {known.sha256} when first verified ({known.source})"
+        raise _unfit(path, found, right if path != planned.path else f"{again}; {right}")
+
+    def read(stage: str, done: int, total: int) -> None:
+        if run.stop.is_set():
+            raise InterruptedRun(f"{file.name}: stopped while it was checked", hint="run again to go on")
+        run.tell(stage, done, total)
+
     try:
-        check_content(file, path)
+        return check_content(file, path, read=read if file.sha256 is None and known is None else None)
     except DataError as error:
         # The unfinished file will be gone when this is read.
-        raise _unfit(path, error.message.replace(str(path), file.name), error.hint) from error
+        hint = error.hint if path != planned.path else again
+        raise _unfit(path, error.message.replace(str(path), file.name), hint) from error
 
 
 def _unfit(path: Path, message: str, hint: str | None) -> _UnfitError:

@@ -92,6 +92,9 @@ class PartFile:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        with self._disk():
+            if self.path.is_file() and not self.path.stat().st_size and self.facts is None:
+                discard(self.path)  # nothing came
 
     @property
     def name(self) -> str:

@@ -17,14 +17,13 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from ndec_bench.data.registry import DRIVE_HOST, RemoteFile, Source
+from ndec_bench.data.registry import DRIVE_HOST
 from ndec_bench.data.trust import sha256_of
 from ndec_bench.download import gdrive, ranges
 from ndec_bench.download.answer import host_of
 from ndec_bench.download.cost import RESERVE, disk_free, part_of
 from ndec_bench.download.exchange import DEFAULT_POLICY, Location, Policy, new_session
 from ndec_bench.download.jobs import Run, locked, move_to_place
-from ndec_bench.download.part import discard
 from ndec_bench.download.range_reader import RangeReader
 from ndec_bench.errors import DataError, NetworkError
 from ndec_bench.progress import Progress, silent
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import requests
+
+    from ndec_bench.download.exchange import Resolve
 
 _OWN_NAMES = ("localhost", "local", "internal", "lan", "intranet", "home.arpa")
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -78,8 +79,7 @@ def fetch_public(
     Raises
     ------
     DataError
-        If the disk is too small or fails, or the file is too large; another process fetches into the folder; or what
-        Google Drive gave has another digest.
+        If the disk is too small or fails, the file is too large, or another process fetches into the folder.
     NetworkError
         If the source does not answer, is not public, or serves something else.
     InterruptedRun
@@ -88,30 +88,20 @@ def fetch_public(
     if target.is_file() and sha256_of(target, progress, f"{name}: reading") == sha256:
         return target
     run = Run(target.parent, policy=replace(policy, largest=largest), progress=progress)
-    part, drive_id, size = part_of(target), _drive_id(url), None
-
-    def advance(done: int, total: int | None) -> None:
-        run.tell(name, done, max(total or size or 0, done))
-
+    part, drive_id = part_of(target), _drive_id(url)
+    resolve: Resolve = partial(Location, served(url), sha256=sha256)
+    if drive_id is not None:
+        resolve = partial(gdrive.location, name, drive_id, sha256)
     with locked(run.root), new_session() if private else public_session() as session:
-        if drive_id is None:
-            resolve = partial(Location, served(url), sha256=sha256)
-            size = _size(name, resolve, run.policy, session)
-            done = part.stat().st_size if part.is_file() else 0
-            _check_room(name, size, done, largest, run.root)
-            tell(_cost(name, url, size, done, run.root))
-            fetched = ranges.fetch(resolve, part, session=session, policy=run.policy, advance=advance)
-        else:
-            # Drive says how much it is only when it sends it; the disk is looked at on the way.
-            tell(_cost(name, url, None, 0, run.root))
-            file = _on_drive(name, drive_id, sha256, largest)
-            fetched = gdrive.fetch(file, drive_id, part, policy=run.policy, advance=advance, stop=None)
-        if fetched.sha256 != sha256:
-            discard(part)
-            raise DataError(
-                f"{name}: SHA-256, found {fetched.sha256}, expected {sha256}; it was removed",
-                hint="ask its authors for the file that was scored",
-            )
+        size = _size(name, resolve, run.policy, session)
+        done = part.stat().st_size if part.is_file() else 0
+        _check_room(name, size, done, largest, run.root)
+        tell(_cost(name, url, size, done, run.root))
+
+        def advance(done: int, total: int | None) -> None:
+            run.tell(name, done, max(total or size or 0, done))
+
+        ranges.fetch(resolve, part, session=session, policy=run.policy, advance=advance)
         move_to_place(part, target)
     return target
 
@@ -134,21 +124,7 @@ def _drive_id(url: str) -> str | None:
     return found if _DRIVE_ID.fullmatch(found) else None
 
 
-def _on_drive(name: str, drive_id: str, sha256: str, largest: int) -> RemoteFile:
-    source = Source(kind="gdrive", url=f"{DRIVE_HOST}uc?id={drive_id}", address=drive_id)
-    return RemoteFile(
-        name=name,
-        dataset="weights",  # no part of any data set; Drive asks for the name and the digest alone
-        part="submission",
-        bytes=largest // 2,
-        bytes_exact=False,
-        sha256=sha256,
-        licence="unknown",
-        sources=(source,),
-    )
-
-
-def _size(name: str, resolve: partial[Location], policy: Policy, session: requests.Session) -> int | None:
+def _size(name: str, resolve: Resolve, policy: Policy, session: requests.Session) -> int | None:
     """Return the bytes of the file, asked of its source with one byte of it; None where it cannot tell."""
     patience = replace(policy, attempts=min(policy.attempts, 2))
     try:

@@ -259,7 +259,7 @@ class _Download:
 
     def _check_room(self, answer: Answer, count: int, end: int | None) -> None:
         stated = [size for size in (end, self._total) if size is not None]
-        limit = min(stated) if stated else self._policy.largest
+        limit = min(*stated, self._policy.largest) if stated else self._policy.largest
         if self._file.size + count > limit:
             self._file.remove()
             raise answer.fail(f"sends more than the {limit:,} bytes expected")

@@ -7,7 +7,7 @@ the place of a source's own host: whoever sets one, an institute with a proxy or
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +20,7 @@ from ndec_bench.errors import NdecBenchError, NetworkError, UsageError
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import requests
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _VARIABLE = "NDEC_BENCH_BASE_URL_{}"
+_LEAST_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class Candidate:
     session, policy
         How it is asked.
     resolve
-        Finds the address of the bytes; None on Google Drive, where gdown does.
+        Finds the address of the bytes.
     drive_id
-        What Google Drive calls the file.
+        What Google Drive calls the file; empty elsewhere.
     """
 
     file: RemoteFile
@@ -59,19 +60,23 @@ class Candidate:
     url: str
     session: requests.Session
     policy: Policy
-    resolve: Resolve | None
+    resolve: Resolve
     drive_id: str = ""
 
     def fetch(self, part: Path, advance: Advance, stop: threading.Event | None) -> Fetched:
-        """Fetch the file into ``part``, going on with what is there; see `ranges.fetch` and `gdrive.fetch`."""
-        if self.resolve is None:
-            return gdrive.fetch(self.file, self.drive_id, part, policy=self.policy, advance=advance, stop=stop)
-        return ranges.fetch(self.resolve, part, session=self.session, policy=self.policy, advance=advance, stop=stop)
+        """Fetch the file into ``part``, going on with what is there; see `ranges.fetch`."""
+        fetch = partial(ranges.fetch, self.resolve, part, session=self.session, advance=advance, stop=stop)
+        if not self.drive_id:
+            return fetch(policy=self.policy)
+        try:
+            # Twice an estimated size is believed: enough for an estimate that is off, and no stream without end.
+            return fetch(policy=replace(self.policy, largest=2 * self.file.bytes + _LEAST_LIMIT))
+        except NetworkError as error:
+            by_hand = gdrive.BY_HAND.format(self.drive_id, part.with_name(self.file.name))
+            raise NetworkError(error.message, hint=f"{error.hint}, or {by_hand}") from error
 
     def reader(self, stop: threading.Event | None) -> RangeReader:
         """Return a reader of single ranges of the file. Raises NetworkError, also where there are none, as on Drive."""
-        if self.resolve is None:
-            raise NetworkError(f"{self.file.name}: {self.label} gives whole files only")
         return RangeReader(self.file.name, self.resolve, session=self.session, policy=self.policy, stop=stop)
 
 
@@ -130,31 +135,25 @@ def candidates(
         If a mirror's address is not one.
     """
     made = partial(Candidate, file, session=session, policy=policy)
-    return tuple(_candidates(file, made, policy, links, environ))
-
-
-def _candidates(
-    file: RemoteFile,
-    made: Callable[..., Candidate],
-    policy: Policy,
-    links: Links | None,
-    environ: Mapping[str, str],
-) -> Iterator[Candidate]:
-    if links is not None and file.name in links.names:
-        yield made("link", links.location(file).url.partition("?")[0], resolve=partial(links.fresh_location, file))
+    found: list[Candidate] = []
+    link = links.by_name.get(file.name) if links is not None else None
+    if link is not None:
+        found.append(made("link", link.url.partition("?")[0], resolve=partial(link.fresh_location, file.name)))
     for source in file.sources:
         mirror = mirror_of(source, environ=environ)
         if mirror:
             # The downloader asks again when an address does not serve: the next place then.
             locations = cycle([Location(place) for place in places(mirror, file, source)])
-            yield made(f"mirror of {source.kind}", shown(mirror), resolve=partial(next, locations))
+            found.append(made(f"mirror of {source.kind}", shown(mirror), resolve=partial(next, locations)))
         elif source.kind == "gdrive":
-            yield made(source.kind, source.url, resolve=None, drive_id=source.address)
+            resolve = partial(gdrive.location, file.name, source.address, file.sha256)
+            found.append(made(source.kind, source.url, resolve=resolve, drive_id=source.address))
         elif source.kind == "huggingface":
             resolve = partial(huggingface.resolve, file.name, source, policy=policy, environ=environ)
-            yield made(source.kind, source.url, resolve=resolve)
+            found.append(made(source.kind, source.url, resolve=resolve))
         else:
-            yield made(source.kind, source.url, resolve=partial(Location, source.url))
+            found.append(made(source.kind, source.url, resolve=partial(Location, source.url)))
+    return tuple(found)
 
 
 def mirror_of(source: Source, *, environ: Mapping[str, str] = os.environ) -> str | None:

@@ -14,7 +14,8 @@ from ndec_bench.errors import DataError
 from ndec_bench.matches import Matches, read_pairs
 from ndec_bench.progress import silent
 from ndec_bench.protocol import get_protocol
-from ndec_bench.scoring.score import Options, is_descriptors, score_file
+from ndec_bench.scoring.inputs import is_descriptors
+from ndec_bench.scoring.score import Options, score_file
 from ndec_bench.scoring.truth import TruthTable
 from ndec_bench.search import NO_RULE
 

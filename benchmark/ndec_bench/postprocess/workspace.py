@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from ndec_bench.descriptors.vectors import survey
 from ndec_bench.errors import DataError, UsageError, reason
+from ndec_bench.memory import usable_cores
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Workspace:
     ) -> None:
         if threads is not None and threads < 1:
             raise UsageError(f"{threads} threads", hint="give one or more, or none for all cores")
-        self.threads = threads or _cores()
+        self.threads = threads or usable_cores()
         self.backend = backend
         self.stage = ""
         self._progress = progress
@@ -256,10 +257,3 @@ def _reserve(handle: int, size: int) -> None:
         os.posix_fallocate(handle, 0, size)
     else:
         os.truncate(handle, size)
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1

@@ -93,8 +93,7 @@ class Facts:
     references
         How many are known of.
     searched
-        Number of references that each query was compared with, all true ones among them; None if unknown: then no pair
-        rates are given.
+        Number of references that each query was compared with; None if unknown: then no pair rates are given.
     normalisations
         Score normalisations that can be made, `NOT_NORMALISED` first.
     dimensions, bytes_per_reference, stored_dtype, truncated, query_independent

@@ -13,7 +13,8 @@ from ndec_bench.descriptors import Descriptors, Submission
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.progress import silent
 from ndec_bench.protocol import METRICS, NDEC_1
-from ndec_bench.scoring.score import Options, score_descriptors, split_from
+from ndec_bench.scoring.inputs import split_from
+from ndec_bench.scoring.score import Options, score_descriptors
 from ndec_bench.scoring.truth import TruthTable
 
 if TYPE_CHECKING:

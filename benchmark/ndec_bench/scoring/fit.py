@@ -45,6 +45,8 @@ class Fit:
         What a reader should know, in sentences.
     missing_runs
         Which they are, neighbours in the split as ``first to last``; of many runs the first 100.
+    unsearched
+        True references that are listed in invalid_ids: no query was compared with them.
     mapped_ids
         How many ids of each side were in another form than in the split; sides without any are left out.
     """
@@ -54,6 +56,7 @@ class Fit:
     recall_ceiling: float
     notes: list[str]
     missing_runs: tuple[str, ...] = ()
+    unsearched: frozenset[str] = frozenset()
     mapped_ids: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -83,6 +86,7 @@ def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str)
         notes += _check_absent(where, submission, split)
         notes += _check_reference_ids(where, references, split)
         _check_invalid_ids(where, submission, everywhere, split)
+        notes += _in_common(queries, references, split)
         if unreadable := broken.intersection(split.reference_ids or ()):
             notes.append(f"{len(unreadable):,} references are listed in invalid_ids and have no predictions")
         present = references | broken
@@ -95,7 +99,8 @@ def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str)
                 "ranks. Figures on hard negatives would be invalid, for look-alikes are missing too: they are left out"
             )
         mask = np.fromiter((query in labelled for query in queries), dtype=bool, count=len(queries))
-        fits.append(Fit(mask, missing, ceiling, notes, tuple(runs[:_MOST_RUNS]), _counts(forms)))
+        unsearched = broken.intersection(reference for _, reference in split.truth.pairs)
+        fits.append(Fit(mask, missing, ceiling, notes, tuple(runs[:_MOST_RUNS]), unsearched, _counts(forms)))
     return submission, fits
 
 
@@ -116,6 +121,7 @@ def fit_matches(matches: Matches, split: Split, where: str) -> tuple[Matches, Fi
     notes = [*split.notes, *(note_of(side, of_side) for side, of_side in forms.items())]
     notes += _check_unlabelled(where, names[~labelled].tolist(), split)
     notes += _check_reference_ids(where, frozenset(references.tolist()), split)
+    notes += _in_common(names.tolist(), frozenset(references.tolist()), split)
     return matches, Fit(labelled[inverse], 0, 1.0, notes, mapped_ids=_counts(forms))
 
 
@@ -233,6 +239,17 @@ def _check_absent(where: str, submission: Submission, split: Split) -> list[str]
         )
     broken = sum(query in invalid for query in split.query_ids)
     return [f"{broken:,} labelled queries are listed in invalid_ids and have no predictions"] if broken else []
+
+
+def _in_common(queries: Iterable[str], references: frozenset[str], split: Split) -> list[str]:
+    """Return a note if queries are among the references, unless the truth itself pairs equal ids."""
+    common = references.intersection(queries)
+    if not common or any(query == reference for query, reference in split.truth.pairs):
+        return []
+    return [
+        f"{len(common):,} ids are those of queries and of references too, first {min(common)}: if they are the same "
+        "images, each query finds itself, which counts as wrong; leave queries out of the references"
+    ]
 
 
 def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> list[str]:

@@ -1,7 +1,7 @@
 """The hard-negative account: what look-alikes that are not copies cost a method.
 
 Queries come in three kinds: matched (with a true reference), plain distractors, hard negatives. With R references, P_q
-true references of query q and f_q wrong pairs of q at or above a threshold, a group G of queries has::
+true references of query q among them and f_q wrong pairs of q at or above a threshold, a group G of queries has::
 
     share of queries hit   = |{q in G: f_q > 0}| / |G|            interval by Clopper and Pearson (1934)
     pair rate              = Σ_{q in G} f_q / Σ_{q in G} (R − P_q)       interval by bootstrap over queries
@@ -87,10 +87,9 @@ def rate_counts(account: HardNegativeAccount, everything: PairList, context: Con
     First the non-matching pairs of each query, by group; then, for each threshold of ``account``, wrong pairs of the
     list of part ``all`` above it by group, all pairs above it, true pairs above it.
     """
-    truth, searched = context.truth, context.facts.searched
+    truth, candidates = context.truth, _candidates(context)
     groups = _groups(truth).values()
-    candidates = np.zeros_like(truth.positives) if searched is None else searched - truth.positives
-    counts = [candidates * group for group in groups]
+    counts = [(0 if candidates is None else candidates) * group for group in groups]
     for field in _FIELDS:
         at = getattr(account, field)
         if at is not None:
@@ -188,15 +187,21 @@ def _cut_above(per_query: NDArray[np.int64], total: int, pairs: PairList, protoc
 
 
 def _pair_rates(wrong: NDArray[np.int64], context: Context) -> PairRates | None:
-    if context.facts.searched is None:
+    candidates = _candidates(context)
+    if candidates is None:
         return None
-    candidates = context.facts.searched - context.truth.positives
     rates = {}
     for name, group in _groups(context.truth).items():
         pairs, false_positives = int(candidates[group].sum()), int(wrong[group].sum())
         rate = false_positives / pairs if pairs else None
         rates[name] = PairRate(false_positives=false_positives, pairs=pairs, rate=rate)
     return PairRates(**rates)
+
+
+def _candidates(context: Context) -> NDArray[np.int64] | None:
+    """Return (queries,) the non-matching pairs of each query that were compared; None if unknown."""
+    searched = context.facts.searched
+    return None if searched is None else context.truth.non_matching(searched, context.fit.unsearched)
 
 
 def _groups(truth: TruthTable) -> dict[str, NDArray[np.bool_]]:

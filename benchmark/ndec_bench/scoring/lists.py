@@ -118,7 +118,7 @@ def list_name(truth: TruthTable, part: str, rules: Protocol, score_norm: str, ru
     scope = "all" if rules.per_query else part
     acting = _in_search(rule)
     ruled = NO_RULE if acting is None else str(acting.rule)
-    return f"{truth.split.name} {scope} {rules.candidates(len(truth.split.parts[part]))} {score_norm} {ruled}"
+    return f"{truth.split.sha256} {scope} {rules.candidates(len(truth.split.parts[part]))} {score_norm} {ruled}"
 
 
 class SearchedLists:

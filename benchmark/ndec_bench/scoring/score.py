@@ -8,7 +8,6 @@ asymmetric rule among them: a submission with vector norms is always scored both
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from os import PathLike
@@ -18,20 +17,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndec_bench.data.ids import check_apart
-from ndec_bench.data.known import KNOWN, recognise
-from ndec_bench.data.roots import data_root, find_split
-from ndec_bench.data.split import Split
+from ndec_bench.data.known import recognise
+from ndec_bench.data.roots import data_root
 from ndec_bench.descriptors import (
     Submission,
-    read_attributes,
     read_background,
-    read_query_ids,
     read_submission,
     read_submission_parts,
     sha256_of_file,
 )
-from ndec_bench.errors import SubmissionError, UsageError, os_errors
+from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.matches import Matches, read_pairs, write_pairs
+from ndec_bench.metrics.average_precision import micro_ap, rank
 from ndec_bench.progress import silent
 from ndec_bench.protocol import NORMALISATIONS
 from ndec_bench.results import provenance
@@ -40,6 +37,7 @@ from ndec_bench.results.record import Digests, Result
 from ndec_bench.scoring.context import DEFAULTS, UNNAMED, Context, Facts, Options
 from ndec_bench.scoring.direction import compare_lists
 from ndec_bench.scoring.fit import fit_descriptors, fit_matches, pair_rule
+from ndec_bench.scoring.inputs import is_descriptors, split_from, split_of
 from ndec_bench.scoring.lists import GivenLists, SearchedLists, SearchPlan, biases
 from ndec_bench.scoring.parts import score_parts
 from ndec_bench.scoring.protocol_table import entries, protocol_table
@@ -49,6 +47,7 @@ from ndec_bench.search import NO_RULE, resolved, search
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ndec_bench.data.split import Split
     from ndec_bench.descriptors import Descriptors
     from ndec_bench.progress import Progress
     from ndec_bench.results.record import Direction
@@ -59,18 +58,16 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULTS",
     "Options",
-    "is_descriptors",
     "score",
     "score_descriptors",
     "score_file",
     "score_files",
     "score_matches",
     "score_splits",
-    "split_from",
-    "split_of",
 ]
 
-_HEAD = 256
+# A list that is hardly better one way than the other, or of few true pairs, says nothing of its scores.
+_MUCH_BETTER, _FEWEST_TRUE = 1.5, 5
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
@@ -146,31 +143,6 @@ def score(
     target = split_from(split or split_of(files, root), root, str(files[0]))
     sides = [Path(one) for one in references]
     return score_files(files, [target], references=sides, options=chosen, progress=progress)[0]
-
-
-def split_from(given: Split | str | PathLike[str] | None, root: Path, where: str = "the submission") -> Split:
-    """Return the split that ``given`` means: a `Split`, a name, a folder or a ground-truth file.
-
-    Raises
-    ------
-    UsageError
-        If ``given`` is None: ``where`` does not say which split it is for.
-    DataError
-        If the split is missing or unusable.
-    """
-    if given is None:
-        raise UsageError(
-            f"{where} does not say which split it is for, and its query ids are not those of one known split",
-            hint="give --split NAME, or --ground-truth GT.csv, or write the attribute split",
-        )
-    if isinstance(given, Split):
-        return given
-    if given not in KNOWN:
-        if Path(given).is_file():
-            return Split.from_ground_truth(Path(given))
-        if Path(given).is_dir():
-            return Split.from_folder(Path(given))
-    return find_split(str(given), root)
 
 
 def score_files(
@@ -288,21 +260,24 @@ def score_splits(
     started = time.perf_counter()
     submission, fits = fit_descriptors(submission, splits, where)
     rows = np.flatnonzero(np.logical_or.reduce([fit.labelled for fit in fits]))
+    if not len(rows):
+        raise SubmissionError(
+            f"{where}: all labelled queries are listed in invalid_ids",
+            hint="nothing is left to score: list only images that could not be decoded",
+        )
     queries = submission.queries if len(rows) == len(submission.queries) else submission.queries.take(rows)
     truths = truths or [TruthTable(split) for split in splits]
     rule = pair_rule(submission, rows, options.asymmetric, where)
     plan = _plan(submission, queries, truths, rule, options, progress, where)
-    with ThreadPoolExecutor(1) as loader:
-        # Intervals of shares need it, and its import can take longer than all of them.
-        loader.submit(import_module, "scipy.special")
-        found = search(
-            queries,
-            submission.references,
-            plan.wanted,
-            backend=options.backend,
-            threads=options.threads,
-            progress=progress,
-        )
+    import_module("scipy.special")  # its libraries must not be loaded while the search limits threads
+    found = search(
+        queries,
+        submission.references,
+        plan.wanted,
+        backend=options.backend,
+        threads=options.threads,
+        progress=progress,
+    )
     dimension = submission.references.dimension
     facts = Facts(
         track="descriptor",
@@ -373,6 +348,7 @@ def score_matches(
     lists = GivenLists(kept, truth, options.protocol)
     if len(kept) > cap and not options.protocol.per_query:
         fit.notes.append(f"{len(kept):,} pairs given; the list of part all holds {cap:,} and was cut")
+    fit.notes.extend(_if_reversed(kept, truth))
     for part in split.parts:
         if not lists.complete(part, options.protocol):
             fit.notes.append(
@@ -395,42 +371,21 @@ def score_matches(
     return _result(context, lists, _scored(lists, context), started=started)
 
 
-def split_of(paths: Sequence[Path], root: Path) -> str | None:
-    """Return the split that submission files are for: the one their attribute ``split`` names, else by query ids.
-
-    ``paths`` belong to one submission; ``root`` is where splits lie. None where nothing tells.
-    """
-    queries: set[str] = set()
-    for path in paths:
-        if not is_descriptors(path):
-            queries.update(read_pairs(path).query_ids.tolist())
-            continue
-        name = read_attributes(path).get("split")
-        if name is not None:
-            return name
-        queries.update(read_query_ids(path))
-    return recognise(queries, root=root)
-
-
-def is_descriptors(path: Path) -> bool:
-    """Return whether ``path`` is to be read as HDF5 descriptors, by content; otherwise it holds scored pairs.
-
-    Raises
-    ------
-    SubmissionError
-        If it cannot be read, or is not a file that can be read twice.
-    """
-    with os_errors(f"{path}: cannot be read", SubmissionError):
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise SubmissionError(f"{path}: not a regular file", hint="write the submission to a file first")
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return True
-    if head.startswith(b"PAR1") or b"query_id" in head.partition(b"\n")[0]:
-        return False
-    # Other text is taken for pairs unless it claims to be HDF5: each reader says what is wrong with its kind of file.
-    return path.suffix.lower() in (".h5", ".hdf5") or b"\0" in head
+def _if_reversed(matches: Matches, truth: TruthTable) -> list[str]:
+    """Return a note if the pairs rank much better by increasing score, as distances do."""
+    pairs = truth.pairs(
+        truth.query_codes(matches.query_ids), truth.reference_codes(matches.reference_ids), matches.scores
+    )
+    if pairs.correct.sum() < _FEWEST_TRUE:
+        return []
+    positives = int(truth.positives.sum())
+    given, turned = (micro_ap(rank(sign * pairs.scores, pairs.correct, positives)) for sign in (1, -1))
+    if turned <= _MUCH_BETTER * given:
+        return []
+    return [
+        f"the pairs rank better from the lowest score up (µAP {turned:.4f}) than from the highest down ({given:.4f}): "
+        "if the scores are distances, negate them"
+    ]
 
 
 def _plan(

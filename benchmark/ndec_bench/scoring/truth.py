@@ -115,6 +115,15 @@ class TruthTable:
         """Return the number of true pairs of the queries of ``part``."""
         return int(self.positives[self.members(part)].sum())
 
+    def non_matching(self, searched: int, unsearched: frozenset[str]) -> NDArray[np.int64]:
+        """Return (queries,) int64 how many of ``searched`` references each query is no copy of.
+
+        ``unsearched`` are true references that are not among them.
+        """
+        queries, references = self.true_codes
+        there = ~np.isin(references, self.reference_codes(sorted(unsearched)))
+        return searched - np.bincount(queries[there], minlength=len(self.positives)).astype(np.int64)
+
     def copies_by_edit(self, part: str) -> dict[str, set[int]]:
         """Return the codes of the copies in ``part`` by kind of edit; empty where the split does not know the edits."""
         copies: dict[str, set[int]] = {}

@@ -13,7 +13,6 @@ of a pair and for its score of record: it widens the bound by the rounding of th
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_bench.errors import UsageError
+from ndec_bench.memory import usable_cores
 from ndec_bench.progress import silent
 from ndec_bench.search.frame import Frame, Side
 from ndec_bench.search.lists import CandidateList, GlobalList, QueryLists
@@ -154,7 +154,7 @@ def search(
     """
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads", hint="give one or more, or none for all cores")
-    executor = ThreadPoolExecutor(threads or _cores(), thread_name_prefix="search")
+    executor = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="search")
     try:
         with open_backend(backend) as product:
             run = _Search(queries, references, wanted, product, executor)
@@ -225,13 +225,6 @@ class _Sample:
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         return self._vectors[start:stop]
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 class _Search:

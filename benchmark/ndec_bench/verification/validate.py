@@ -10,7 +10,7 @@ from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.matches import read_pairs
 from ndec_bench.progress import silent
 from ndec_bench.scoring.fit import fit_descriptors, fit_matches
-from ndec_bench.scoring.score import is_descriptors
+from ndec_bench.scoring.inputs import is_descriptors
 from ndec_bench.verification.audit import audit
 
 if TYPE_CHECKING:

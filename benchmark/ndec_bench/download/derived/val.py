@@ -22,20 +22,14 @@ references may be matched in dev II or in final; nothing here says which, and th
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ndec_bench import atomic
-from ndec_bench.archives import safe
-from ndec_bench.archives.archive import Archive, pieces
-from ndec_bench.archives.joined import JoinedFile
-from ndec_bench.archives.tar_index import index_tar
 from ndec_bench.data import known
 from ndec_bench.data.ground_truth import GroundTruth, read_ids, sha256_of_lines, write_ground_truth
 from ndec_bench.data.own_splits import VAL_NAME, chosen, picture_lines
-from ndec_bench.data.registry import META_HOST, RemoteFile, Source, remote_files
+from ndec_bench.data.registry import META_HOST, RemoteFile, Source
 from ndec_bench.data.split import (
     GROUND_TRUTH_FILE,
     HARD_NEGATIVES_FILE,
@@ -45,18 +39,24 @@ from ndec_bench.data.split import (
     read_split_info,
 )
 from ndec_bench.download.cost import Planned, State
+from ndec_bench.download.derived.pairs import (
+    PAIR_BYTES,
+    TRAINING_ID,
+    Pair,
+    drop_prefix,
+    first_chunk,
+    pairs_stage,
+    prefix_of,
+    take_pairs,
+)
 from ndec_bench.download.derived.pieces import DIRECTORY_BYTES, MEAN_BYTES, all_here, take
-from ndec_bench.download.sources import from_first
 from ndec_bench.errors import DataError, os_errors
-from ndec_bench.printable import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
-    from ndec_bench.archives.members import Members
     from ndec_bench.download.jobs import Run
-    from ndec_bench.download.range_reader import RangeReader
-    from ndec_bench.download.sources import Candidate
 
 NAME = VAL_NAME
 PAIRS_FILE = "negative_pairs.txt"
@@ -67,11 +67,6 @@ QUERIES_SHA256 = "2de1cdac687ed4f4e1c8903f595315e368f032d1d0c10aeab55709e4742a3d
 
 REFERENCES_SHA256 = "430cba0dd5295efbe067bef227c1967562acae32b96743a2856e3240a7008452"
 """SHA-256 of the lines of the 24,991 references from DISC21, by rule 4 without the training images."""
-
-_STEP = 1 << 28
-_TRAINING_ID = re.compile(r"T[0-9]{6}")
-_FOLDER = re.compile(r"[0-9]{1,9}")
-_PAIR_BYTES = 1_209_000  # 120.9 GB for 100,000 pairs
 
 
 @dataclass(frozen=True)
@@ -170,7 +165,7 @@ def excluded_folders(root: Path) -> frozenset[str]:
 def excluded_images(root: Path) -> frozenset[str]:
     """Return the DISC21 training images among the references of ndec-val-1 under ``root``: no trainer may use them."""
     path = root / NAME / REFERENCES_FILE
-    return frozenset(i for i in read_ids(path) if _TRAINING_ID.fullmatch(i)) if path.is_file() else frozenset()
+    return frozenset(i for i in read_ids(path) if TRAINING_ID.fullmatch(i)) if path.is_file() else frozenset()
 
 
 def plan_val(root: Path, rule: ValRule = RULE) -> tuple[Planned, ...]:
@@ -199,12 +194,12 @@ def plan_val(root: Path, rule: ValRule = RULE) -> tuple[Planned, ...]:
         done = sum(path.stat().st_size for path in (work / "images" / side).glob("[QR]*.jpg"))
         state: State = "present" if there else "partial" if done else "missing"
         planned.append(Planned(file, folder, state, done, None if there else all_here(root, part)))
-    chunk = _first_chunk()
+    chunk = first_chunk()
     file = chunk.model_copy(
-        update={"name": _pairs_stage(rule), "bytes": rule.folders * _PAIR_BYTES, "images": 2 * rule.folders}
+        update={"name": pairs_stage(rule.folders), "bytes": rule.folders * PAIR_BYTES, "images": 2 * rule.folders}
     )
     here = chunk.path(root).is_file()
-    done = _prefix(work).stat().st_size if _prefix(work).is_file() else 0
+    done = prefix_of(work).stat().st_size if prefix_of(work).is_file() else 0
     state = "present" if there or here else "partial" if done else "missing"
     return (*planned, Planned(file, folder, state, min(done, file.bytes)))
 
@@ -224,7 +219,7 @@ def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
     """
     folder, work = run.root / NAME, _work(run.root)
     if (folder / SPLIT_FILE).is_file():
-        _drop_prefix(folder)
+        drop_prefix(folder)
         return ValReport(folder, read_split_info(folder))
     if folder.is_dir() and any(folder.iterdir()):
         raise DataError(
@@ -232,7 +227,7 @@ def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
         )
     ids = val_ids(known.load("disc21-dev1", run.root).truth, rule)
     images = work / "images"
-    pairs, passed_over = _take_pairs(run, work, rule)
+    pairs, passed_over = take_pairs(run, work, rule.folders)
     notes: list[str] = []
     for side, part, wanted in (("queries", "dev-queries", ids.queries), ("references", "references", ids.references)):
         taken = take(run, part, wanted, images / side, jobs=jobs, stage=_stage(len(wanted), part))
@@ -242,11 +237,11 @@ def build_val(run: Run, *, jobs: int, rule: ValRule = RULE) -> ValReport:
     atomic.write_text(work / SPLIT_FILE, json.dumps(info.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
     with os_errors(f"{folder}: the split cannot be moved there", hint="check the folder, run again"):
         work.replace(folder)
-    _drop_prefix(folder)  # not before: it is gigabytes, and a build that fails at the last step goes on with it
+    drop_prefix(folder)  # not before: it is gigabytes, and a build that fails at the last step goes on with it
     return ValReport(folder, info, passed_over, tuple(notes))
 
 
-def _describe(work: Path, ids: ValIds, pairs: Sequence[_Pair]) -> SplitInfo:
+def _describe(work: Path, ids: ValIds, pairs: Sequence[Pair]) -> SplitInfo:
     """Write the lists of the split into ``work`` and return its description."""
     hard = tuple(sorted(pair.query for pair in pairs))
     references = tuple(sorted({*ids.references, *(pair.training for pair in pairs)}))
@@ -280,158 +275,6 @@ def _describe(work: Path, ids: ValIds, pairs: Sequence[_Pair]) -> SplitInfo:
     )
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """One folder of ``negative_pair``: its name, and the file names of the training image and the look-alike."""
-
-    folder: str
-    training_file: str
-    look_alike: str
-
-    @property
-    def query(self) -> str:
-        return f"N{self.folder}"
-
-    @property
-    def training(self) -> str:
-        return PurePosixPath(self.training_file).stem
-
-    @property
-    def query_name(self) -> str:
-        return f"{self.query}{PurePosixPath(self.look_alike).suffix.lower()}"
-
-    @property
-    def training_name(self) -> str:
-        return f"{self.training}{PurePosixPath(self.training_file).suffix.lower()}"
-
-
-def _take_pairs(run: Run, work: Path, rule: ValRule) -> tuple[list[_Pair], tuple[str, ...]]:
-    """Return the pairs of rule 3, their images written, and the folders that were passed over."""
-    chunk = _first_chunk().path(run.root)
-    stage = _pairs_stage(rule)
-    paths = pieces(chunk) if chunk.is_file() else (_fetched_prefix(run, work, rule, stage),)
-    with Archive(paths, partial=True) as archive:
-        found, passed_over = _pairs_in(archive.file.name, _in_order(archive.members), rule)
-        if len(found) < rule.folders:
-            raise _too_few(paths[0].name, len(found), rule)
-        rows = {name: row for row, name in enumerate(archive.members.names)}
-        for pair, training, look_alike in found:
-            for side, name, source in (
-                ("references", pair.training_name, training),
-                ("queries", pair.query_name, look_alike),
-            ):
-                target = work / "images" / side / name
-                content = archive.read(rows[source])
-                # One that is there may be of another version of the chunk, which gave its folder another picture.
-                if not target.is_file() or target.read_bytes() != content:
-                    atomic.write_bytes(target, content)
-    size = paths[0].stat().st_size
-    run.tell(stage, size, size)
-    return [pair for pair, _, _ in found], passed_over
-
-
-def _in_order(members: Members) -> Iterator[str]:
-    return (members.names[row] for row in members.in_stream_order())
-
-
-_Found = tuple[_Pair, str, str]
-
-
-def _pairs_in(archive: str, names: Iterator[str], rule: ValRule) -> tuple[list[_Found], tuple[str, ...]]:
-    """Return pairs with the names of both members, and the folders passed over.
-
-    A folder is complete when the next begins: the last one of a tar that is cut short may be missing an image.
-    """
-    found: list[_Found] = []
-    passed_over: list[str] = []
-    done: set[str] = set()
-    for folder, members in _folders(names):
-        if folder in done:
-            raise DataError(f"{archive}: folder {escaped(folder)} appears twice", hint="fetch it again")
-        done.add(folder)
-        pair = _pair(folder, members)
-        if pair is None:
-            passed_over.append(folder)
-        else:
-            found.append(pair)
-        if len(found) == rule.folders:
-            break
-    return found, tuple(passed_over)
-
-
-def _folders(names: Iterator[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield folder name and members of each run of members in one folder, but for the last, which may go on."""
-    current: str | None = None
-    members: list[str] = []
-    for name in filter(safe.is_image, names):  # what else lies about, between the folders too, makes no folder
-        folder = PurePosixPath(name).parent.name
-        if folder != current:
-            if current is not None:
-                yield current, members
-            current, members = folder, []
-        members.append(name)
-
-
-def _pair(folder: str, members: Sequence[str]) -> _Found | None:
-    training = [name for name in members if _TRAINING_ID.fullmatch(PurePosixPath(name).stem)]
-    if len(members) != 2 or len(training) != 1 or not _FOLDER.fullmatch(folder):
-        return None
-    (look_alike,) = (name for name in members if name != training[0])
-    return _Pair(folder, PurePosixPath(training[0]).name, PurePosixPath(look_alike).name), training[0], look_alike
-
-
-def _fetched_prefix(run: Run, work: Path, rule: ValRule, stage: str) -> Path:
-    """Return the beginning of the remote chunk aa, long enough for all folders of the rule; grown step by step."""
-    path = _prefix(work)
-    work.mkdir(parents=True, exist_ok=True)
-
-    def grow(candidate: Candidate) -> None:
-        reader = candidate.reader(run.stop)
-        _drop_unless_usable(path, json.dumps({"size": reader.size, "etag": reader.etag}, sort_keys=True), rule)
-        _grow(run, reader, path, rule, stage)
-
-    from_first(_first_chunk(), grow, policy=run.policy, links=run.links)
-    return path
-
-
-def _drop_unless_usable(path: Path, state: str, rule: ValRule) -> None:
-    """Remove the beginning that an earlier run left of another file, or damaged, as a power cut may leave it."""
-    facts = path.with_suffix(".json")
-    if not facts.is_file() or facts.read_text(encoding="utf-8") != state:
-        path.unlink(missing_ok=True)
-        atomic.write_text(facts, state)
-    try:
-        if path.is_file():
-            _enough(path, rule)
-    except DataError:
-        path.unlink()
-
-
-def _grow(run: Run, reader: RangeReader, path: Path, rule: ValRule, stage: str) -> None:
-    expected = rule.folders * _PAIR_BYTES
-    while True:
-        at = path.stat().st_size if path.is_file() else 0
-        if at and _enough(path, rule):
-            return
-        if at >= reader.size:
-            raise _too_few(reader.name, 0, rule)
-        with os_errors(f"{path}: writing failed", hint="free disk space and run again"), path.open("ab") as file:
-            for piece in reader.stream(at, _STEP):
-                file.write(piece)
-                at += len(piece)
-                run.tell(stage, at, max(expected, at + 1))
-
-
-def _enough(path: Path, rule: ValRule) -> bool:
-    with JoinedFile([path]) as joined:
-        members = index_tar(joined)
-        return len(_pairs_in(joined.name, _in_order(members), rule)[0]) >= rule.folders
-
-
-def _too_few(name: str, found: int, rule: ValRule) -> DataError:
-    return DataError(f"{name}: {found:,} folders with a pair, {rule.folders:,} needed", hint="fetch the archive again")
-
-
 def _pictures(folder: Path, disc21: Iterable[str], others: Iterable[str]) -> Iterator[str]:
     """Yield a line per picture with its SHA-256: ``disc21`` are ids, ``others`` file names; remove all else."""
     wanted = {f"{each}.jpg" for each in disc21}.union(others)
@@ -440,11 +283,6 @@ def _pictures(folder: Path, disc21: Iterable[str], others: Iterable[str]) -> Ite
             path.unlink()
             continue
         yield from picture_lines([path])
-
-
-def _drop_prefix(folder: Path) -> None:
-    for path in folder.glob(f"{_prefix(folder).stem}*"):
-        path.unlink()
 
 
 def _must_be_as_recorded(root: Path, digest: str) -> None:
@@ -461,21 +299,9 @@ def _must_be_as_recorded(root: Path, digest: str) -> None:
     atomic.write_text(path, f"{digest}\n")
 
 
-def _first_chunk() -> RemoteFile:
-    return next(file for file in remote_files() if file.name == "negative_pair.tar.aa")
-
-
 def _stage(images: int, part: str) -> str:
     return f"{images:,} pictures of {part}"
 
 
-def _pairs_stage(rule: ValRule) -> str:
-    return f"first {rule.folders:,} pairs of negative_pair.tar.aa"
-
-
 def _work(root: Path) -> Path:
     return root / f"{NAME}.partial"
-
-
-def _prefix(work: Path) -> Path:
-    return work / "negative_pair.begin.tar"
