@@ -1,6 +1,7 @@
 """The command line where its output goes to a narrow terminal, another encoding, a pipe, a full disk, or nowhere."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -24,6 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 def shell(folder: Path, line: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``line`` with bash, where ``"$@"`` is ndec-bench with these arguments."""
+    if "/dev/full" in line and not Path("/dev/full").exists():
+        pytest.skip("needs a device that is always full")
     command = ["bash", "-c", f"set -o pipefail; {line}", "bash", *COMMAND, *arguments]
     variables = {**os.environ, "NDEC_ROOT": str(folder / "nothing"), **environment}
     variables.pop("PYTHONUNBUFFERED", None)
@@ -50,6 +53,19 @@ def test_what_an_encoding_does_not_have_is_spelled(encoding: str) -> None:
 def test_every_encoding_gets_its_output(folder: Path, arguments: list[str]) -> None:
     done = shell(folder, '"$@"', *arguments, PYTHONIOENCODING="gbk", PYTHONUTF8="0")
     assert done.returncode == (3 if "none.csv" in arguments else 0), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_json_keeps_every_value_in_every_encoding(folder: Path) -> None:
+    (folder / "µ×.csv").write_bytes((folder / "pairs.csv").read_bytes())
+    arguments = ["score", "µ×.csv", *SCORE[2:], "--json"]
+    done = shell(folder, '"$@"', *arguments, PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+    assert json.loads(done.stdout)["name"] == "µ×"
+
+
+def test_questions_without_anybody_to_answer_end_the_command(folder: Path) -> None:
+    done = shell(folder, '"$@" <&-', "submit", "new", "mine")
+    assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -103,6 +119,8 @@ TRAIN = ["train", "asl", "--config", "asl.toml", "--out", "trained"]
         (SCORE, "ndec_bench.scoring.score", "KeyboardInterrupt", 6, "interrupted: stopped"),
         (SCORE, "h5py", "MemoryError('no 9 TiB')", 4, "bad or missing data: not enough memory (no 9 TiB)"),
         (TRAIN, "torch", "ModuleNotFoundError(name='torch')", 2, "wrong use: the package torch is not installed"),
+        (TRAIN, "torch", "ImportError('no room', name='torch')", 2, "the package torch cannot be loaded (no room)"),
+        (TRAIN, "torch", "RuntimeError('CUDA out of memory')", 4, "not enough memory (CUDA out of memory)"),
     ],
 )
 def test_any_end_of_a_command_is_one_clear_line(

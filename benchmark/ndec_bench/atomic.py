@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _HINT = "choose another folder or free its disk"
 _NAME_OF_FILE = "give the name of a file"
-_STANDARD = {Path("/dev/stdout"): 1, Path("/dev/stderr"): 2}
+_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 
 
 @contextmanager
@@ -71,8 +72,9 @@ def check_writable(target: Path, *, regular: bool = False) -> None:
     ``regular`` also refuses pipes and devices, for files that are read again or have a record next to them.
     """
     if not _is_stream(target):
-        _temporary(destination(target), target).unlink()
-    elif regular:
+        with os_errors(f"{target}: cannot be written", hint=_HINT), tempfile.TemporaryFile(dir=_folder(target)):
+            return
+    if regular:
         raise DataError(f"{target}: is not a regular file", hint=_NAME_OF_FILE)
 
 
@@ -108,11 +110,19 @@ def _is_stream(target: Path) -> bool:
     if stat.S_ISDIR(found.st_mode):
         raise DataError(f"{target}: is a folder", hint=_NAME_OF_FILE)
     if stat.S_ISREG(found.st_mode):
-        return target in _STANDARD
+        return _descriptor(target) is not None
     is_null = stat.S_ISCHR(found.st_mode) and found.st_rdev == Path(os.devnull).stat().st_rdev
-    if is_null or stat.S_ISFIFO(found.st_mode) or target == Path("/dev/stdout"):
+    if is_null or stat.S_ISFIFO(found.st_mode) or _descriptor(target) == 1:
         return True
     raise DataError(f"{target}: is a device or a socket", hint=_NAME_OF_FILE)
+
+
+def _descriptor(target: Path) -> int | None:
+    """Return the open file of this process that ``target`` names, such as ``/dev/stdout``; None for any other path."""
+    folder, _, number = target.as_posix().rpartition("/")
+    if folder in _DESCRIPTORS and number.isdecimal():
+        return int(number)
+    return _STANDARD.get(target.as_posix())
 
 
 def _temporary(real: Path | None, target: Path) -> Path:
@@ -121,12 +131,18 @@ def _temporary(real: Path | None, target: Path) -> Path:
         if real is None:
             handle, name = tempfile.mkstemp(suffix=".part")
         else:
-            real.parent.mkdir(parents=True, exist_ok=True)
-            _remove_left_overs(real.parent.absolute())
             prefix = f".{real.name[:40]}.{platform.node()[:40]}-{os.getpid()}-"
-            handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=real.parent)
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=_folder(real))
     os.close(handle)
     return Path(name)
+
+
+def _folder(target: Path) -> Path:
+    """Return the folder that a file for ``target`` is written to, made and without left-overs."""
+    folder = destination(target).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_left_overs(folder.absolute())
+    return folder
 
 
 @cache  # once in a folder, which may be large and written to often
@@ -162,7 +178,8 @@ def _pour(source: Path, target: Path) -> None:
     """Copy the content of ``source`` into what is open or will be opened as ``target``."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    opened = os.dup(_STANDARD[target]) if target in _STANDARD else target
+    descriptor = _descriptor(target)
+    opened = target if descriptor is None else os.dup(descriptor)
     with source.open("rb") as content, open(opened, "wb") as sink:  # noqa: PTH123 -- may be a descriptor
         shutil.copyfileobj(content, sink)
 

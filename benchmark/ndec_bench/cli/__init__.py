@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -32,7 +33,7 @@ from ndec_bench.cli import (
     train,
 )
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError, reason
-from ndec_bench.printable import escaped
+from ndec_bench.printable import escaped, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,6 +45,9 @@ EPILOG = (
 
 # Typer carries its own copy of click from 0.20 on and the public click before; its errors are reached the same way.
 _WrongUse = cast("type[Any]", typer.BadParameter.__bases__[0])
+
+# What torch raises where the memory of the machine or of a GPU is too small.
+_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")
 
 # What Typer makes of Ctrl-C inside a command; ours is documented as 6.
 _TYPER_INTERRUPTED = 130
@@ -122,12 +126,12 @@ def run(arguments: list[str]) -> int:
             code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
     except _WrongUse as error:
         return _wrong_use(error, as_json=as_json)
-    except (NdecBenchError, OSError, MemoryError, ModuleNotFoundError, typer.Abort, KeyboardInterrupt) as error:
+    except (NdecBenchError, OSError, MemoryError, ImportError, typer.Abort, KeyboardInterrupt) as error:
         return console.report_error(_for_users(error), as_json=as_json)
     except RuntimeError as error:
-        if "can't start new thread" not in str(error):
+        if not _OUT_OF_MEMORY.search(str(error)):
             raise
-        return console.report_error(_for_users(MemoryError(str(error))), as_json=as_json)
+        return console.report_error(_for_users(MemoryError(one_line(str(error), 120))), as_json=as_json)
     except SystemExit as error:
         if not isinstance(error.__context__, OSError):
             raise
@@ -191,9 +195,11 @@ def _for_users(error: BaseException) -> NdecBenchError:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return DataError(f"{where}{reason(error)}", hint="check the path, its permissions and the disk")
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ImportError):
+        missing = isinstance(error, ModuleNotFoundError)
+        why = "is not installed" if missing else f"cannot be loaded ({one_line(str(error), 200)})"
         return UsageError(
-            f"the package {error.name} is not installed",
+            f"the package {error.name} {why}",
             hint='install it, in a clone of the repository: python -m pip install ".[baselines]"',
         )
     if isinstance(error, MemoryError):

@@ -58,6 +58,8 @@ def standard_streams() -> Iterator[None]:
     Signs that their encoding does not have are spelled with ASCII, and what was closed leads nowhere. Raises DataError
     at the end if stdout could not be written, as on a full disk.
     """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 -- for as long as the process
     outlets = [_open(name) for name in ("stdout", "stderr")]
     yield
     sys.stdout.flush()
@@ -104,8 +106,14 @@ def out(text: str) -> None:
 
 def out_json(content: object) -> None:
     """Print ``content`` to stdout as JSON."""
-    is_unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
-    out(json.dumps(content, indent=2, ensure_ascii=not is_unicode, allow_nan=False))
+    out_json_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def out_json_text(text: str) -> None:
+    """Print JSON to stdout, in an encoding other than Unicode with escapes: a value must not change."""
+    if not (sys.stdout.encoding or "utf-8").lower().startswith("utf"):
+        text = "".join(sign if sign.isascii() else json.dumps(sign)[1:-1] for sign in text)
+    out(text)
 
 
 def note(text: str) -> None:

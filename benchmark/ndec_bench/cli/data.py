@@ -100,7 +100,7 @@ def card(
 
     text = json.dumps(croissant(data_root(root)), indent=2, ensure_ascii=False)
     if out is None:
-        console.out(text)
+        console.out_json_text(text)
     else:
         atomic.write_text(out, text + "\n")
         console.out(str(out))

@@ -65,7 +65,7 @@ def run(
     with console.progress() as progress:
         result = running.run(baseline, split, out, root=root, options=chosen, progress=progress, tell=console.note)
     if json:
-        console.out(result_json(result).rstrip("\n"))
+        console.out_json_text(result_json(result).rstrip("\n"))
     else:
         console.show(result_tables(result))
         console.out(f"result written to {out / 'results' / result.protocol / result.name}.json")

@@ -284,7 +284,7 @@ def _show(results: list[Result], out: Path | None, *, as_json: bool, several: bo
 
     if as_json:
         texts = [result_json(result).rstrip("\n") for result in results]
-        console.out("[\n" + ",\n".join(texts) + "\n]" if several else texts[0])
+        console.out_json_text("[\n" + ",\n".join(texts) + "\n]" if several else texts[0])
         return
     for result in results:
         console.show(result_tables(result))
