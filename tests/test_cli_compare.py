@@ -148,7 +148,7 @@ def on_dev(result: Result) -> Result:
 def test_cite_shows_published_rows_in_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_result(tmp_path / "dev.json", on_dev(read_result(MINI[0])))
     text = shown(["cite", tmp_path / "dev.json"], capsys)
-    beside, apart = text.split("Published results that may")[1].split("that are not comparable")
+    beside, apart = text.split("Published results that compare with it")[1].split("that are not comparable")
     assert "GIST PCA-256" in beside
     assert "0.15553" in beside
     assert "facebookresearch/isc2021 docs/3_gist_full.md" in beside

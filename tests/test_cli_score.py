@@ -12,11 +12,12 @@ import h5py
 import numpy as np
 import pytest
 
-from ndec_bench.cli import run
+from ndec_bench.cli import console, run
 from ndec_bench.cli.options import spread
 from ndec_bench.data.ground_truth import write_ground_truth
 from ndec_bench.descriptors import Descriptors, write_descriptors, write_submission
 from ndec_bench.results.record import read_result
+from ndec_bench.results.tables import result_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -343,3 +344,17 @@ def test_too_many_dimensions_for_a_protocol_are_noted(
     assert scored(capsys, *arguments)["notes"] == []
     notes = scored(capsys, *arguments, "--protocol", "isc2021")["notes"]
     assert notes == ["isc2021 admits 256 dimensions, these descriptors have 300"]
+
+
+def test_an_incomplete_account_is_marked(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["score", "mine.h5", *TRUTH, "--hard-negatives", "hard.txt", "--no-bootstrap", "--out", "r.json"]) == 0
+    assert "incomplete" not in capsys.readouterr().out
+    result = read_result(Path("r.json"))
+    assert result.hard_negatives is not None
+    account = result.hard_negatives.at_p90_all
+    assert account is not None
+    cut = account.model_copy(update={"complete": False})
+    account_of_cut = result.hard_negatives.model_copy(update={"at_p90_all": cut})
+    console.show(result_tables(result.model_copy(update={"hard_negatives": account_of_cut})))
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if " incomplete" in line)
+    assert row.split()[0] == "threshold"

@@ -303,6 +303,11 @@ def test_too_many_pairs_for_the_replicates_are_noted() -> None:
             "all",
             r"b\.json: true pairs c",
         ),
+        (
+            signed("b", 0.5, split="user-1a2b3c4d", digests={"submission": "", "ground_truth": "", "split": "c"}),
+            "all",
+            r"b\.json: split user-1a2b3c4d c.*the true pairs are the same: score both with --split hand",
+        ),
         (signed("b", 0.5, signature="none"), "all", "b: no signature"),
     ],
 )

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ndec_bench.edits import EDITS, STAGES, EditStep, apply_chain, as_pixels, sample_chain
-from ndec_bench.edits.glyphs import SIGNS, lettering
-from ndec_bench.edits.raster import UNIT, blurred, gamma_table, resized, sampled, sine, sines
+from ndec_bench.edits.raster import SIGNS, UNIT, blurred, gamma_table, lettering, resized, sampled, sine, sines
 from ndec_bench.randomness import Stream
 
 WITHOUT_LOSS = ("flip", "aspect", "tone", "saturation", "hue", "gamma", "grey", "posterise", "blend", "pad", "paste",

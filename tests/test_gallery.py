@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -220,12 +221,11 @@ def test_size_and_count_have_bounds() -> None:
         plan(small_split(), {"a": LISTS["a"]}, count=0)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the small split and its images, one of them broken and one missing, and scored lists."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NDEC_ROOT", str(tmp_path / "nothing"))
-    split = tmp_path / "small"
+    folder = tmp_path_factory.mktemp("gallery")
+    split = folder / "small"
     for part, ids in (("queries", QUERIES), ("references", REFERENCES)):
         (split / "images" / part).mkdir(parents=True)
         for number, image_id in enumerate(ids):
@@ -238,9 +238,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (split / "hard_negatives.txt").write_text("\n".join(HARD))
     (split / "references.txt").write_text("\n".join(REFERENCES))
     for name, text in LISTS.items():
-        Path(f"{name}.csv").write_text("query_id,reference_id,score\n" + "\n".join(text.split()) + "\n")
-        score = ["score", f"{name}.csv", "--split", "small", "--root", ".", "--no-bootstrap"]
-        assert run([*score, "--out", f"{name}.json"]) == 0
+        pairs = folder / f"{name}.csv"
+        pairs.write_text("query_id,reference_id,score\n" + "\n".join(text.split()) + "\n")
+        score = ["score", str(pairs), "--split", "small", "--root", str(folder), "--no-bootstrap"]
+        assert run([*score, "--out", str(folder / f"{name}.json")]) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A copy of it, where the command is run."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NDEC_ROOT", str(tmp_path / "nothing"))
     capsys.readouterr()
     return tmp_path
 
@@ -272,12 +282,8 @@ def test_the_page_is_inert_private_and_whole(folder: Path, capsys: pytest.Captur
     assert {"query Q5", "reference R2, returned and wrong", "reference R2, the true one"} <= alts
     assert "reference <bdi>R6</bdi> could not be read" in page
     assert {f'href="#{name}"' in page for name in ("false-positives", "missed-by-most", "hit-by-most")} == {True}
-
-
-def test_the_same_input_gives_the_same_bytes(folder: Path) -> None:
-    assert run([*THREE, "--out", "1.html"]) == 0
-    assert run([*THREE, "--out", "2.html"]) == 0
-    assert Path("1.html").read_bytes() == Path("2.html").read_bytes()
+    assert run([*THREE, "--out", "again.html"]) == 0
+    assert Path("again.html").read_text(encoding="utf-8") == page
 
 
 def test_json_holds_ids_ranks_and_scores(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -359,6 +365,11 @@ def test_the_root_may_be_elsewhere_or_the_split_itself(folder: Path) -> None:
         (["gallery", "no.json", "--matches", "a.csv", "--images", "."], 4, "no.json: cannot be read"),
         (["gallery", "a.json", "--matches", "no.csv", "--images", "."], 3, "no.csv"),
         (["gallery", "a.json", "--matches", "a.csv", "--ground-truth", "other.csv"], 4, "a.json: scored on small"),
+        (
+            ["gallery", "a.json", "--matches", "a.csv", "--ground-truth", "small/ground_truth.csv"],
+            4,
+            "scored with 2 hard negatives, here are 0",
+        ),
         ([*ONE, "--count", "201"], 2, "--count"),
     ],
 )
@@ -379,13 +390,6 @@ def test_what_does_not_fit_is_said(
     assert Path("a.json").read_bytes() == before
 
 
-def test_a_list_of_hard_negatives_that_is_not_the_results_is_refused(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["gallery", "a.json", "--matches", "a.csv", "--ground-truth", "small/ground_truth.csv"]) == 4
-    assert "scored with 2 hard negatives, here are 0" in capsys.readouterr().err
-
-
 HOSTILE = "<script>alert(1)</script>\"'\u202egnp.exe &amp; {{ 7*7 }} \U0001f5bc" + "W" * 10_000
 
 
@@ -400,9 +404,8 @@ def hostile(folder: Path) -> Path:
 
 def test_hostile_names_are_text(hostile: Path) -> None:
     page = hostile.read_text(encoding="utf-8")
-    assert "<script" not in page
-    assert "\u202e" not in page
     assert "{{ 7*7 }}" in page
+    assert not re.search("<script|\u202e", page)
     html5lib.HTMLParser(strict=True).parse(page)
 
 

@@ -19,7 +19,7 @@ from ndec_bench.errors import DataError, UsageError
 from ndec_bench.mini import build, own_photos
 from ndec_bench.mini.dedup import compared
 from ndec_bench.mini.items import described
-from ndec_bench.mini.likeness import mirrored, shared_parts, signature, small_grey, turned
+from ndec_bench.mini.likeness import TURNS, shared_parts, signature, small_grey, turned
 from ndec_bench.mini.making import PARTS, pixels_sha256
 from ndec_bench.mini.packaged import NAMES, WAYS, WAYS_OF_PAGES, catalogue, packaged_plan, photo_path
 from ndec_bench.mini.scenes import FAMILIES, Scene, drawn
@@ -55,10 +55,10 @@ def photo(number: int, width: int = 320, height: int = 240) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty photographs with private names, two groups, and what people have lying around beside them."""
+    """Photographs with private names, two groups, and what people have lying around with them."""
     folder = tmp_path_factory.mktemp("photos") / PRIVATE
     folder.mkdir()
-    for n in range(24):
+    for n in range(18):
         photo(n).save(folder / f"{PRIVATE}-{n}.jpg", quality=95)
     for group in ("wedding-of-anna", "product-x"):
         (folder / group).mkdir()
@@ -67,6 +67,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(drawn(scene)).resize((320, 240)).save(folder / group / f"{PRIVATE}-{n}.png")
     photo(3, 640, 480).save(folder / f"{PRIVATE}-larger.png")
     (folder / "notes.txt").write_text("no picture")
+    (folder / "a\nb\x1b[31m.txt").write_text("no picture")
     (folder / "cut.jpg").write_bytes((folder / f"{PRIVATE}-1.jpg").read_bytes()[:4000])
     Image.new("RGB", (300, 200), (9, 9, 9)).save(folder / "plain.png")
     Image.new("RGB", (30, 20)).save(folder / "icon.png")
@@ -233,23 +234,21 @@ def test_scenes_have_the_spectrum_of_photographs() -> None:
 # --- duplicate check
 
 
-def test_the_check_finds_a_picture_under_another_name_size_and_turn() -> None:
-    original = np.asarray(photo(5))
-    smaller = np.asarray(photo(5, 150, 112))
-    tones = np.array([signature(p).tone for p in (original, smaller)])
-    assert int(tones[0].astype(int) @ tones[1]) > 985_000
-    flipped = np.array([signature(np.ascontiguousarray(original[:, ::-1])).tone])
-    assert int(mirrored(flipped)[0].astype(int) @ tones[0]) > 985_000
-    for quarters in (1, 2, 3):
-        turned_back = turned(np.array([signature(np.ascontiguousarray(np.rot90(original, -quarters))).tone]), quarters)
-        assert int(turned_back[0].astype(int) @ tones[0]) > 985_000
+@pytest.mark.parametrize("turn", TURNS)
+def test_the_check_finds_a_picture_under_another_name_size_and_turn(turn: str) -> None:
+    original, smaller = np.asarray(photo(5)), np.asarray(photo(5, 150, 112))
+    seen = np.ascontiguousarray(TURNS[turn](smaller.transpose(2, 0, 1)).transpose(1, 2, 0))
+    # Turning what was seen four times, or mirroring it twice, gives the original again.
+    back = {"turned by 90": "turned by 270", "turned by 270": "turned by 90"}.get(turn, turn)
+    tone = turned(np.array([signature(seen)]), back)[0]
+    assert int(tone.astype(int) @ signature(original)) > 985_000
 
 
 def test_block_matching_finds_a_shared_part_and_not_a_shared_horizon() -> None:
     astronaut = next(photo for photo in catalogue() if photo.file == "astronaut.png")
     original = read_photo(photo_path(astronaut))
     left, right = fitted(original[:, :-32]), fitted(original[:, 32:])
-    assert shared_parts([small_grey(left), small_grey(right)])[0][:2] == (0, 1)
+    assert shared_parts([small_grey(left), small_grey(right)]) == [(0, 1)]
     table = [np.zeros((150, 200, 3), np.uint8) for _ in range(2)]
     for n, picture in enumerate(table):
         noise = Stream("table", n).u64(150 * 200).astype(np.uint8).reshape(150, 200, 1) // 16
@@ -333,7 +332,7 @@ def test_private_names_stay_outside_the_split(built: Path) -> None:
 
 def test_hostile_and_useless_files_are_left_out_with_a_reason(photos: Path, built: Path) -> None:
     reasons = dict(build(built, photos=photos).skipped)
-    assert reasons["notes.txt"] == "no picture of a known format"
+    assert reasons["notes.txt"] == reasons[r'"a\nb\x1b[31m.txt"'] == "no picture of a known format"
     assert "truncated" in reasons["cut.jpg"]
     assert reasons["plain.png"] == "one plain colour"
     assert reasons["icon.png"].startswith("30 x 20 pixels; at least 96")

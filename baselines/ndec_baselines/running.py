@@ -458,4 +458,6 @@ def demo(
     checked = "made and scored by ndec-bench demo"  # it has just run the baseline on all of the images itself
     results = [run_on(runner, split, out, scoring, checked=checked) for runner in runners]
     shown = site.build(out / "results", out / "site", submissions=out / "submissions", progress=progress)
+    for why in shown.left_out:
+        tell(f"left out: {why}")
     return DemoReport(shown.index, tuple(sorted(results, key=lambda r: (-r.parts["all"].micro_ap, r.name))))

@@ -16,7 +16,7 @@ from ndec_baselines.asl.batches import Batches, Tensors
 from ndec_baselines.asl.config import Config, Schedule
 from ndec_baselines.asl.distributed import Processes
 from ndec_baselines.asl.network import AslNetwork
-from ndec_baselines.asl.run_files import COLUMNS, Log, norms_by_scale
+from ndec_baselines.asl.run_files import COLUMNS, Log, norms_by_scale, save
 from ndec_baselines.asl.trainer import Trainer, TrainingResult, channels_last, rate_factor, train
 from ndec_baselines.networks import isc_resnet
 from ndec_baselines.networks.checkpoints import read_checkpoint
@@ -629,3 +629,15 @@ def test_the_second_of_two_processes_computes_the_second_half(
 def test_sub_batches_that_do_not_spread_are_refused(runs: Runs, settings: Settings) -> None:
     with pytest.raises(UsageError, match="2 sub-batches do not spread evenly over 3 processes"):
         runs.trainer(settings(), processes=Processes(rank=0, count=3))
+
+
+def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"model.pt: writing failed"):
+            save(tmp_path / "model.pt", {"weights": torch.zeros(100, 1000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

@@ -26,16 +26,14 @@ import json
 import statistics
 import sys
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "published"))
 
-from machine import cores, describe
 from PIL import Image
+from timing import Took, cores, describe, rotated, share, show, tell, timed
 from written import loaded
 
 from ndec_baselines import registry
@@ -146,14 +144,15 @@ def main() -> int:
         source = open_images(folder / "images")
         rows = []
         for method in methods:
-            _tell(f"{method}: {arguments.rounds} rounds")
+            tell(f"{method}: {arguments.rounds} rounds")
             rows += _timed(_case(method, counts[method], source, arguments.threads), source, folder, arguments)
             gc.collect()
     if arguments.json:
         print(json.dumps({"machine": describe(), "rows": [asdict(row) for row in rows]}, indent=1))
     else:
         print(f"{describe()}\n")
-        _show(f"JPEG files of {size / 1000:.0f} kB, long side {LONG_SIDE}; {arguments.threads} threads", rows)
+        title = f"JPEG files of {size / 1000:.0f} kB, long side {LONG_SIDE}; {arguments.threads} threads"
+        show(title, _lines(rows), left=(0, 1))
     return int(any(row.missed and row.binding for row in rows))
 
 
@@ -167,18 +166,15 @@ def _case(method: str, count: int, source: ImageSource, threads: int) -> Case:
     def work(part: Sequence[str]) -> None:
         baseline.describe([baseline.preprocess(source.read(image_id)) for image_id in part])
 
-    def all_work() -> None:
-        _share(work, parts, threads)
-
-    everything = Bare("all its work", all_work, WORK_TARGET, binding=True)
+    everything = Bare("all its work", lambda: share(work, parts, threads), WORK_TARGET, binding=True)
     if method in CLASSICS:
-        decoding = Bare("decoding", lambda: _share(source.read, ids, threads), DECODING_TARGET, binding=False)
+        decoding = Bare("decoding", lambda: share(source.read, ids, threads), DECODING_TARGET, binding=False)
         return Case(method, baseline, len(ids), (decoding, everything))
-    share = _share_of_network(baseline, batches[0], source, parts[0])
+    of_work = _share_of_network(baseline, batches[0], source, parts[0])
     network = Bare(
-        f"network ({share:.0%} of its work)",
+        f"network ({of_work:.0%} of its work)",
         lambda: _run_network(baseline, batches, threads),
-        NETWORK_TARGET if share >= DOMINATES else None,
+        NETWORK_TARGET if of_work >= DOMINATES else None,
         binding=True,
     )
     return Case(method, baseline, len(ids), (network, everything))
@@ -191,8 +187,8 @@ def _share_of_network(baseline: Baseline, batch: Any, source: ImageSource, ids: 
         for image_id in ids:
             baseline.preprocess(source.read(image_id))
 
-    network = min(_timed_once(lambda: _run_network(baseline, [batch], 1)).cpu for _ in range(3))
-    before = min(_timed_once(prepare).cpu for _ in range(3))
+    network = min(timed(lambda: _run_network(baseline, [batch], 1)).cpu for _ in range(3))
+    before = min(timed(prepare).cpu for _ in range(3))
     return network / (network + before)
 
 
@@ -206,10 +202,8 @@ def _timed(case: Case, source: ImageSource, folder: Path, arguments: argparse.Na
     jobs: dict[str, Callable[[], object]] = {"": described, **{bare.name: bare.run for bare in case.beside}}
     took: dict[str, list[Took]] = {name: [] for name in jobs}
     for turn in range(arguments.rounds):
-        # Whoever comes first differs from round to round.
-        names = list(jobs)
-        for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
-            took[name].append(_timed_once(jobs[name]))
+        for name in rotated(list(jobs), turn):
+            took[name].append(timed(jobs[name]))
     return [_row(case, bare, took[""], took[bare.name]) for bare in case.beside]
 
 
@@ -230,21 +224,12 @@ def _row(case: Case, bare: Bare, ours: Sequence[Took], theirs: Sequence[Took]) -
     )
 
 
-def _share(work: Callable[[Any], object], units: Sequence[Any], threads: int) -> None:
-    def part(start: int) -> None:
-        for unit in units[start::threads]:
-            work(unit)
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(part, range(threads)))
-
-
 def _model(method: str) -> Baseline:
     """Return the baseline with its published weights if they are here, else with seeded random ones."""
     try:
         return registry.load(method)
     except NdecBenchError as error:
-        _tell(f"{method}: random weights ({error})")
+        tell(f"{method}: random weights ({error})")
     return loaded(method)
 
 
@@ -267,7 +252,7 @@ def _run_network(baseline: Baseline, batches: Sequence[Any], threads: int) -> No
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            _share(_in_thread(network), batches, threads)
+            share(_in_thread(network), batches, threads)
     finally:
         torch.set_num_threads(before)
 
@@ -282,20 +267,6 @@ def _in_thread(network: Any) -> Callable[[Any], None]:  # noqa: ANN401 -- a torc
             network(batch)
 
     return run
-
-
-@dataclass(frozen=True)
-class Took:
-    """Seconds by the clock, and of the processor in all threads."""
-
-    seconds: float
-    cpu: float
-
-
-def _timed_once(work: Callable[[], object]) -> Took:
-    begin, cpu = time.perf_counter(), time.process_time()
-    work()
-    return Took(time.perf_counter() - begin, time.process_time() - cpu)
 
 
 def _make_images(folder: Path, count: int) -> float:
@@ -318,23 +289,14 @@ def _make_images(folder: Path, count: int) -> float:
     return statistics.mean(map(len, contents))
 
 
-def _show(title: str, rows: Sequence[Row]) -> None:
-    print(title)
+def _lines(rows: Sequence[Row]) -> list[list[str]]:
     lines = [["", "beside", "described/s", "bare/s", "ratio", "least", "most", "cpu", "target", ""]]
     for row in rows:
         numbers = [f"{row.described:,.1f}", f"{row.bare:,.1f}", f"{row.ratio:.2f}", f"{row.low:.2f}", f"{row.high:.2f}"]
-        numbers.append(f"{row.cpu_ratio:.2f}")
         target = "" if row.target is None else f"{row.target:.2f}"
-        lines.append([row.method, row.beside, *numbers, target, "missed" if row.missed else ""])
-    widths = [max(len(cells[at]) for cells in lines) for at in range(len(lines[0]))]
-    for cells in lines:
-        names = "  ".join(cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True))
-        numbers = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
-        print(f"  {names}  {'  '.join(numbers)}".rstrip())
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        ends = [f"{row.cpu_ratio:.2f}", target, "missed" if row.missed else ""]
+        lines.append([row.method, row.beside, *numbers, *ends])
+    return lines
 
 
 def _arguments() -> argparse.Namespace:

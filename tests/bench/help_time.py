@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
-import time
+
+from timing import run
 
 TARGET_SECONDS = 0.4
 RUNS = 5
@@ -16,16 +16,12 @@ def main() -> int:
     command = shutil.which("ndec-bench")
     if command is None:
         sys.exit('ndec-bench is not installed here; run "tox -e bench"')
-    best = min(seconds_of([command, "--help"]) for _ in range(RUNS))
+    runs = [run([command, "--help"]) for _ in range(RUNS)]
+    if any(done.code for done in runs):
+        sys.exit(runs[-1].complaint)
+    best = min(done.seconds for done in runs)
     print(f"ndec-bench --help: {best:.3f} s, best of {RUNS} (target: under {TARGET_SECONDS} s)")
     return int(best >= TARGET_SECONDS)
-
-
-def seconds_of(command: list[str]) -> float:
-    """Return the wall-clock seconds that ``command`` takes."""
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

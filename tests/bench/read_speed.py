@@ -16,21 +16,20 @@ import statistics
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from machine import cores, describe
 from PIL import Image
+from timing import cores, describe, rotated, share, show, tell, timed
 
 from ndec_bench.data.images import open_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ndec_bench.data.images import ImageSource
 
@@ -68,52 +67,51 @@ def main() -> int:
     """Print a table; return 0."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="read-speed-", dir=arguments.folder) as name:
-        _tell(f"making {arguments.images:,} images, five times")
+        tell(f"making {arguments.images:,} images, five times")
         layouts, size = _layouts(Path(name), arguments.images)
         rows = [row for case in _cases(arguments) for row in _timed(case, layouts, arguments)]
     if arguments.json:
         print(json.dumps({"machine": describe(), "rows": [asdict(row) for row in rows]}, indent=1))
     else:
+        lines = [["", "", "images/s", "× folder", "least", "most"]]
+        for row in rows:
+            numbers = [f"{row.ratio:.2f}", f"{row.low:.2f}", f"{row.high:.2f}"]
+            lines.append([row.case, row.layout, f"{row.images_per_second:,.0f}", *numbers])
         print(f"{describe()}\n")
-        _show(f"{arguments.images:,} images of {size / 1000:.0f} kB, {arguments.threads} threads", rows)
+        title = f"{arguments.images:,} images of {size / 1000:.0f} kB, {arguments.threads} threads"
+        show(title, lines, left=(0, 1))
     return 0
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed: reading so many images of a source, with the files in memory unless ``cold``."""
+    """What is timed: a method of a source on so many images, with the files in memory unless ``cold``."""
 
     name: str
-    read: Callable[[ImageSource, str], object]
+    method: str
     images: int
     cold: bool = False
 
 
 def _cases(arguments: argparse.Namespace) -> list[Case]:
-    def stored(source: ImageSource, image_id: str) -> bytes:
-        return source.read_bytes(image_id)
-
-    def decoded(source: ImageSource, image_id: str) -> Image.Image:
-        return source.read(image_id)
-
-    cases = [Case("bytes", stored, arguments.images), Case("decoded", decoded, arguments.decoded)]
+    cases = [Case("bytes", "read_bytes", arguments.images), Case("decoded", "read", arguments.decoded)]
     if hasattr(os, "posix_fadvise"):
-        cases.append(Case("bytes, cold", stored, arguments.images, cold=True))
+        cases.append(Case("bytes, cold", "read_bytes", arguments.images, cold=True))
     return cases
 
 
 def _timed(case: Case, layouts: Sequence[Layout], arguments: argparse.Namespace) -> list[Row]:
     seconds: dict[str, list[float]] = {layout.name: [] for layout in layouts}
     for turn in range(arguments.rounds):
-        _tell(f"{case.name}: round {turn + 1} of {arguments.rounds}")
+        tell(f"{case.name}: round {turn + 1} of {arguments.rounds}")
         ids = list(layouts[0].source.ids)
         random.Random(turn).shuffle(ids)  # noqa: S311
         ids = ids[: case.images]
-        # Whoever comes first in a round differs from round to round.
-        for layout in (*layouts[turn % len(layouts) :], *layouts[: turn % len(layouts)]):
+        for layout in rotated(layouts, turn):
             if case.cold:
                 _forget(layout.files)
-            seconds[layout.name].append(_run(case, layout.source, ids, arguments.threads))
+            read = getattr(layout.source, case.method)
+            seconds[layout.name].append(timed(partial(share, read, ids, arguments.threads)).seconds)
     floor = seconds[layouts[0].name]
     rows = []
     for name, times in seconds.items():
@@ -121,19 +119,6 @@ def _timed(case: Case, layouts: Sequence[Layout], arguments: argparse.Namespace)
         speed = len(ids) / statistics.median(times)
         rows.append(Row(case.name, name, speed, statistics.median(ratios), min(ratios), max(ratios)))
     return rows
-
-
-def _run(case: Case, source: ImageSource, ids: Sequence[str], threads: int) -> float:
-    """Return the seconds that threads take to read ``ids``; each takes every n-th."""
-
-    def part(start: int) -> None:
-        for image_id in ids[start::threads]:
-            case.read(source, image_id)
-
-    begin = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(part, range(threads)))
-    return time.perf_counter() - begin
 
 
 def _forget(files: Sequence[Path]) -> None:
@@ -199,24 +184,6 @@ def _split(whole: Path, stem: Path) -> list[Path]:
         for path in paths:
             path.write_bytes(file.read(size))
     return paths
-
-
-def _show(title: str, rows: Sequence[Row]) -> None:
-    print(title)
-    head = ["", "", "images/s", "× folder", "least", "most"]
-    lines = [head]
-    for row in rows:
-        numbers = [f"{row.ratio:.2f}", f"{row.low:.2f}", f"{row.high:.2f}"]
-        lines.append([row.case, row.layout, f"{row.images_per_second:,.0f}", *numbers])
-    widths = [max(len(cells[at]) for cells in lines) for at in range(len(head))]
-    for cells in lines:
-        names = "  ".join(cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True))
-        numbers = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
-        print(f"  {names}  {'  '.join(numbers)}")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -21,8 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from child import Run, run
-from machine import cores, describe
+from timing import Run, cores, describe, run, show, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -198,7 +197,7 @@ def _peers(arguments: argparse.Namespace, references: int) -> list[Job]:
     jobs = []
     if _installed("faiss"):
         command = _script("plain_faiss.py", files["submission"], "--threads", arguments.threads)
-        jobs.append(Job("peer: faiss.IndexFlatL2, 10 per query, no score", command, _read_faiss))
+        jobs.append(Job("peer: faiss.IndexFlatL2, 10 per query, no score", command, _read_whole))
     if arguments.isc2021:
         script = arguments.isc2021 / "scripts/compute_metrics.py" if arguments.isc2021.is_dir() else arguments.isc2021
         parted = _files(arguments, references, parted=True)
@@ -223,7 +222,7 @@ def _epochs(arguments: argparse.Namespace) -> Table:
         *("--threads", arguments.threads, "--repetitions", max(5, arguments.repetitions)),
     )
     title = f"Evaluator, {queries:,} queries × {references:,} references × {arguments.dimension} dimensions"
-    _tell(title)
+    tell(title)
     done = run(command)
     facts = done.facts
     if not facts:
@@ -242,7 +241,7 @@ def _timed(title: str, jobs: Sequence[Job], repetitions: int) -> list[Row]:
     for turn in range(repetitions):
         for job in jobs:
             if turn < job.most and all(done.code == 0 for done in runs[job.name]):
-                _tell(f"{title}: {job.name}, run {turn + 1} of {min(repetitions, job.most)}")
+                tell(f"{title}: {job.name}, run {turn + 1} of {min(repetitions, job.most)}")
                 runs[job.name].append(run(job.command, job.environment))
     cells = {job.name: [job.read(done) for done in runs[job.name] if done.code == 0] for job in jobs}
     products = [[seconds for seconds, _ in cells[job.name]] for job in jobs if job.floor and cells[job.name]]
@@ -297,10 +296,6 @@ def _read_whole(done: Run) -> Cell:
     return done.seconds, f"the search took {done.facts['search']:.1f} s"
 
 
-def _read_faiss(done: Run) -> Cell:
-    return done.seconds, f"the search took {done.facts['search']:.1f} s"
-
-
 def _read_peer(done: Run) -> Cell:
     found = re.search(r"average[ _]precision\W+([0-9.]+)", done.out, re.IGNORECASE)
     return done.seconds, f"µAP {float(found[1]):.6f}" if found else ""
@@ -335,24 +330,17 @@ def _installed(library: str) -> bool:
     return run([sys.executable, "-c", f"import {library}"]).code == 0
 
 
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _show(table: Table, *, markdown: bool) -> None:
     head = ["", "median s", "best s", "× floor", "× floor, best", "peak MiB", "runs", ""]
     lines = [head, *(_texts(row) for row in table.rows)]
     told = [at for at in range(len(head)) if at == 0 or any(cells[at] for cells in lines[1:])]
     lines = [[cells[at] for at in told] for cells in lines]
-    print(f"### {table.title}\n" if markdown else table.title)
     if markdown:
         lines.insert(1, ["---", *["---:"] * (len(told) - 2), "---"])
+        print(f"### {table.title}\n")
         print("\n".join("| " + " | ".join(cells) + " |" for cells in lines))
     else:
-        widths = [max(len(cells[at]) for cells in lines) for at in range(len(told) - 1)]
-        for name, *cells, note in lines:
-            numbers = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-            print(f"  {name.ljust(widths[0])}  {numbers}  {note}".rstrip())
+        show(table.title, lines, left=(0, -1))
     print(flush=True)
 
 

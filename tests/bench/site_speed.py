@@ -9,11 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from machine import describe
+from timing import describe, timed
 
 from ndec_bench.results.record import read_result, write_result
 from ndec_bench.site import build
@@ -22,24 +21,16 @@ from ndec_bench.submissions.card import read_card, write_card
 REPOSITORY = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Where results and cards are written."""
-
-    results: Path
-    submissions: Path
-
-    def multiply(self, count: int) -> None:
-        """Write ``count`` results with their cards."""
-        known = [read_result(path) for path in sorted((REPOSITORY / "results").rglob("*.json"))]
-        for number in range(count):
-            result, name = known[number % len(known)], f"result-{number:05}"
-            card = read_card(REPOSITORY / "submissions" / result.name / "submission.toml")
-            write_result(self.results / f"{name}.json", result.model_copy(update={"name": name}))
-            folder = self.submissions / name
-            folder.mkdir(parents=True)
-            own = card.model_copy(update={"name": name})
-            (folder / "submission.toml").write_text(write_card(own), encoding="utf-8")
+def multiply(results: Path, submissions: Path, count: int) -> None:
+    """Write ``count`` results with their cards."""
+    known = [read_result(path) for path in sorted((REPOSITORY / "results").rglob("*.json"))]
+    for number in range(count):
+        result, name = known[number % len(known)], f"result-{number:05}"
+        card = read_card(REPOSITORY / "submissions" / result.name / "submission.toml")
+        write_result(results / f"{name}.json", result.model_copy(update={"name": name}))
+        folder = submissions / name
+        folder.mkdir(parents=True)
+        (folder / "submission.toml").write_text(write_card(card.model_copy(update={"name": name})), encoding="utf-8")
 
 
 def main() -> None:
@@ -49,19 +40,15 @@ def main() -> None:
     number = parser.parse_args().results
     print(describe())
     with tempfile.TemporaryDirectory() as temporary:
-        folders = Folders(Path(temporary, "results"), Path(temporary, "submissions"))
-        folders.multiply(number)
-        start = time.perf_counter()
-        for path in folders.results.glob("*.json"):
-            json.loads(path.read_bytes())
-        plain = time.perf_counter() - start
+        results, submissions, site = (Path(temporary, name) for name in ("results", "submissions", "site"))
+        multiply(results, submissions, number)
+        plain = timed(lambda: [json.loads(path.read_bytes()) for path in results.glob("*.json")]).seconds
         print(f"{number:,} results, read as plain JSON in {plain:.2f} s\n")
         print("| build | seconds | × reading | pages |\n| --- | ---: | ---: | ---: |")
         for name in ("first", "again"):
-            start = time.perf_counter()
-            report = build(folders.results, Path(temporary, "site"), submissions=folders.submissions)
-            seconds = time.perf_counter() - start
-            print(f"| {name} | {seconds:.1f} | {seconds / plain:.1f} | {len(report.pages):,} |")
+            took = timed(partial(build, results, site, submissions=submissions))
+            pages = len(took.result.pages)
+            print(f"| {name} | {took.seconds:.1f} | {took.seconds / plain:.1f} | {pages:,} |")
 
 
 if __name__ == "__main__":

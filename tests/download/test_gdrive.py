@@ -286,7 +286,7 @@ def test_two_unfinished_files_are_none(fetch: Fetcher, drive: DriveHost) -> None
 
 
 def test_silence_ends_and_the_next_try_goes_on(fetch: Fetcher, drive: DriveHost) -> None:
-    impatient = replace(HASTY, read_timeout=0.5)
+    impatient = replace(HASTY, read_timeout=1.5)
     stalled = Fault(stall_at=600_000, stall=30.0)
     drive.fault(BYTES, stalled)
     assert whole(fetch, fetch(policy=impatient))

@@ -59,7 +59,7 @@ class HubUploadHost(LocalServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 5.0
+    timeout = 60.0
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -26,7 +26,7 @@ POLICY = Policy(
     longest_retry_after=5,
     piece=1 << 16,
 )
-HASTY = replace(POLICY, read_timeout=0.3)
+HASTY = replace(POLICY, read_timeout=1.0)
 CONTENT = np.random.default_rng(4).bytes(600_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 NAME = "/images.zip"

@@ -8,7 +8,6 @@ import shutil
 import threading
 import zlib
 from contextlib import ExitStack
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,13 +16,14 @@ import pytest
 from ndec_bench.results.record import Result, write_result
 from ndec_bench.scoring.hard_negatives import share
 from ndec_bench.site import build
+from ndec_bench.site.serving import FolderServer
 from ndec_bench.submissions.card import SubmissionCard, write_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Request
+    from playwright.sync_api import Browser, Page, Request
 
 SIZES = {  # queries, true pairs, hard negatives, references
     "ndec": (49_252, 5_009, 24_252, 1_000_000),
@@ -459,23 +459,25 @@ def open_page(browser: Browser) -> Callable[..., Opened]:
     return functools.partial(Opened, browser)
 
 
+@pytest.fixture
+def page(open_page: Callable[..., Opened]) -> Iterator[Page]:
+    """Return an empty page; nothing that it shows may complain."""
+    with open_page() as opened:
+        yield opened.page
+        assert opened.complaints == []
+
+
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[[Path], str]]:
     """Return a function that serves a folder on loopback and returns its address."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
     with ExitStack() as stack:
 
         def start(folder: Path) -> str:
-            server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+            server = stack.enter_context(FolderServer(folder, 0))
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
-            stack.callback(server.server_close)
             stack.callback(thread.join)
             stack.callback(server.shutdown)
-            return f"http://127.0.0.1:{server.server_port}/"
+            return server.address
 
         yield start

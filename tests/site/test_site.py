@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import posixpath
 import re
 import shutil
@@ -16,7 +17,9 @@ from urllib.parse import unquote, urlsplit
 import html5lib
 import pytest
 from markupsafe import escape
+from tests.site import conftest
 
+from ndec_bench.cli import run
 from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.metrics.bootstrap import interval
 from ndec_bench.printable import without_overrides
@@ -29,7 +32,8 @@ from ndec_bench.submissions.check import check
 from ndec_bench.submissions.check.changes import rows
 from ndec_bench.submissions.check.repository import read_repository
 from ndec_bench.submissions.check.standing import stand
-from ndec_bench.submissions.entries import Entry, read_entries, slug_of
+from ndec_bench.submissions.entries import read_entries, slug_of
+from ndec_bench.submissions.leaderboard import leaderboard
 from ndec_bench.submissions.runs import mean_of
 
 if TYPE_CHECKING:
@@ -90,29 +94,13 @@ def test_two_builds_give_the_same_bytes(full_site: Folders, tmp_path: Path) -> N
 
 def test_contract_addresses_exist(full_site: Folders) -> None:
     built = files(full_site.out)
-    for name in (
-        "index.html",
-        "ndec-mini/index.html",
-        "about/index.html",
-        "s/whitened-cnn/index.html",
-        "s/seeded-1/index.html",
-        "disc21-final/index.html",
-        "compare/index.html",
-        "submit/index.html",
-        "published/index.html",
-        "data/index.html",
-        "v1/index.html",
-        "feed.atom",
-        "data/v1/results.tex",
-        "data/v1/results.bib",
-        "data/v1/submission.schema.json",
-        "data/v1/replicates/whitened-cnn.js",
-        "data/v1/results.json",
-        "data/v1/results.csv",
-        "data/v1/schema.json",
-        "data/v1/results/whitened-cnn.json",
-    ):
-        assert name in built
+    folders = ("", "ndec-mini/", "about/", "s/whitened-cnn/", "s/seeded-1/", "disc21-final/", "compare/", "submit/")
+    folders += ("published/", "data/", "v1/")
+    names = (
+        "results.tex results.bib submission.schema.json replicates/whitened-cnn.js results.json results.csv schema.json"
+    )
+    data = {f"data/v1/{name}" for name in (*names.split(), "results/whitened-cnn.json")}
+    assert {"feed.atom", *data, *(f"{folder}index.html" for folder in folders)} <= set(built)
 
 
 def test_every_internal_link_and_asset_resolves(full_site: Folders) -> None:
@@ -311,35 +299,6 @@ def test_runs_of_one_name_have_a_page_in_each_table(folders: Folders) -> None:
         assert [f"s/{slug}/" in folders.page(page) for page in ("index.html", "ndec-mini/index.html")].count(True) == 1
 
 
-@pytest.mark.parametrize(
-    ("top", "declared", "result", "named"),
-    [
-        ({"authors": ["Somebody Else"]}, {}, {}, "authors"),
-        ({}, {"external_data": "yes"}, {}, "external_data"),
-        ({}, {}, {"dimensions": 64, "bytes_per_reference": 128}, "dimensions, bytes_per_reference"),
-    ],
-)
-def test_runs_that_differ_in_more_than_their_seed_are_refused(
-    folders: Folders, top: dict[str, object], declared: dict[str, object], result: dict[str, object], named: str
-) -> None:
-    card = folders.card("run-1", top={"runs_of": "Mine", "seed": 1})
-    top = {"runs_of": "Mine", "seed": 2, "declarations": card.declarations.model_dump() | declared} | top
-    folders.add(folders.result("run-1"), card)
-    folders.add(folders.result("run-2", **result), folders.card("run-2", top=top))
-    with pytest.raises(DataError, match=f"run-2.json: a run of 'Mine' but unlike run-1 in {named};"):
-        folders.build()
-
-
-def test_no_submission_takes_the_address_of_a_row(folders: Folders) -> None:
-    for seed in (1, 2):
-        folders.add(folders.result(f"run-{seed}"), folders.card(f"run-{seed}", top={"runs_of": "Mine", "seed": seed}))
-    folders.build()
-    (page,) = folders.out.glob("s/runs-of-mine-*")
-    folders.add(folders.result(page.name))
-    with pytest.raises(DataError, match=f"{page.name}.json: its name is the address of the row of 'Mine'"):
-        folders.build()
-
-
 def test_any_protocol_makes_anchors(folders: Folders) -> None:
     for number, protocol in enumerate(("ndec-1", "my own <b>", "../x", "")):
         content = json.loads(folders.result(f"p{number}").model_dump_json()) | {"protocol": protocol}
@@ -512,6 +471,22 @@ def test_a_page_shows_the_card(full_site: Folders) -> None:
     assert "no card" not in page
 
 
+@pytest.mark.parametrize(
+    ("top", "result", "how"),
+    [
+        ({}, {}, ""),
+        ({"descriptors": None}, {}, " --whole"),
+        ({"descriptors": {"name": "x.h5", "sha256": "5b" * 32}}, {"describing": None}, " --file FILE"),
+    ],
+)
+def test_a_page_copies_a_check_that_can_work(
+    folders: Folders, top: dict[str, object], result: dict[str, object], how: str
+) -> None:
+    folders.put("one", top=top, **result)
+    folders.build()
+    assert f"<code>ndec-bench reproduce one{how}</code>" in folders.page("s/one/index.html")
+
+
 def test_the_curve_has_a_table_with_stored_points(full_site: Folders) -> None:
     curve = json.loads((full_site.results / "ndec-1/whitened-cnn.json").read_text())["parts"]["all"]["pr_curve"]
     place = next(i for i, recall in enumerate(curve["recall"]) if recall >= 0.5)
@@ -656,33 +631,120 @@ def test_slug_of_other_names_fits_an_address(name: str) -> None:
     assert slug_of(name) != slug_of(name + "b")
 
 
-# Refusals
+# What is left out
 
 
-def test_a_broken_result_is_named(folders: Folders) -> None:
-    bad = folders.results / "deep" / "bad.json"
-    bad.parent.mkdir()
-    bad.write_text('{"schema_version": 1}', encoding="utf-8")
-    with pytest.raises(DataError, match=re.escape(str(bad))):
-        folders.build()
-    assert not folders.out.exists()
+def _written(folders: Folders, changes: dict[str, Any], file: str = "ndec-1/bad.json") -> Path:
+    """Write a result called bad with ``changes`` of its JSON."""
+    content = _merged(json.loads(folders.result("bad").model_dump_json()), changes)
+    path = folders.results / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
 
 
-def test_two_results_of_one_name_are_both_named(folders: Folders) -> None:
-    first = folders.add(folders.result("one"))
-    second = folders.results / "z.json"
-    second.write_bytes(first.read_bytes())
-    with pytest.raises(DataError) as error:
-        folders.build()
-    assert str(first) in str(error.value)
-    assert str(second) in str(error.value)
+def _run(folders: Folders, name: str, seed: int, top: dict[str, object], **result: object) -> Path:
+    return folders.put(name, top={"runs_of": "Mine", "seed": seed, **top}, **result)
 
 
-def test_a_card_in_the_wrong_folder_is_refused(folders: Folders) -> None:
-    folders.add(folders.result("one"), folders.card("one"))
-    (folders.submissions / "one").rename(folders.submissions / "two")
-    with pytest.raises(SubmissionError, match="name is 'one', its folder 'two'"):
-        folders.build()
+def _runs(folders: Folders, top: dict[str, object], **result: object) -> Path:
+    """Put two runs of one method and a third, of a lesser seed, that is none."""
+    for seed in (1, 2):
+        _run(folders, f"run-{seed}", seed, {})
+    return _run(folders, "run-0", 0, top, **result)
+
+
+def _address(folders: Folders) -> Path:
+    """Give a result the name of a row."""
+    for seed in (1, 2):
+        _run(folders, f"run-{seed}", seed, {})
+    (page,) = folders.build().glob("s/runs-of-mine-*")
+    return folders.add(folders.result(page.name))
+
+
+def _moved(folders: Folders) -> Path:
+    folders.put("one")
+    return (folders.submissions / "one").rename(folders.submissions / "two") / "submission.toml"
+
+
+DIFFERENT = {"declarations": {**conftest.DECLARED, "external_data": "yes"}}
+BAD: dict[str, tuple[Callable[[Folders], Path], str]] = {
+    "no result": (lambda f: _written(f, {"parts": 1}), "not a result of this version"),
+    "twice": (lambda f: _written(f, {"name": "good"}, "z.json"), "submission 'good' already has a result in "),
+    "another's file": (lambda f: _written(f, {"name": "good"}, "ndec-1/aaa.json"), "'good' already has a result in "),
+    "no part": (lambda f: _written(f, {"parts": {"all": None}}), "parts.all: Input should be"),
+    "no part all": (lambda f: f.add(f.result("one", parts={})), "no scores of part all"),
+    "NaN": (lambda f: _written(f, {"provenance": {"seconds": math.nan}}), "provenance.seconds is not a finite number"),
+    "infinite": (
+        lambda f: _written(f, {"parts": {"all": {"threshold_at_p90": math.inf}}}),
+        "parts.all.threshold_at_p90 is not a finite number",
+    ),
+    "interval": (
+        lambda f: _written(f, {"parts": {"all": {"micro_ap_interval": [0.1, math.nan]}}}),
+        "micro_ap_interval is not a finite number",
+    ),
+    "curve": (
+        lambda f: _written(f, {"parts": {"all": {"pr_curve": {"recall": [0.5]}}}}),
+        "lists of parts.all.pr_curve differ in length",
+    ),
+    "card": (_moved, "name is 'one', its folder 'two'"),
+    "authors": (lambda f: _runs(f, {"authors": ["Else"]}), "a run of 'Mine' but unlike run-1 in authors"),
+    "declared": (lambda f: _runs(f, DIFFERENT), "but unlike run-1 in external_data"),
+    "size": (
+        lambda f: _runs(f, {}, dimensions=64, bytes_per_reference=128),
+        "unlike run-1 in dimensions, bytes_per_reference",
+    ),
+    "address": (_address, "its name is the address of the row of 'Mine'"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_row_is_left_out_and_named_and_the_others_stay(folders: Folders, kind: str) -> None:
+    make, said = BAD[kind]
+    folders.put("good", 0.7)
+    path = make(folders)
+    report = build(folders.results, folders.out, submissions=folders.submissions)
+    (why,) = report.left_out
+    assert why.startswith(f"{path}: ")
+    assert said in why
+    assert "s/good/index.html" in report.pages
+    assert kind == "address" or f"s/{path.stem}/index.html" not in report.pages
+    with pytest.raises((DataError, SubmissionError), match=re.escape(said)):
+        leaderboard(folders.results)
+
+
+def test_the_command_names_what_it_left_out(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    folders.put("good")
+    where = ["--results", str(folders.results), "--submissions", str(folders.submissions), "--out", str(folders.out)]
+    assert run(["site", *where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == []
+    path = _written(folders, {"parts": 1})
+    assert run(["site", *where]) == 3
+    shown = capsys.readouterr()
+    assert shown.out == f"{folders.out / 'index.html'}\n"
+    assert f"left out: {path}: not a result of this version" in shown.err
+    assert (folders.out / "s/good/index.html").is_file()
+
+
+def test_a_submission_has_a_page_for_each_protocol(folders: Folders) -> None:
+    folders.put("one", 0.7)
+    folders.add(folders.result("one", 0.6, protocol="isc2021"))
+    folders.put("other", 0.5)
+    report = build(folders.results, folders.out, submissions=folders.submissions)
+    assert report.left_out == ()
+    second = slug_of("one", table=("isc2021",))
+    assert {f"s/{slug}/index.html" for slug in ("one", second, "other")} <= set(report.pages)
+    assert ">0.700" in row_of(folders.page(), "one")
+    assert ">0.600" in row_of(folders.page(), second)
+    content = json.loads(folders.page("data/v1/results.json"))
+    assert [(s["name"], s["protocol"], s["row"]) for s in content["standings"]] == [
+        ("one", "isc2021", second),
+        ("one", "ndec-1", "one"),
+        ("other", "ndec-1", "other"),
+    ]
+    assert [card["name"] for card in content["submissions"]] == ["one", "other"]
+    assert folders.page("data/v1/results.bib").count("{method:one,") == 1
+    assert (folders.out / f"data/v1/results/{second}.json").is_file()
 
 
 def test_missing_folders_are_named(tmp_path: Path) -> None:
@@ -690,28 +752,6 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
         build(tmp_path / "none", tmp_path / "out")
     with pytest.raises(DataError, match="no folder of submissions"):
         build(tmp_path, tmp_path / "out", submissions=tmp_path / "none")
-
-
-def test_a_result_without_part_all_is_refused(folders: Folders) -> None:
-    path = folders.add(folders.result("one", parts={}))
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}: no scores of part all"):
-        folders.build()
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"provenance": {"seconds": float("nan")}}, "provenance.seconds is not a finite number"),
-        ({"parts": {"all": {"threshold_at_p90": float("inf")}}}, "parts.all.threshold_at_p90 is not a finite number"),
-        ({"parts": {"all": {"micro_ap_interval": [0.1, float("nan")]}}}, "micro_ap_interval is not a finite number"),
-        ({"parts": {"all": {"pr_curve": {"recall": [0.5]}}}}, "parts.all.pr_curve differ in length"),
-    ],
-)
-def test_numbers_that_no_page_can_show_are_refused(folders: Folders, changes: dict[str, Any], named: str) -> None:
-    path = folders.add(folders.result("one"))
-    path.write_text(json.dumps(_merged(json.loads(path.read_text(encoding="utf-8")), changes)), encoding="utf-8")
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}: .*{re.escape(named)}"):
-        folders.build()
 
 
 def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -724,14 +764,6 @@ def test_submissions_are_optional(folders: Folders) -> None:
     folders.add(folders.result("one"))
     build(folders.results, folders.out)
     assert "no card" in folders.page()
-
-
-def test_progress_is_told(folders: Folders) -> None:
-    folders.add(folders.result("one"))
-    told: list[tuple[str, int, int]] = []
-    build(folders.results, folders.out, progress=lambda *event: told.append(event))
-    assert ("reading results", 1, 1) in told
-    assert told[-1] == ("writing pages", 1, 1)
 
 
 # Numbers as text and as lengths
@@ -766,20 +798,14 @@ def test_marks_do_not_pile_up() -> None:
 
 def test_curve_geometry_by_hand(folders: Folders) -> None:
     part = folders.result("a").parts["all"]
-    curve = part.pr_curve.model_copy(update={"recall": [0.0, 0.5, 0.5, 1.0], "precision": [1.0, 1.0, 0.5, 0.5]})
+    curve = part.pr_curve.model_copy(
+        update={"recall": [0.0, 0.1, 0.5, 0.5, 1.0], "precision": [1.0, 1.0, 1.0, 0.5, 0.5]}
+    )
     chart = charts.curve_chart({"all": part.model_copy(update={"pr_curve": curve, "recall_at_p90": None})})
-    # 44..430 from left to right, 258..10 from bottom to top
+    # 44..430 from left to right, 258..10 from bottom to top; what lies on a straight run is left out
     assert chart.lines[0].path == "M44 10L237 10L237 134L430 134"
     assert chart.lines[0].point is None
     assert [row.level for row in charts.curve_rows([curve])][-1] == 1.0
-
-
-def test_straight_runs_of_a_curve_are_one_line(folders: Folders) -> None:
-    part = folders.result("a").parts["all"]
-    recall = [step / 10 for step in range(11)]
-    curve = part.pr_curve.model_copy(update={"recall": recall, "precision": [1.0] * 11})
-    chart = charts.curve_chart({"all": part.model_copy(update={"pr_curve": curve})})
-    assert chart.lines[0].path == "M44 10L430 10"
 
 
 def test_an_empty_curve_draws_nothing(folders: Folders) -> None:
@@ -798,8 +824,3 @@ def test_a_title_that_shows_nothing_is_replaced(folders: Folders, title: str) ->
     folders.build()
     assert '<h1><bdi class="user">ghost-1</bdi></h1>' in folders.page("s/ghost-1/index.html")
     assert '<bdi class="user">ghost-1</bdi></a>' in folders.page()
-
-
-def test_entry_without_title_falls_back_to_the_address(folders: Folders) -> None:
-    entry = Entry(folders.result("\u202e"), None, Path("x"), "", "unnamed-1")
-    assert entry.title == "unnamed-1"

@@ -214,13 +214,11 @@ def choose(page: Page, address: str, *ids: str, measure: str = "") -> None:
     ],
 )
 def test_numbers_are_those_of_ndec_bench_compare(
-    open_page: Callable[..., Opened], open_site: Folders, address: str, names: tuple[str, ...], measure: Measure
+    page: Page, open_site: Folders, address: str, names: tuple[str, ...], measure: Measure
 ) -> None:
     results = [(name, read_result(open_site.results / f"ndec-1/{name}.json")) for name in names]
-    with open_page() as opened:
-        choose(opened.page, address, *names, measure=measure)
-        found = differences(opened.page)
-        assert opened.complaints == []
+    choose(page, address, *names, measure=measure)
+    found = differences(page)
     assert len(found) == 2
     overall = compare(results)
     letters = {entry.name: chr(65 + place) for place, entry in enumerate(overall.results)}
@@ -237,65 +235,54 @@ def test_numbers_are_those_of_ndec_bench_compare(
 
 
 @pytest.mark.browser
-def test_means_of_seeds_are_compared_like_results(
-    open_page: Callable[..., Opened], open_site: Folders, address: str
-) -> None:
+def test_means_of_seeds_are_compared_like_results(page: Page, open_site: Folders, address: str) -> None:
     rows = {row.title: row for table in tables_of(open_site) for board in table.boards for row in board.rows}
     seeded, other = rows["Seeded network"], rows["Distilled student"]
     expected = paired(seeded.result, other.result)
-    with open_page() as opened:
-        choose(opened.page, address, seeded.slug, other.slug)
-        (line,) = differences(opened.page)["µAP, all queries"]
-        assert line[1:4] == [
-            text.signed(expected.difference, 4),
-            text.signed_interval(expected.interval, 4),
-            text.p_value(expected.p_value),
-        ]
-        assert "mean of 3 seeds" in opened.page.locator("#compared-figures").inner_text()
-        assert "(first seed)" in opened.page.locator("#compared-curves").inner_text()
+    choose(page, address, seeded.slug, other.slug)
+    (line,) = differences(page)["µAP, all queries"]
+    assert line[1:4] == [
+        text.signed(expected.difference, 4),
+        text.signed_interval(expected.interval, 4),
+        text.p_value(expected.p_value),
+    ]
+    assert "mean of 3 seeds" in page.locator("#compared-figures").inner_text()
+    assert "(first seed)" in page.locator("#compared-curves").inner_text()
 
 
 @pytest.mark.browser
-def test_values_halfway_are_rounded_as_python_does(open_page: Callable[..., Opened], folders: Folders) -> None:
+def test_values_halfway_are_rounded_as_python_does(page: Page, folders: Folders) -> None:
     for name, quality in (("base", 0.5), ("up", 0.53125), ("down", 0.40625), ("odd", 0.59375)):
         folders.add(folders.result(name, quality))
     index = folders.build(private=True) / ADDRESS
-    with open_page() as opened:
-        for name, shown in (("up", "+0.0312"), ("down", "−0.0938"), ("odd", "+0.0938")):
-            choose(opened.page, index.as_uri(), name, "base")
-            (line,) = differences(opened.page)["µAP, all queries"]
-            difference = read_result(folders.results / f"ndec-1/{name}.json").parts["all"].micro_ap - 0.5
-            assert line[1] == text.signed(difference, 4) == shown
+    for name, shown in (("up", "+0.0312"), ("down", "−0.0938"), ("odd", "+0.0938")):
+        choose(page, index.as_uri(), name, "base")
+        (line,) = differences(page)["µAP, all queries"]
+        difference = read_result(folders.results / f"ndec-1/{name}.json").parts["all"].micro_ap - 0.5
+        assert line[1] == text.signed(difference, 4) == shown
 
 
 @pytest.mark.browser
-def test_figures_stand_side_by_side_with_a_chart(
-    open_page: Callable[..., Opened], open_site: Folders, address: str
-) -> None:
-    with open_page() as opened:
-        page = opened.page
-        choose(page, address, "gist", "evil", "whitened-cnn")
-        figures = page.locator("#compared-figures tbody tr")
-        titles = [line.locator("a").inner_text() for line in figures.all()]
-        assert titles == ["Whitened cnn", open_site.hostile.replace("\u202e", ""), "Gist"]
-        result = read_result(open_site.results / "ndec-1/whitened-cnn.json")
-        cells = figures.first.locator("td").all_inner_texts()
-        interval = result.parts["all"].micro_ap_interval
-        assert interval is not None
-        assert cells[1].split() == ["0.7312", text.interval(interval, 4)]
-        assert page.locator("#compared-curves path.line").count() == 6  # three curves, three keys
-        assert page.locator("#compared-curves circle").count() == 3
-        assert page.locator("#compared-pairs svg.difference.sure").count() == 6
-        page.locator("#compared-curves summary").click()
-        rows = page.locator("#compared-curves tbody tr")
-        assert rows.first.locator("th").inner_text() == "0.05"
-        assert len(rows.first.locator("td").all()) == 3
-        # The lines of all plots stand on one scale: the zero lines lie above each other.
-        zeros = page.evaluate(
-            "[...document.querySelectorAll('.zero')].slice(0, 3).map((line) => line.getAttribute('d'))"
-        )
-        assert len(set(zeros)) == 1
-        assert opened.complaints == []
+def test_figures_stand_side_by_side_with_a_chart(page: Page, open_site: Folders, address: str) -> None:
+    choose(page, address, "gist", "evil", "whitened-cnn")
+    figures = page.locator("#compared-figures tbody tr")
+    titles = [line.locator("a").inner_text() for line in figures.all()]
+    assert titles == ["Whitened cnn", open_site.hostile.replace("\u202e", ""), "Gist"]
+    result = read_result(open_site.results / "ndec-1/whitened-cnn.json")
+    cells = figures.first.locator("td").all_inner_texts()
+    interval = result.parts["all"].micro_ap_interval
+    assert interval is not None
+    assert cells[1].split() == ["0.7312", text.interval(interval, 4)]
+    assert page.locator("#compared-curves path.line").count() == 6  # three curves, three keys
+    assert page.locator("#compared-curves circle").count() == 3
+    assert page.locator("#compared-pairs svg.difference.sure").count() == 6
+    page.locator("#compared-curves summary").click()
+    rows = page.locator("#compared-curves tbody tr")
+    assert rows.first.locator("th").inner_text() == "0.05"
+    assert len(rows.first.locator("td").all()) == 3
+    # The lines of all plots stand on one scale: the zero lines lie above each other.
+    zeros = page.evaluate("[...document.querySelectorAll('.zero')].slice(0, 3).map((line) => line.getAttribute('d'))")
+    assert len(set(zeros)) == 1
 
 
 @pytest.mark.browser
@@ -307,21 +294,18 @@ def test_only_what_is_compared_is_loaded(open_page: Callable[..., Opened], addre
 
 
 @pytest.mark.browser
-def test_what_cannot_be_paired_says_why(open_page: Callable[..., Opened], address: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        choose(page, address, "whitened-cnn", "gist", "no-replicates", "few-draws")
-        said = page.locator("#compared-pairs").inner_text()
-        assert (
-            "B cannot be paired on all queries: it has 200 replicates of stream ndec-poisson-1, others have 1,000"
-            in said
-        )
-        assert "C cannot be paired on all queries: it was scored without bootstrap replicates." in said
-        assert len(differences(page)["µAP, all queries"]) == 1
-        choose(page, address, "half-the-references", "gist")
-        assert "references are missing" in page.locator("#compared-pairs").inner_text()
-        assert differences(page) == {}
-        assert page.locator("#compared-figures tbody tr").count() == 2
+def test_what_cannot_be_paired_says_why(page: Page, address: str) -> None:
+    choose(page, address, "whitened-cnn", "gist", "no-replicates", "few-draws")
+    said = page.locator("#compared-pairs").inner_text()
+    assert (
+        "B cannot be paired on all queries: it has 200 replicates of stream ndec-poisson-1, others have 1,000" in said
+    )
+    assert "C cannot be paired on all queries: it was scored without bootstrap replicates." in said
+    assert len(differences(page)["µAP, all queries"]) == 1
+    choose(page, address, "half-the-references", "gist")
+    assert "references are missing" in page.locator("#compared-pairs").inner_text()
+    assert differences(page) == {}
+    assert page.locator("#compared-figures tbody tr").count() == 2
 
 
 @pytest.mark.browser
@@ -329,67 +313,60 @@ def test_a_script_that_is_missing_is_named(open_page: Callable[..., Opened], add
     with open_page() as opened:
         opened.page.route("**/replicates/gist.js", lambda route: route.abort())
         choose(opened.page, address, "gist", "phash")
-        assert "A cannot be paired on all queries: its replicates could not be loaded." in (
-            opened.page.locator("#compared-pairs").inner_text()
-        )
+        said = opened.page.locator("#compared-pairs").inner_text()
+        assert "A cannot be paired on all queries: its replicates could not be loaded." in said
 
 
 @pytest.mark.browser
-def test_a_precision_never_reached_counts_0_and_is_said(open_page: Callable[..., Opened], address: str) -> None:
-    with open_page() as opened:
-        choose(opened.page, address, "low", "gist", measure="recall_at_p90")
-        assert "A: precision 0.90 is never reached and counts 0." in opened.page.locator("#compared-pairs").inner_text()
-        assert "not reached" in opened.page.locator("#compared-figures").inner_text()
+def test_a_precision_never_reached_counts_0_and_is_said(page: Page, address: str) -> None:
+    choose(page, address, "low", "gist", measure="recall_at_p90")
+    assert "A: precision 0.90 is never reached and counts 0." in page.locator("#compared-pairs").inner_text()
+    assert "not reached" in page.locator("#compared-figures").inner_text()
 
 
 @pytest.mark.browser
-def test_results_are_chosen_on_the_page(open_page: Callable[..., Opened], address: str) -> None:
-    with open_page() as opened:
-        page = opened.page
-        page.goto(address)
-        assert not page.locator("#compared").is_visible()
-        page.get_by_role("searchbox").fill("VIT")
-        assert page.locator(".choices label:visible").count() == 1
-        page.get_by_role("checkbox", name="Contrastive vit").check()
-        assert page.get_by_role("checkbox", name="Pair matcher", include_hidden=True).is_disabled()
-        assert "choose another of the same table" in page.locator(".chooser output").inner_text()
-        page.get_by_role("searchbox").fill("")
-        page.get_by_role("checkbox", name="Gist").check()
-        page.locator("#compared-pairs table").first.wait_for()
-        assert page.url == f"{address}?ids=contrastive-vit,gist"
-        page.get_by_role("radio", name="recall@P90").check()
-        page.locator("#compared-pairs caption", has_text="recall@P90, all queries").wait_for()
-        assert page.url == f"{address}?ids=contrastive-vit,gist&measure=recall_at_p90"
-        page.reload()
-        page.locator("#compared-pairs caption", has_text="recall@P90, all queries").wait_for()
-        page.go_back()
-        page.locator("#compared-pairs caption", has_text="µAP, all queries").wait_for()
-        assert page.get_by_role("radio", name="µAP").is_checked()
-        page.get_by_role("button", name="Clear").click()
-        assert page.url == address
-        assert not page.locator("#compared").is_visible()
-        assert opened.complaints == []
+def test_results_are_chosen_on_the_page(page: Page, address: str) -> None:
+    page.goto(address)
+    assert not page.locator("#compared").is_visible()
+    page.get_by_role("searchbox").fill("VIT")
+    assert page.locator(".choices label:visible").count() == 1
+    page.get_by_role("checkbox", name="Contrastive vit").check()
+    assert page.get_by_role("checkbox", name="Pair matcher", include_hidden=True).is_disabled()
+    assert "choose another of the same table" in page.locator(".chooser output").inner_text()
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("checkbox", name="Gist").check()
+    page.locator("#compared-pairs table").first.wait_for()
+    assert page.url == f"{address}?ids=contrastive-vit,gist"
+    page.get_by_role("radio", name="recall@P90").check()
+    page.locator("#compared-pairs caption", has_text="recall@P90, all queries").wait_for()
+    assert page.url == f"{address}?ids=contrastive-vit,gist&measure=recall_at_p90"
+    page.reload()
+    page.locator("#compared-pairs caption", has_text="recall@P90, all queries").wait_for()
+    page.go_back()
+    page.locator("#compared-pairs caption", has_text="µAP, all queries").wait_for()
+    assert page.get_by_role("radio", name="µAP").is_checked()
+    page.get_by_role("button", name="Clear").click()
+    assert page.url == address
+    assert not page.locator("#compared").is_visible()
 
 
 @pytest.mark.browser
 def test_an_address_cannot_mix_tables_or_ask_for_too_many(
-    open_page: Callable[..., Opened], folders: Folders, open_site: Folders, address: str
+    page: Page, folders: Folders, open_site: Folders, address: str
 ) -> None:
-    with open_page() as opened:
-        choose(opened.page, address, "gist", "pair-matcher", "phash", "nobody", "gist", "<b>")
-        assert opened.page.locator("#compared-figures tbody tr").count() == 2
-        assert "1 of another table left out" in opened.page.locator(".chooser output").inner_text()
-        assert "2 left out that no table has as a row" in opened.page.locator(".chooser output").inner_text()
-        for number in range(12):
-            folders.add(folders.result(f"r{number}", 0.3 + number / 100))
-        index = folders.build(private=True) / ADDRESS
-        choose(opened.page, index.as_uri(), *(f"r{number}" for number in range(12)))
-        assert opened.page.locator("#compared-figures tbody tr").count() == 10
-        assert "2 more left out" in opened.page.locator(".chooser output").inner_text()
-        assert opened.page.get_by_role("checkbox", name="r11").is_disabled()
-        assert len(differences(opened.page)["µAP, all queries"]) == 45
-        assert "none can reach 0.05 after Holm’s adjustment" in opened.page.locator("#compared-pairs").inner_text()
-        assert opened.complaints == []
+    choose(page, address, "gist", "pair-matcher", "phash", "nobody", "gist", "<b>")
+    assert page.locator("#compared-figures tbody tr").count() == 2
+    assert "1 of another table left out" in page.locator(".chooser output").inner_text()
+    assert "2 left out that no table has as a row" in page.locator(".chooser output").inner_text()
+    for number in range(12):
+        folders.add(folders.result(f"r{number}", 0.3 + number / 100))
+    index = folders.build(private=True) / ADDRESS
+    choose(page, index.as_uri(), *(f"r{number}" for number in range(12)))
+    assert page.locator("#compared-figures tbody tr").count() == 10
+    assert "2 more left out" in page.locator(".chooser output").inner_text()
+    assert page.get_by_role("checkbox", name="r11").is_disabled()
+    assert len(differences(page)["µAP, all queries"]) == 45
+    assert "none can reach 0.05 after Holm’s adjustment" in page.locator("#compared-pairs").inner_text()
 
 
 @pytest.mark.browser

@@ -14,10 +14,10 @@ from ndec_bench.site.pages import _environment
 from ndec_bench.site.quoted import quoted_by_split, quoted_for
 
 if TYPE_CHECKING:
-    from ndec_bench.site.quoted import Quoted
+    from ndec_bench.site.quoted import QuotedRow
 
 
-def one(method: str, split: str) -> Quoted:
+def one(method: str, split: str) -> QuotedRow:
     (found,) = [row for row in quoted_for(split) if row.row.method == method]
     return found
 

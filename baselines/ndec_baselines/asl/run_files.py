@@ -87,9 +87,11 @@ def norms_by_scale(norms: torch.Tensor, scales: torch.Tensor) -> dict[str, float
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` with torch, whole or not at all; the same content gives the same bytes."""
-    # Given a path, torch writes the name of the file into it, here that of a temporary one.
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(dict(content), file)
+    # Given a path, torch writes its name into the file, here that of a temporary one. It hides a full disk.
+    file = io.BytesIO()
+    torch.save(dict(content), file)
+    with replacing(path) as temporary:
+        temporary.write_bytes(file.getbuffer())
 
 
 def read_state(folder: Path, config_sha256: str) -> dict[str, Any] | None:

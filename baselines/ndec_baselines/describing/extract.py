@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from ndec_baselines.base import recipe
 from ndec_baselines.describing.finished_rows import finished_rows
 from ndec_baselines.describing.row_blocks import BATCH_SIZE, is_broken, row_blocks
+from ndec_bench.atomic import check_writable, destination
 from ndec_bench.descriptors import read_attributes, sha256_of_file, write_descriptors
 from ndec_bench.descriptors.stored import told
 from ndec_bench.errors import DataError, UsageError, os_errors
@@ -142,8 +143,7 @@ def describe_images(
     if batch_size < 1 or workers < 1:
         raise UsageError(f"batch size {batch_size}, workers {workers}", hint="both are at least 1")
     # Hours of describing must not end in an error that could have been known at the start.
-    if out.is_dir():
-        raise DataError(f"{out}: is a folder", hint="give the name of a file")
+    check_writable(out, regular=True)
     texts = {**(attributes or {}), **recipe(baseline)}
     choices = {**texts, **_versions(baseline), "device": baseline.device, "machine": platform.machine()}
     shown = told(progress, len(ids))
@@ -161,7 +161,7 @@ def describe_images(
         report = _report(baseline, rows, out.name, sha256_of_file(finished), workers=workers, batch_size=batch_size)
         write_describing(finished, report)
         with os_errors(f"{out}: cannot be written", hint="run the same command again"):
-            finished.replace(out)
+            shutil.move(finished, destination(out))  # a link may lead to another disk
             sidecar(finished).replace(sidecar(out))
         rows.parts.discard()
     if report.invalid_images:

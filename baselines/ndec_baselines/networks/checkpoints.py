@@ -16,6 +16,7 @@ from zipfile import is_zipfile
 import torch
 
 from ndec_bench.errors import DataError
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,7 +52,8 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     """
     stand_ins: list[Any] = [(_stand_in(name), name) for name in inert]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of a version of pickle, and then refuses the file
             # Mapped, so that what is left out (class matrices, optimiser states) is never read; the old form cannot be.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except Exception as error:
@@ -73,7 +75,8 @@ def state_dict_in(path: Path, content: object, key: str | None = None) -> State:
         if not isinstance(content, Mapping) or key not in content:
             found = ", ".join(sorted(map(str, content))[:_SHOWN]) if isinstance(content, Mapping) else type(content)
             raise DataError(
-                f"{path}: no entry {key!r} in the checkpoint (found {found})", hint="give the published file"
+                f"{path}: no entry {key!r} in the checkpoint (found {one_line(str(found), _MESSAGE)})",
+                hint="give the published file",
             )
         content = content[key]
     if not isinstance(content, Mapping) or not content:
@@ -186,4 +189,4 @@ def _named(what: str, names: list[str]) -> list[str]:
 def _first_lines(error: Exception) -> str:
     # torch wraps the reason in advice to switch its safety off.
     reason = str(error).rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
-    return " ".join(reason.split())[:_MESSAGE]
+    return one_line(reason, _MESSAGE)

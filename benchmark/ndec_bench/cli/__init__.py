@@ -18,7 +18,6 @@ from ndec_bench.cli import (
     compare,
     console,
     data,
-    demo,
     download,
     gallery,
     mini,
@@ -34,6 +33,7 @@ from ndec_bench.cli import (
     train,
 )
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError, reason
+from ndec_bench.printable import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,10 +77,9 @@ def _options(
 
 
 for command in (
-    demo,
+    mini,
     download,
     data,
-    mini,
     baselines,
     postprocess,
     pack,
@@ -100,7 +99,17 @@ for command in (
 
 def main() -> None:
     """Run the command line and end the process with its documented exit code."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        with console.standard_streams():
+            code = run(sys.argv[1:])
+    except NdecBenchError as error:
+        code = console.report_error(error, as_json=False)
+    if code == InterruptedRun.exit_code:
+        # Where Ctrl-C came while Python compiled text, as for a dataclass, it would end by the signal, not by the code.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -109,19 +118,32 @@ def run(arguments: list[str]) -> int:
     if arguments[:1] in (["score"], ["validate"]):
         arguments = options.spread(arguments)
     try:
+        _check_text(arguments)
         _check_repeated(arguments)
         with _sigterm_as_ctrl_c():
             code = app(arguments, prog_name="ndec-bench", standalone_mode=False)
     except _WrongUse as error:
         return _wrong_use(error, as_json=as_json)
-    except BrokenPipeError:  # whoever read the output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (NdecBenchError, OSError, typer.Abort, KeyboardInterrupt) as error:
+    except (NdecBenchError, OSError, MemoryError, ModuleNotFoundError, typer.Abort, KeyboardInterrupt) as error:
         return console.report_error(_for_users(error), as_json=as_json)
+    except SystemExit as error:
+        if not isinstance(error.__context__, OSError):
+            raise
+        # What click makes of any broken pipe, also of one to a worker process.
+        return console.report_error(_for_users(error.__context__), as_json=as_json)
     if code == _TYPER_INTERRUPTED:
         return console.report_error(_for_users(KeyboardInterrupt()), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _check_text(arguments: Sequence[str]) -> None:
+    """Raise UsageError if an argument is not text in the encoding of the system: no record could hold it."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= sign <= "\udfff" for sign in argument):
+            raise UsageError(
+                f"{escaped(argument)} is not text in the encoding of this system",
+                hint="give another name, or rename the file or folder",
+            )
 
 
 def _check_repeated(arguments: Sequence[str]) -> None:
@@ -167,6 +189,14 @@ def _for_users(error: BaseException) -> NdecBenchError:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return DataError(f"{where}{reason(error)}", hint="check the path, its permissions and the disk")
+    if isinstance(error, ModuleNotFoundError):
+        return UsageError(
+            f"the package {error.name} is not installed",
+            hint='install it, in a clone of the repository: python -m pip install ".[baselines]"',
+        )
+    if isinstance(error, MemoryError):
+        what = f" ({error})" if str(error) else ""
+        return DataError(f"not enough memory{what}", hint="end other programs, or use a larger machine")
     return InterruptedRun("stopped; nothing half-written was left", hint="run the same command again to go on")
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ndec_bench.cli import console
-from ndec_bench.cli.options import Root
+from ndec_bench.cli import console, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,18 +57,11 @@ def describe(
     part: Annotated[
         str | None, typer.Option(help="With --split: queries, references, background or train.", show_default=False)
     ] = None,
-    root: Root = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="File of trained weights, or folder of them, where the baseline needs any.")
-    ] = None,
-    weights_sha256: Annotated[
-        str | None, typer.Option(help="Digest of weights of your own, in place of the published one.")
-    ] = None,
-    detections: Annotated[
-        Path | None,
-        typer.Option(help="CSV of detected overlays that queries are cut to, where the system does that."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    root: options.Root = None,
+    weights: options.Weights = None,
+    weights_sha256: options.WeightsSha256 = None,
+    detections: options.Detections = None,
+    device: options.Device = "auto",
     precision: Annotated[
         str, typer.Option(help="float32, or float16 or bfloat16: mixed, faster, other descriptors; recorded.")
     ] = "float32",
@@ -77,7 +69,7 @@ def describe(
         int | None,
         typer.Option(help="Images per unit of work; never changes a byte.", min=1, show_default="what fits the model"),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="one per core")] = None,
+    workers: options.Workers = None,
     shard: Annotated[str | None, typer.Option(help="Only part i of n, written i/n with i from 1 to n.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many ids.", min=1)] = None,
     keep_going: Annotated[

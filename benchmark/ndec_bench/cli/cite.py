@@ -71,7 +71,7 @@ def _content(citation: Citation) -> dict[str, Any]:
 def _show(citation: Citation, *, partial: bool) -> None:
     console.out("For the methods section\n")
     console.out(_filled(citation.sentence))
-    console.out(f"\nBibTeX\n\n{citation.bibtex}\n\nPublished results that may stand beside it\n")
+    console.out(f"\nBibTeX\n\n{citation.bibtex}\n\nPublished results that compare with it\n")
     comparable, others = citation.company.comparable, citation.company.not_comparable
     if comparable:
         _show_comparable(comparable)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
+import os
 import shutil
 import sys
 import textwrap
 import time
+import unicodedata
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ndec_bench.errors import DataError, reason
 from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rich.table import Table as RichTable
 
     from ndec_bench.errors import NdecBenchError
     from ndec_bench.progress import Progress
@@ -21,15 +28,78 @@ if TYPE_CHECKING:
 
 
 _LOG_WIDTH = 120
+_GAP = 2
+_WORD = 12
+"""Columns that the longest word gets at least; longer ones are broken."""
+
+
+class _Outlet(io.FileIO):
+    """Standard output or error: a failure to write is kept and ends no command, whose files are worth more.
+
+    A reader that left, such as ``head``, is no failure.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, content: Any, /) -> int:  # noqa: ANN401 -- any buffer
+        try:
+            written: int | None = super().write(content)
+        except BrokenPipeError:
+            written = None
+        except OSError as error:
+            self.failure, written = error, None
+        return memoryview(content).nbytes if written is None else written
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Let stdout and stderr take any text, wherever they lead, while the block runs.
+
+    Signs that their encoding does not have are spelled with ASCII, and what was closed leads nowhere. Raises DataError
+    at the end if stdout could not be written, as on a full disk.
+    """
+    outlets = [_open(name) for name in ("stdout", "stderr")]
+    yield
+    sys.stdout.flush()
+    if (failure := outlets[0].failure) is not None:
+        raise DataError(f"standard output: cannot be written ({reason(failure)})", hint="send it to another place")
+
+
+def _open(name: str) -> _Outlet:
+    stream = getattr(sys, name)
+    # A closed descriptor would be given to the next file that is opened, and get what a library prints.
+    descriptor = os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno()
+    outlet = _Outlet(descriptor, "w", closefd=False)
+    buffer = getattr(stream, "buffer", None)
+    if stream is None or isinstance(getattr(buffer, "raw", buffer), io.FileIO):  # not a console of Windows
+        wrapped = io.TextIOWrapper(
+            io.BufferedWriter(outlet),
+            encoding="utf-8" if stream is None else stream.encoding,
+            errors=_SPELLED,
+            line_buffering=name == "stderr" or isinstance(buffer, io.FileIO) or os.isatty(descriptor),
+        )
+        setattr(sys, name, wrapped)
+    return outlet
+
+
+_SPELLED = "ndec-bench-spelled"
+_IN_ASCII = str.maketrans({"µ": "u", "–": "-", "—": "-", "−": "-", "×": "x", "’": "'"})
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Return text in ASCII for what an encoding does not have, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = unicodedata.normalize("NFKD", error.object[error.start : error.end].translate(_IN_ASCII))
+    return signs.encode("ascii", "ignore").decode() or "?", error.end
+
+
+codecs.register_error(_SPELLED, _spelled)
 
 
 def out(text: str) -> None:
-    """Print ``text`` to stdout as it is, but for signs that its encoding does not have."""
-    try:
-        sys.stdout.write(text + "\n")
-    except UnicodeEncodeError:
-        encoding = sys.stdout.encoding
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    """Print ``text`` to stdout."""
+    sys.stdout.write(text + "\n")
 
 
 def out_json(content: object) -> None:
@@ -65,27 +135,73 @@ def table(
     caption: str | None = None,
     to_stderr: bool = False,
 ) -> None:
-    """Print a table to stdout: the first ``left`` columns, words, to the left, the others, numbers, to the right."""
-    from rich import box
+    """Print a table to stdout: the first ``left`` columns, words, to the left, the others, numbers, to the right.
+
+    On a narrow terminal words go on in the next line, and columns of numbers in a further table. A number is never cut.
+    """
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    view = Table(box=box.SIMPLE_HEAD)
-    for place, column in enumerate(columns):
-        # Words go on in the next line where the terminal is narrow; a name or a number that did would be another one.
-        justify: Literal["left", "right"] = "left" if place < left else "right"
-        view.add_column(column, justify=justify, overflow="fold", no_wrap=not 0 < place < left)
-    for row in rows:
-        view.add_row(*map(Text, row))
     # A pipe or a log has no width; a table must not be cut there.
     shown = sys.stderr if to_stderr else sys.stdout
     console = Console(file=shown, width=None if shown.isatty() else _LOG_WIDTH)
     # Title and caption are outside the table: inside they would wrap at its width.
     console.print(Text(title, style="bold"))
-    console.print(view)
+    cells = [columns, *rows]
+    for number, places in enumerate(_groups(cells, left, console.width)):
+        part = [[row[place] for place in places] for row in cells]
+        console.print(_view(part, 1 if number else left, console.width))
     if caption is not None:
         console.print(Text(caption))
+
+
+def _groups(cells: Sequence[Sequence[str]], left: int, width: int) -> list[list[int]]:
+    """Return the columns of each table: all, or as many numbers at a time as fit next to the first column."""
+    least = _least_widths(cells, left, width)
+    groups = [list(range(left))]
+    for place in range(left, len(least)):
+        wanted = [*groups[-1], place]
+        if sum(least[each] for each in wanted) + _GAP * len(groups[-1]) > width and len(groups[-1]) > 1:
+            groups.append([0])
+        groups[-1].append(place)
+    return groups
+
+
+def _view(cells: Sequence[Sequence[str]], left: int, width: int) -> RichTable:
+    """Return a table of ``cells``, the first row its head, with frame and air where the width allows it."""
+    from rich import box
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    longest = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    roomy = sum(longest) + 3 * len(longest) + 1 <= width
+    least = _least_widths(cells, left, width)
+    tight = not roomy and sum(least) + 3 * len(least) + 1 > width
+    view = Table(box=box.SIMPLE_HEAD, collapse_padding=tight, pad_edge=not tight, show_edge=not tight)
+    for place, name in enumerate(cells[0]):
+        # A name or a number that goes on in the next line would be another one.
+        fixed = None if roomy or 0 < place < left else least[place]
+        view.add_column(name, justify="left" if place < left else "right", overflow="fold", width=fixed)
+    for row in cells[1:]:
+        view.add_row(*map(Text, row))
+    return view
+
+
+def _least_widths(cells: Sequence[Sequence[str]], left: int, width: int) -> list[int]:
+    """Return how narrow each column may become: a name or number stays whole, heads and words may be broken."""
+    from rich.cells import cell_len
+
+    least = []
+    for place, (head, *values) in enumerate(zip(*cells, strict=True)):
+        if 0 < place < left:
+            words = [word for cell in (head, *values) for word in cell.split()]
+            least.append(min(_WORD, max(map(cell_len, words), default=0)))
+        else:
+            least.append(max(map(cell_len, (*head.split(), *values)), default=0))
+    # Where even a name and a number do not fit, the number stays whole.
+    least[0] = min(least[0], max(_WORD, width - max(least[left:], default=0) - _GAP))
+    return least
 
 
 def show(content: Iterable[Table | str]) -> None:
@@ -163,25 +279,19 @@ class _Lines:
         self._finished: set[str] = set()
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
+        from ndec_bench.cli.transfers import duration
+
         now = time.monotonic()
         begun, first = self._started.setdefault(stage, (now, done))
         over = done >= total and stage not in self._finished
         if over or (done < total and now - self._last >= self.EVERY):
             left = ""
             if first < done < total:
-                left = f", {_duration((now - begun) / (done - first) * (total - done))} left"
+                left = f", {duration((now - begun) / (done - first) * (total - done))} left"
             note(f"{stage}: {done:,} of {total:,}{left}")
             self._last = now
         if done >= total:
             self._finished.add(stage)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def summary(pairs: Mapping[str, str]) -> None:

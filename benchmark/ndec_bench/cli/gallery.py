@@ -85,7 +85,7 @@ def gallery(
     own = options.Target(ground_truth, hard_negatives, queries, (), (split,) if split else (), root, multi)
     check_private(out)
     check_writable(out)
-    _check_inputs_stay(out, [*results, *lists, *(images or []), *own.files])
+    options.check_inputs_stay([out], [*results, *lists, *(images or []), *own.files])
     read = [read_result(path) for path in results]
     target = _split(own, images or [], read, results)
     truth = TruthTable(target)
@@ -128,13 +128,6 @@ def _lists(results: list[Path], matches: list[Path] | None, file: list[Path] | N
             hint=f"give {option} once for each result, in their order",
         )
     return lists
-
-
-def _check_inputs_stay(out: Path, inputs: list[Path]) -> None:
-    from ndec_bench.errors import UsageError
-
-    if out.exists() and any(path.exists() and out.samefile(path) for path in inputs):
-        raise UsageError(f"{out} is an input of this command", hint="write to another file")
 
 
 def _split(own: options.Target, images: list[Path], results: Sequence[Result], files: list[Path]) -> Split:

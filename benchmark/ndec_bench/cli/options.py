@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ndec_bench.data.split import Split
 
@@ -87,6 +87,29 @@ Splits = Annotated[
     list[str] | None,
     typer.Option("--split", help="A known split; by default the file's own.", metavar="NAME", show_default=False),
 ]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="File of trained weights, or folder of them, where the baseline needs any.", show_default=False),
+]
+WeightsSha256 = Annotated[
+    str | None,
+    typer.Option(help="Digest of weights of your own, in place of the published one.", show_default=False),
+]
+Detections = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV of detected overlays that queries are cut to, where the system does that.", show_default=False
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Workers = Annotated[int | None, typer.Option(help="Threads that describe.", min=1, show_default="one per core")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of the search.", min=1, metavar="N", show_default="one per core")
+]
+Backend = Annotated[
+    Literal["auto", "blas", "faiss", "torch"],
+    typer.Option(help="Library of the fast pass of the search; no result depends on it."),
+]
 Multi = Annotated[bool, typer.Option("--multi", help="Queries may have several references.")]
 
 
@@ -157,6 +180,13 @@ def check_forms(files: list[Path] | None, query: list[Path] | None, reference: l
         )
     if bool(query) != bool(reference):
         raise UsageError("--query and --reference go together", hint="give the files of both sides")
+
+
+def check_inputs_stay(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
+    """Raise UsageError if a file to write is one that is read."""
+    for path in outputs:
+        if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
+            raise UsageError(f"{path} is an input of this command", hint="write to another file")
 
 
 def spread(arguments: list[str]) -> list[str]:

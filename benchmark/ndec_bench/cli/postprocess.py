@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ndec_bench.cli import console
+from ndec_bench.cli import console, options
 
 if TYPE_CHECKING:
     from ndec_bench.postprocess import Report
@@ -48,13 +48,8 @@ def postprocess(
     unranked: Annotated[
         bool, typer.Option("--unranked", help="Allow steps that look at other queries; the file says so.")
     ] = False,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads (default: all cores).", metavar="N", show_default=False)
-    ] = None,
-    backend: Annotated[
-        Literal["auto", "blas", "faiss", "torch"],
-        typer.Option(help="Library of the neighbour search; no result depends on it."),
-    ] = "auto",
+    threads: options.Threads = None,
+    backend: options.Backend = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
     """Apply steps to descriptors: l2, centre, pca, score-norm, stretch, subtract, shift, mean, concat."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ndec_bench.cli import console
-from ndec_bench.cli.options import Root, folder
+from ndec_bench.cli import console, options
 from ndec_bench.cli.run_baseline import chosen_steps
 from ndec_bench.printable import one_line
 
@@ -34,7 +33,7 @@ def reproduce(
     ] = None,
     results: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results"),
     submissions: Annotated[Path, typer.Option(help="Folder of the cards.")] = Path("submissions"),
-    root: Root = None,
+    root: options.Root = None,
     file: Annotated[
         Path | None, typer.Option(help="The submission file, in place of the card's address.", show_default=False)
     ] = None,
@@ -57,7 +56,10 @@ def reproduce(
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Data root with the images (default: --root).", metavar="ROOT", parser=folder, show_default=False
+            help="Data root with the images (default: --root).",
+            metavar="ROOT",
+            parser=options.folder,
+            show_default=False,
         ),
     ] = None,
     out: Annotated[
@@ -74,35 +76,22 @@ def reproduce(
         ),
     ] = None,
     no_steps: Annotated[bool, typer.Option("--no-steps", help="With --whole: no post-processing.")] = False,
-    weights: Annotated[
-        Path | None, typer.Option(help="File of trained weights, or folder of them.", show_default=False)
-    ] = None,
-    weights_sha256: Annotated[
-        str | None, typer.Option(help="Digest of weights of your own, in place of the published one.")
-    ] = None,
+    weights: options.Weights = None,
+    weights_sha256: options.WeightsSha256 = None,
     background: Annotated[
         Path | None,
         typer.Option(
             help="With --sample: descriptors of the background that steps were fitted on.", show_default=False
         ),
     ] = None,
-    detections: Annotated[
-        Path | None, typer.Option(help="CSV of detected overlays that queries are cut to.", show_default=False)
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    detections: options.Detections = None,
+    device: options.Device = "auto",
     precision: Annotated[
         str | None, typer.Option(help="float32, float16 or bfloat16 (default: that of the file, else float32).")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads that describe.", min=1, show_default="one per core")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the search.", min=1, show_default="one per core")
-    ] = None,
-    backend: Annotated[
-        Literal["auto", "blas", "faiss", "torch"],
-        typer.Option(help="Library of the fast pass; no result depends on it."),
-    ] = "auto",
+    workers: options.Workers = None,
+    threads: options.Threads = None,
+    backend: options.Backend = "auto",
     public_hosts: Annotated[
         bool, typer.Option("--public-hosts", help="Fetch from the public network alone, whatever the card says.")
     ] = False,
@@ -129,7 +118,7 @@ def reproduce(
     from ndec_baselines.running import RunOptions
     from ndec_bench.errors import SubmissionError
 
-    options = again.ReproduceOptions(
+    chosen = again.ReproduceOptions(
         protocol=protocol,
         results=results,
         submissions=submissions,
@@ -158,7 +147,7 @@ def reproduce(
         day=None if date is None else date.date(),
     )
     with console.progress() as progress:
-        found = again.reproduce(name, options, progress=progress, tell=console.note)
+        found = again.reproduce(name, chosen, progress=progress, tell=console.note)
     if json:
         console.out_json(_content(found))
     else:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ndec_bench.cli import console
-from ndec_bench.cli.options import Asymmetric, Root
+from ndec_bench.cli import console, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,27 +26,21 @@ def run(
     baseline: Annotated[str, typer.Argument(help='Its name, see "ndec-bench baselines".', show_default=False)],
     split: Annotated[str, typer.Option(help="Name of the split to describe and score.")] = "ndec",
     out: Annotated[Path, typer.Option(help="Folder for descriptors, submission and result.")] = Path("ndec-runs"),
-    root: Root = None,
+    root: options.Root = None,
     name: Annotated[str | None, typer.Option(help="Name of the submission (default: the baseline's).")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="File of trained weights, or folder of them.", show_default=False)
-    ] = None,
-    weights_sha256: Annotated[
-        str | None, typer.Option(help="Digest of weights of your own, in place of the published one.")
-    ] = None,
+    weights: options.Weights = None,
+    weights_sha256: options.WeightsSha256 = None,
     step: Annotated[
         list[str] | None,
         typer.Option(help="Post-processing in place of the published one; may be repeated.", show_default=False),
     ] = None,
     no_steps: Annotated[bool, typer.Option("--no-steps", help="Leave the published post-processing out.")] = False,
-    detections: Annotated[
-        Path | None, typer.Option(help="CSV of detected overlays that queries are cut to, where the system does that.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    detections: options.Detections = None,
+    device: options.Device = "auto",
     precision: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
-    workers: Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="one per core")] = None,
+    workers: options.Workers = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Leave broken images out and name them.")] = False,
-    asymmetric: Asymmetric = "none",
+    asymmetric: options.Asymmetric = "none",
     check: Annotated[bool, typer.Option("--check", help="Compare with the published number.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -56,7 +49,7 @@ def run(
     from ndec_bench.results.record import result_json
     from ndec_bench.results.tables import result_tables
 
-    options = running.RunOptions(
+    chosen = running.RunOptions(
         name=name,
         steps=chosen_steps(step, no_steps=no_steps),
         asymmetric=asymmetric,
@@ -70,14 +63,14 @@ def run(
         detections=detections,
     )
     with console.progress() as progress:
-        result = running.run(baseline, split, out, root=root, options=options, progress=progress, tell=console.note)
+        result = running.run(baseline, split, out, root=root, options=chosen, progress=progress, tell=console.note)
     if json:
         console.out(result_json(result).rstrip("\n"))
     else:
         console.show(result_tables(result))
         console.out(f"result written to {out / 'results' / result.protocol / result.name}.json")
     if check:
-        _compare(result, submitting.against_published(baseline, result, options))
+        _compare(result, submitting.against_published(baseline, result, chosen))
 
 
 def chosen_steps(step: list[str] | None, *, no_steps: bool) -> tuple[str, ...] | None:

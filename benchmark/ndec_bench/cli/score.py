@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from ndec_bench.cli import console, options
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ndec_bench.data.split import Split
     from ndec_bench.results.record import Result
@@ -52,14 +52,8 @@ def score(
         typer.Option(help="Your own operating threshold (default: the file's attribute).", show_default=False),
     ] = None,
     bootstrap: Annotated[bool, typer.Option(help="Intervals from 1,000 replicates over queries.")] = True,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads of the search (default: all cores).", metavar="N", show_default=False),
-    ] = None,
-    backend: Annotated[
-        Literal["auto", "blas", "faiss", "torch"],
-        typer.Option(help="Library of the fast pass; no result depends on it."),
-    ] = "auto",
+    threads: options.Threads = None,
+    backend: options.Backend = "auto",
     name: Annotated[
         str | None, typer.Option(help="Name of the result (default: the file's).", show_default=False)
     ] = None,
@@ -128,7 +122,7 @@ def score(
         if not bootstrap:
             raise UsageError("--record keeps intervals", hint="leave --no-bootstrap out")
         places = _places(files, name, results_folder / chosen.protocol.name, submissions)
-        _check_inputs_stay(places, inputs)
+        options.check_inputs_stay(places, inputs)
     if files and len(background or ()) > 1:
         raise UsageError("FILE takes one file of --background", hint="join the files, or give --query and --reference")
     results: list[Result] = []
@@ -145,9 +139,11 @@ def score(
             )
     if out is not None:
         _write(results, out, several=several)
-    _show(results, out, as_json=json, several=several)
     for result, place in zip(results, places, strict=False):
-        _record(result, place, as_json=json)
+        _record(result, place)
+    _show(results, out, as_json=json, several=several)
+    for place in places:
+        (console.note if json else console.out)(f"result recorded in {place}")
 
 
 def validate(
@@ -216,13 +212,7 @@ def _check_outputs(out: Path | None, save_matches: Path | None, inputs: list[Pat
             check_writable(path)
     if several and out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file, but there are several results", hint="give a folder")
-    _check_inputs_stay(outputs, inputs)
-
-
-def _check_inputs_stay(outputs: Iterable[Path], inputs: list[Path]) -> None:
-    for path in outputs:
-        if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
-            raise UsageError(f"{path} is an input of this command", hint="write to another file")
+    options.check_inputs_stay(outputs, inputs)
 
 
 def _check_names(files: list[Path], name: str | None) -> None:
@@ -255,7 +245,7 @@ def _places(files: list[Path], name: str | None, folder: Path, submissions: Path
     return places
 
 
-def _record(result: Result, place: Path, *, as_json: bool) -> None:
+def _record(result: Result, place: Path) -> None:
     """Write ``result``, and say what a row that changes needs."""
     from ndec_bench.errors import DataError
     from ndec_bench.results.record import read_result, write_result
@@ -273,7 +263,6 @@ def _record(result: Result, place: Path, *, as_json: bool) -> None:
             f"{place}: µAP was {old:.6f} and is {new:.6f}; a row that changes needs an entry [[changes]] in its "
             'card, which "ndec-bench submit check --base DIR" spells out'
         )
-    (console.note if as_json else console.out)(f"result recorded in {place}")
 
 
 def _write(results: list[Result], out: Path, *, several: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from ndec_bench.cli import console
+from ndec_bench.errors import SubmissionError
+from ndec_bench.printable import one_line
 
 
 def register(app: typer.Typer) -> None:
@@ -30,14 +32,22 @@ def site(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was built as JSON.")] = False,
 ) -> None:
-    """Build the leaderboard, a folder of static pages."""
+    """Build the leaderboard, a folder of static pages.
+
+    A result or card that cannot be shown is left out and named; the site is whole without it, and the exit code is 3.
+    """
     from ndec_bench.site import build
     from ndec_bench.submissions.entries import cards_next_to
 
     cards = submissions or cards_next_to(results)
     with console.progress() as progress:
         report = build(results, out, submissions=cards, private=private, url=url, progress=progress)
+    for why in report.left_out:
+        console.note(f"left out: {one_line(why)}")
     if json:
-        console.out_json({"index": str(report.index), "results": report.results, "pages": report.pages})
+        content = {"index": str(report.index), "results": report.results, "pages": report.pages}
+        console.out_json({**content, "left_out": report.left_out})
     else:
         console.out(str(report.index))
+    if report.left_out:
+        raise typer.Exit(SubmissionError.exit_code)

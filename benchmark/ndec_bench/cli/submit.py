@@ -49,7 +49,7 @@ def new(
         str | None, _option("Track (default: the file's, else descriptor).", "descriptor|matching")
     ] = None,
     author: Annotated[list[str] | None, _option("An author or a team; may be given several times.", "TEXT")] = None,
-    title: Annotated[str | None, _option("Name of the method as it stands in the table.", "TEXT")] = None,
+    title: Annotated[str | None, _option("Name of the method as the table shows it.", "TEXT")] = None,
     description: Annotated[
         str | None, _option("One paragraph: how an image becomes a descriptor, or a pair a score.", "TEXT")
     ] = None,
@@ -336,7 +336,7 @@ def upload(
         str | None, typer.Option(help="Path in the data set (default: the file's name).", show_default=False)
     ] = None,
     float16: Annotated[
-        bool, typer.Option("--float16", help="Convert the vectors to float16 first, into NAME-float16.h5 beside FILE.")
+        bool, typer.Option("--float16", help="Convert the vectors to float16 first, into NAME-float16.h5 next to FILE.")
     ] = False,
     private: Annotated[
         bool, typer.Option("--private", help="Make a new data set private: nobody can check it.")

@@ -230,7 +230,9 @@ def same_name(first: str, second: str) -> bool:
 def _plain(name: str) -> str:
     stem, dot, rest = name.lower().partition(".")
     head, underscore, number = stem.rpartition("_")
-    return f"{head}_{int(number)}{dot}{rest}" if underscore and number.isascii() and number.isdigit() else name.lower()
+    if not (underscore and number.isascii() and number.isdigit()):
+        return name.lower()
+    return f"{head}_{number.lstrip('0') or '0'}{dot}{rest}"
 
 
 class _Registry(NamedTuple):

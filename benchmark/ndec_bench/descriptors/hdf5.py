@@ -2,22 +2,26 @@
 
 Only datasets stored inside the file are read: no soft or external links, no external storage, no virtual datasets, no
 object references, nothing pickled. Types and shapes are checked before anything is read, and a claim of more memory
-than there is, or of far more than the file holds, is refused.
+than there is, or of far more than the file holds, is refused. Another process reads each file first: `trial`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+os.environ.setdefault("HDF5_PLUGIN_PRELOAD", "::")  # no code is loaded because a file names a filter
+
 import h5py
 import numpy as np
 
+from ndec_bench.descriptors.chunks import check_layout, read_rows
+from ndec_bench.descriptors.trial import MEMORY_LIMITED, check_readable
 from ndec_bench.errors import SubmissionError, os_errors
-from ndec_bench.memory import check_memory
 from ndec_bench.printable import MAX_ID, one_line, wrong_ids, wrong_with_id
 
 if TYPE_CHECKING:
@@ -30,12 +34,14 @@ if TYPE_CHECKING:
 MAX_DIMENSION = 65_536
 MAX_ROWS = 50_000_000
 MAX_ATTRIBUTE_BYTES = 65_536
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _IDS_PER_READ = 65_536
 _FEWEST_IDS_PER_READ = 64
 _TEXT_MEMORY = 1 << 31
 # Real descriptors hardly compress; a file of hundreds of gigabytes in a few kilobytes is a trap.
 LARGER = "check the file, or score on a larger machine"
 _TRUSTED_BYTES = 1 << 31
+_TRUSTED_TEXT = 1 << 24
 _MAX_RATIO = 256
 
 
@@ -45,7 +51,8 @@ def open_file(path: Path) -> h5py.File:
     Raises
     ------
     SubmissionError
-        If it cannot be read, is empty, truncated, a web page, or not HDF5.
+        If it cannot be read, is empty, truncated, a web page, or not HDF5, or its reading did not end well in another
+        process.
     """
     head = _first_bytes(path)
     if not head:
@@ -55,6 +62,7 @@ def open_file(path: Path) -> h5py.File:
             f"{path}: an HTML page saved under this name, not an HDF5 file",
             hint="the download gave a web page instead of the file: fetch it again",
         )
+    check_readable(path)
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
@@ -68,8 +76,14 @@ def open_file(path: Path) -> h5py.File:
 
 def is_hdf5(path: Path) -> bool:
     """Return whether ``path`` begins as an HDF5 file. Raises SubmissionError if it cannot be read."""
-    _first_bytes(path)
-    return bool(h5py.is_hdf5(path))
+    with os_errors(f"{path}: cannot be read", SubmissionError), path.open("rb") as file:
+        size, start = os.fstat(file.fileno()).st_size, 0
+        while start < size:
+            file.seek(start)
+            if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                return True
+            start = max(512, 2 * start)  # a block of the user's own may precede it
+    return False
 
 
 def sha256_of_file(path: Path) -> str:
@@ -105,7 +119,8 @@ def stored_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     Raises
     ------
     SubmissionError
-        If there is none, or it is a link, a group, virtual, external or packed with an unknown filter.
+        If there is none, or it is a link, a group, virtual, external, packed with an unknown filter, or its chunks are
+        far larger than the file.
     """
     require(file, (name,), f"write {name}")
     where = f"{file.filename}: {name!r}"
@@ -122,13 +137,7 @@ def stored_dataset(file: h5py.File, name: str) -> h5py.Dataset:
             raise SubmissionError(
                 f"{where} is stored in other files, which are never opened", hint="copy the data into the file"
             )
-        plist = item.id.get_create_plist()
-        for code in (plist.get_filter(index)[0] for index in range(plist.get_nfilters())):
-            if not h5py.h5z.filter_avail(code):
-                raise SubmissionError(
-                    f"{where} is compressed with HDF5 filter {code}, which is not installed here",
-                    hint="write it with gzip or without compression",
-                )
+        check_layout(item, where)
     return item
 
 
@@ -145,18 +154,15 @@ def vectors_dataset(file: h5py.File, name: str) -> h5py.Dataset:
             f"at most {MAX_ROWS:,} images and {MAX_DIMENSION:,} dimensions, at least one of each",
             hint="write one row per image",
         )
-    if dataset.chunks is not None:
-        chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
-        check_memory(f"{where_is(dataset)}, one chunk of it,", chunk, hint=LARGER)
     return dataset
 
 
-def check_claim(dataset: h5py.Dataset) -> None:
-    """Raise SubmissionError if ``dataset`` claims far more numbers than the file holds for it."""
+def check_claim(dataset: h5py.Dataset, *, trusted: int = _TRUSTED_BYTES) -> None:
+    """Raise SubmissionError if ``dataset`` claims more than ``trusted`` bytes and far more than the file holds."""
     where = where_is(dataset)
     with reading(where):
         claimed, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
-    if claimed > _TRUSTED_BYTES and claimed > _MAX_RATIO * stored:
+    if claimed > trusted and claimed > _MAX_RATIO * stored:
         raise SubmissionError(
             f"{where} has shape {dataset.shape}, {claimed / 2**30:,.1f} GiB, but the file holds {stored:,} bytes of it",
             hint="write the descriptors, not their shape alone",
@@ -205,16 +211,23 @@ def read_ids(file: h5py.File, name: str, *, rows_of: h5py.Dataset | None = None)
         raise SubmissionError(
             f"{where} holds ids of {kind.length} bytes, at most {MAX_ID} are accepted", hint="write ids such as Q25000"
         )
-    step = _IDS_PER_READ
-    if kind.length is None:
-        # Many strings of varying length may point to one that fills the file: what one read can take is bounded.
-        step = min(step, max(_FEWEST_IDS_PER_READ, _TEXT_MEMORY // Path(file.filename).stat().st_size))
     ids: list[str] = []
-    for start in range(0, dataset.shape[0], step):
-        with reading(where):
-            block = dataset[start : start + step].tolist()
-        ids += _decoded(where, block, start)
+    for block in string_blocks(dataset):
+        ids += _decoded(where, block, len(ids))
     return tuple(ids)
+
+
+def string_blocks(dataset: h5py.Dataset) -> Iterator[list[bytes]]:
+    """Yield the strings of ``dataset``, (n,), in their order. Raises SubmissionError if they cannot be read."""
+    check_claim(dataset, trusted=_TRUSTED_TEXT)
+    step = _IDS_PER_READ
+    if dataset.dtype.kind == "O" and not MEMORY_LIMITED:
+        # Many strings of varying length may point to one that fills the file: what one read can take is bounded.
+        step = min(step, max(_FEWEST_IDS_PER_READ, _TEXT_MEMORY // Path(dataset.file.filename).stat().st_size))
+    for start in range(0, dataset.shape[0], step):
+        with reading(where_is(dataset)):
+            block: list[bytes] = read_rows(dataset, start, start + step).tolist()
+        yield block
 
 
 def read_norms(
@@ -236,7 +249,7 @@ def read_norms(
             hint="write one number per row, in the same order",
         )
     with reading(where):
-        stored = np.asarray(dataset[:])[rows]
+        stored = read_rows(dataset, 0, len(dataset))[rows]
     with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused
         norms: NDArray[np.float32] = stored.astype(np.float32)
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms >= 0)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndec_bench.descriptors.chunks import read_rows
 from ndec_bench.descriptors.hdf5 import LARGER, check_claim, reading, where_is
 from ndec_bench.descriptors.vectors import GRID_BITS, ROWS_PER_READ, Descriptors, Survey, check_unique, survey
 from ndec_bench.errors import SubmissionError
@@ -240,7 +241,7 @@ class _Pages:
 
     def _stored(self, start: int, stop: int) -> NDArray[Any]:
         with reading(self._where):
-            return np.asarray(self.dataset[start:stop])
+            return read_rows(self.dataset, start, stop)
 
 
 def _page_rows(dataset: h5py.Dataset) -> int:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from ndec_bench.atomic import replacing
+from ndec_bench.atomic import check_writable, replacing
+from ndec_bench.descriptors.chunks import read_rows
 from ndec_bench.descriptors.hdf5 import (
     check_claim,
     has,
@@ -20,10 +21,11 @@ from ndec_bench.descriptors.hdf5 import (
 )
 from ndec_bench.descriptors.vectors import ROWS_PER_READ, Descriptors
 from ndec_bench.errors import SubmissionError
+from ndec_bench.printable import one_line
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from ndec_bench.descriptors.vectors import VectorSource
     from ndec_bench.progress import Progress
 
+# What HDF5 writes for itself, with room for a few more attributes.
+_OVERHEAD = 1 << 16
 _SIDES = ("query", "reference", "background")
 _OTHERS = ("query_ids", "reference_ids", "background_ids", "query_norms", "reference_norms", "invalid_ids")
 
@@ -69,11 +73,12 @@ def write_descriptors(
     DataError
         If the file cannot be written.
     """
-    with _new_file(path) as file:
+    invalid = sorted(set(invalid_ids))
+    with _new_file(path, _most_bytes([descriptors], invalid, attributes)) as file:
         _write_side(file, "vectors", "image_names", descriptors, progress)
         if norms is not None:
             file.create_dataset("norms", data=norms[_order(descriptors)], track_times=False)
-        _write_invalid(file, invalid_ids)
+        _write_invalid(file, invalid)
         for name in sorted(attributes):
             file.attrs[name] = attributes[name]
 
@@ -94,13 +99,15 @@ def write_submission(
         "reference": (submission.references, submission.reference_norms),
         "background": (submission.background, None),
     }
-    with _new_file(path) as file:
+    invalid = sorted(set(submission.invalid_ids))
+    present = [side for side, _ in sides.values() if side is not None]
+    with _new_file(path, _most_bytes(present, invalid, texts)) as file:
         for name, (side, norms) in sides.items():
             if side is not None:
                 _write_side(file, name, f"{name}_ids", side, progress)
                 if norms is not None:
                     file.create_dataset(f"{name}_norms", data=norms[_order(side)], track_times=False)
-        _write_invalid(file, submission.invalid_ids)
+        _write_invalid(file, invalid)
         for name in sorted(texts):
             file.attrs[name] = texts[name]
         if submission.threshold is not None:
@@ -126,7 +133,7 @@ def write_half(source: Path, target: Path, *, progress: Progress = silent) -> No
         vectors = {name: vectors_dataset(file, name) for name in sides}
         if all(side.dtype.itemsize == 2 for side in vectors.values()):
             raise SubmissionError(f"{source}: its vectors are float16 already", hint="leave --float16 out")
-        with _new_file(target) as made:
+        with _new_file(target, source.stat().st_size) as made:
             for name, side in vectors.items():
                 check_claim(side)
                 ids = read_ids(file, f"{name}_ids", rows_of=side)
@@ -145,7 +152,7 @@ def _write_half_side(
     half = made.create_dataset(name, shape=side.shape, dtype=np.float16, track_times=False)
     for start in range(0, len(side), ROWS_PER_READ):
         with reading(f"{source}: {name}"):
-            block = side[start : start + ROWS_PER_READ]
+            block = read_rows(side, start, start + ROWS_PER_READ)
         with np.errstate(over="ignore", under="ignore"):
             rows = block.astype(np.float16)
         # What was not finite before belongs to an image that could not be decoded, or is refused when it is scored.
@@ -163,10 +170,30 @@ def _write_half_side(
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[h5py.File]:
-    """Yield an HDF5 file that appears at ``path`` when the block succeeds, with no time of writing in it."""
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
-        yield file
+def _new_file(path: Path, size: int) -> Iterator[h5py.File]:
+    """Yield an HDF5 file that appears at ``path`` when the block succeeds, with no time of writing in it.
+
+    ``size`` is what it will take at most: where a disk fills up while HDF5 closes a file, the process may crash.
+    """
+    check_writable(path, regular=True)
+    with replacing(path, size=size) as temporary:
+        file = h5py.File(temporary, "w", libver=("earliest", "v110"))
+        try:
+            yield file
+        finally:
+            try:
+                file.close()
+            except RuntimeError as error:
+                raise OSError(f"HDF5 cannot close it: {one_line(str(error), 200)}") from error
+
+
+def _most_bytes(sides: Iterable[VectorSource], invalid: Sequence[str], texts: Mapping[str, str]) -> int:
+    """Return how large a file of this content can become."""
+    size = _OVERHEAD + sum(len(text.encode()) for item in texts.items() for text in item)
+    for ids, row in [(side.ids, 4 * side.dimension + 4) for side in sides] + [(invalid, 0)]:
+        # Ids are stored at the length of the longest.
+        size += len(ids) * (row + max((len(each.encode()) for each in ids), default=0))
+    return size
 
 
 def _order(side: VectorSource) -> NDArray[np.intp]:
@@ -208,7 +235,6 @@ def _as_they_lie(side: VectorSource, order: NDArray[np.intp]) -> Iterator[tuple[
             yield int(here[first]), block[first:last]
 
 
-def _write_invalid(file: h5py.File, invalid_ids: Iterable[str]) -> None:
-    ids = sorted(set(invalid_ids))
-    if ids:
-        file.create_dataset("invalid_ids", data=np.array([i.encode("utf-8") for i in ids]), track_times=False)
+def _write_invalid(file: h5py.File, invalid: Sequence[str]) -> None:
+    if invalid:
+        file.create_dataset("invalid_ids", data=np.array([i.encode("utf-8") for i in invalid]), track_times=False)

@@ -109,7 +109,10 @@ def _found(text: str) -> Iterator[tuple[str, Link]]:
             url = html.unescape(match[0]).rstrip(".,;)")
             names = _NAME.findall(line[at : match.start()])
             at = match.end()
-            file = find(unquote(urlsplit(url).path).rpartition("/")[2])
+            try:
+                file = find(unquote(urlsplit(url).path).rpartition("/")[2])
+            except ValueError:  # brackets that hold no address
+                continue
             if file is None and names:
                 file = find(names[-1])
             if file is not None:

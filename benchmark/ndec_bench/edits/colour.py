@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.edits.picture import EditKind, Picture, between
+from ndec_bench.edits.picture import EditKind, Picture, between, drawing, one_of, span
 from ndec_bench.edits.raster import gamma_table, luma
 
 if TYPE_CHECKING:
@@ -37,18 +37,10 @@ def _tone(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return _recoloured(picture, table.clip(0, 255).astype(np.uint8))
 
 
-def _draw_saturation(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"saturation": stream.choice((between(110, 0, strength), between(150, 420, strength)))}
-
-
 def _saturation(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     grey = luma(picture.pixels)[..., None]
     pixels = grey + ((picture.pixels.astype(np.int32) - grey) * step.number("saturation") >> 7)
     return picture.with_pixels(pixels.clip(0, 255).astype(np.uint8))
-
-
-def _draw_hue(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"turn": between(20, 256, strength), "order": stream.choice(("gbr", "brg", "rbg", "bgr", "grb"))}
 
 
 def _hue(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -58,26 +50,18 @@ def _hue(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture.with_pixels(turned.astype(np.uint8))
 
 
-def _draw_gamma(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"tenths": stream.choice((between(9, 3, strength), between(12, 30, strength)))}
-
-
 def _gamma(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return _recoloured(picture, np.array(gamma_table(step.number("tenths")), np.uint8))
 
 
-def _draw_grey(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"tint": "none" if strength < 500 else stream.choice(sorted(_TINTS))}
+def _draw_tint(strength: int, stream: Stream) -> Value:
+    return "none" if strength < 500 else stream.choice(sorted(_TINTS))
 
 
 def _grey(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     tint = np.array(_TINTS.get(step.word("tint"), (128, 128, 128)), np.int32)
     pixels = luma(picture.pixels)[..., None] * tint >> 7
     return picture.with_pixels(pixels.clip(0, 255).astype(np.uint8))
-
-
-def _draw_posterise(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"levels": between(8, 2, strength), "invert": int(strength > 850)}
 
 
 def _posterise(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -93,10 +77,6 @@ _BAYER = np.array(((0, 8, 2, 10), (12, 4, 14, 6), (3, 11, 1, 9), (15, 7, 13, 5))
 """Thresholds of ordered dithering in sixteenths: Bayer, ICC 1973."""
 
 
-def _draw_dither(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"levels": between(6, 2, strength)}
-
-
 def _dither(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     steps = max(2, step.number("levels")) - 1
     rows, columns = np.arange(picture.height) % 4, np.arange(picture.width) % 4
@@ -107,10 +87,15 @@ def _dither(picture: Picture, step: EditStep, donors: Donors) -> Picture:
 
 KINDS = (
     EditKind("tone", "colour", 6, _draw_tone, _tone, "brightness by 10 to 90 levels, contrast 1 to 0.3 or 1.9 times"),
-    EditKind("saturation", "colour", 4, _draw_saturation, _saturation, "0.86 to 0 times, or 1.2 to 3.3 times"),
-    EditKind("hue", "colour", 4, _draw_hue, _hue, "channels mixed into another order, 8 % to 100 %"),
-    EditKind("gamma", "colour", 3, _draw_gamma, _gamma, "exponent 0.9 to 0.3, or 1.2 to 3"),
-    EditKind("grey", "colour", 4, _draw_grey, _grey, "grey; from 0.5 on tinted"),
-    EditKind("posterise", "colour", 2, _draw_posterise, _posterise, "8 to 2 levels; from 0.85 on the negative"),
-    EditKind("dither", "colour", 2, _draw_dither, _dither, "a palette of 6 to 2 levels, in dots", in_mini=False),
-)
+    EditKind("saturation", "colour", 4, drawing(saturation=one_of(span(110, 0), span(150, 420))), _saturation,
+             "0.86 to 0 times, or 1.2 to 3.3 times"),
+    EditKind("hue", "colour", 4, drawing(turn=span(20, 256), order=one_of("gbr", "brg", "rbg", "bgr", "grb")), _hue,
+             "channels mixed into another order, 8 % to 100 %"),
+    EditKind("gamma", "colour", 3, drawing(tenths=one_of(span(9, 3), span(12, 30))), _gamma,
+             "exponent 0.9 to 0.3, or 1.2 to 3"),
+    EditKind("grey", "colour", 4, drawing(tint=_draw_tint), _grey, "grey; from 0.5 on tinted"),
+    EditKind("posterise", "colour", 2, drawing(levels=span(8, 2), invert=lambda strength, stream: int(strength > 850)),
+             _posterise, "8 to 2 levels; from 0.85 on the negative"),
+    EditKind("dither", "colour", 2, drawing(levels=span(6, 2)), _dither, "a palette of 6 to 2 levels, in dots",
+             in_mini=False),
+)  # fmt: skip

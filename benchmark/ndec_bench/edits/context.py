@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_bench.edits.geometry import scaled
-from ndec_bench.edits.glyphs import lettering
-from ndec_bench.edits.picture import LONGEST, EditKind, Picture, between
-from ndec_bench.edits.raster import blended, blurred, resized
+from ndec_bench.edits.picture import (
+    DONOR,
+    LONGEST,
+    PLACE,
+    SEED,
+    EditKind,
+    Picture,
+    below,
+    between,
+    drawing,
+    one_of,
+    span,
+)  # fmt: skip
+from ndec_bench.edits.raster import blended, blurred, lettering, resized
 
 if TYPE_CHECKING:
-    from ndec_bench.edits.picture import Donors, EditStep, Value
+    from ndec_bench.edits.picture import Donors, EditStep
     from ndec_bench.edits.raster import Pixels
     from ndec_bench.randomness import Stream
 
@@ -32,10 +43,8 @@ def _fitted(picture: Picture, wide: int, tall: int) -> Picture:
     return scaled(picture, max(1, picture.width * tall // picture.height), tall)
 
 
-def _draw_pad(strength: int, stream: Stream) -> dict[str, Value]:
-    most = between(60, 420, strength)
-    sides = {side: stream.integer(0, most + 1) for side in ("left", "right", "top", "bottom")}
-    return {**sides, "fill": stream.choice(("black", "white", "blur", "mean")), "seed": stream.integer(0, 1 << 30)}
+def _border(strength: int, stream: Stream) -> int:
+    return stream.integer(0, between(60, 420, strength) + 1)
 
 
 def _pad(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -51,15 +60,6 @@ def _pad(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return _set_into(picture, scenery, left, top)
 
 
-def _draw_paste(strength: int, stream: Stream) -> dict[str, Value]:
-    return {
-        "donor": stream.integer(0, 1 << 20),
-        "size": between(920, 340, strength),
-        "x": stream.integer(0, 1001),
-        "y": stream.integer(0, 1001),
-    }
-
-
 def _paste(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     scenery = donors[step.number("donor") % len(donors)]
     tall, wide = (scenery.shape[0] * step.number("size") // 1000, scenery.shape[1] * step.number("size") // 1000)
@@ -69,15 +69,9 @@ def _paste(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return _set_into(small, scenery, x, y)
 
 
-def _draw_collage(strength: int, stream: Stream) -> dict[str, Value]:
+def _draw_grid(strength: int, stream: Stream) -> str:
     grids = ("2x1", "1x2", "2x1", "1x2", "2x2", "2x2", "3x2", "3x3")
-    grid = grids[min(len(grids) - 1, strength * len(grids) // 1000)]
-    return {
-        "grid": grid,
-        "cell": stream.integer(0, 64),
-        "donor": stream.integer(0, 1 << 20),
-        "gap": stream.integer(0, 7),
-    }
+    return grids[min(len(grids) - 1, strength * len(grids) // 1000)]
 
 
 def _collage(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -98,9 +92,8 @@ def _collage(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return _set_into(scaled(picture, cell_wide, cell_tall), scenery, *mine)
 
 
-def _draw_screenshot(strength: int, stream: Stream) -> dict[str, Value]:
-    device = "window" if strength < 400 else stream.choice(("phone", "phone", "post"))
-    return {"device": device, "seed": stream.integer(0, 1 << 30), "size": between(950, 500, strength)}
+def _draw_device(strength: int, stream: Stream) -> str:
+    return "window" if strength < 400 else stream.choice(("phone", "phone", "post"))
 
 
 def _screenshot(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -146,18 +139,16 @@ def _write(scenery: Pixels, text: str, x: int, y: int, ink: int) -> None:
     scenery[place] = blended(scenery[place], (ink, ink, ink), letters)
 
 
-KINDS = (
-    EditKind("pad", "context", 10, _draw_pad, _pad, "borders of up to 6 % to 42 % on each side"),
-    EditKind(
-        "paste", "context", 9, _draw_paste, _paste, "onto another picture at 92 % to 34 % of its size", donors=True
-    ),
-    EditKind("collage", "context", 5, _draw_collage, _collage, "one cell of a grid from 2 x 1 to 3 x 3", donors=True),
-    EditKind(
-        "screenshot",
-        "context",
-        5,
-        _draw_screenshot,
-        _screenshot,
-        "in a window, a phone or a post, at 95 % to 60 % of the width",
-    ),
+_PAD = drawing(
+    left=_border, right=_border, top=_border, bottom=_border, fill=one_of("black", "white", "blur", "mean"), seed=SEED
 )
+_PASTE = drawing(donor=DONOR, size=span(920, 340), x=PLACE, y=PLACE)
+_COLLAGE = drawing(grid=_draw_grid, cell=below(64), donor=DONOR, gap=below(7))
+_SCREENSHOT = drawing(device=_draw_device, seed=SEED, size=span(950, 500))
+KINDS = (
+    EditKind("pad", "context", 10, _PAD, _pad, "borders of up to 6 % to 42 % on each side"),
+    EditKind("paste", "context", 9, _PASTE, _paste, "onto another picture at 92 % to 34 % of its size", donors=True),
+    EditKind("collage", "context", 5, _COLLAGE, _collage, "one cell of a grid from 2 x 1 to 3 x 3", donors=True),
+    EditKind("screenshot", "context", 5, _SCREENSHOT, _screenshot,
+             "in a window, a phone or a post, at 95 % to 60 % of the width"),
+)  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.edits.picture import EditKind, Picture, between
+from ndec_bench.edits.picture import EditKind, Picture, between, drawing, one_of, span
 from ndec_bench.edits.raster import UNIT_BITS, cosine, resized, sampled, sine
 
 if TYPE_CHECKING:
@@ -44,21 +44,15 @@ def _crop(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture.moved(picture.pixels[top:bottom, left:right], picture.mask[top:bottom, left:right], survives)
 
 
-def _draw_flip(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"axis": "horizontal" if strength < 800 else "vertical"}
-
-
 def _flip(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     turn = np.s_[:, ::-1] if step.word("axis") == "horizontal" else np.s_[::-1]
     pixels, mask = np.ascontiguousarray(picture.pixels[turn]), np.ascontiguousarray(picture.mask[turn])
     return picture.framed(pixels, mask)
 
 
-def _draw_rotate(strength: int, stream: Stream) -> dict[str, Value]:
+def _draw_degrees(strength: int, stream: Stream) -> int:
     degrees = between(2, 60, strength) if strength < 850 else stream.choice((90, 180, 270))
-    sign = stream.choice((-1, 1))
-    canvas = stream.choice(("same", "same", "larger"))
-    return {"degrees": sign * degrees, "canvas": canvas, "fill": stream.choice(sorted(FILLS))}
+    return degrees * stream.choice((-1, 1))
 
 
 def _rotate(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -95,10 +89,6 @@ def _warped(
     return picture.moved(pixels, mask, np.where(survives, 255, 0).astype(np.uint8))
 
 
-def _draw_aspect(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"stretch": between(1080, 2000, strength), "axis": stream.choice(("width", "height"))}
-
-
 def _aspect(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     wide, tall = picture.width, picture.height
     # The other side shrinks, so that the picture does not grow.
@@ -116,13 +106,9 @@ def scaled(picture: Picture, width: int, height: int) -> Picture:
     return picture.framed(resized(picture.pixels, width, height), picture.mask[rows[:, None], columns[None]])
 
 
-def _draw_perspective(strength: int, stream: Stream) -> dict[str, Value]:
+def _draw_tilt(strength: int, stream: Stream) -> int:
     most = between(40, 330, strength)
-    return {
-        "top": stream.integer(-most, most + 1),
-        "left": stream.integer(-most, most + 1),
-        "fill": stream.choice(sorted(FILLS)),
-    }
+    return stream.integer(-most, most + 1)
 
 
 def _perspective(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -139,17 +125,16 @@ def _perspective(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return _warped(picture, at_x, at_y, FILLS[step.word("fill")], np.ones((tall, wide), np.bool_))
 
 
+_FILL = one_of(*sorted(FILLS))
+_FLIP = drawing(axis=lambda strength, stream: "horizontal" if strength < 800 else "vertical")
+_ROTATE = drawing(degrees=_draw_degrees, canvas=one_of("same", "same", "larger"), fill=_FILL)
+_ASPECT = drawing(stretch=span(1080, 2000), axis=one_of("width", "height"))
+_PERSPECTIVE = drawing(top=_draw_tilt, left=_draw_tilt, fill=_FILL)
 KINDS = (
     EditKind("crop", "geometry", 26, _draw_crop, _crop, "keeps 92 % to 20 % of the area"),
-    EditKind("flip", "geometry", 14, _draw_flip, _flip, "mirrors left to right; from 0.8 on upside down"),
-    EditKind("rotate", "geometry", 9, _draw_rotate, _rotate, "by 2 to 60 degrees; from 0.85 on quarter turns"),
-    EditKind("aspect", "geometry", 6, _draw_aspect, _aspect, "one side 1.08 to 2 times as long as the other"),
-    EditKind(
-        "perspective",
-        "geometry",
-        6,
-        _draw_perspective,
-        _perspective,
-        "tilts the plane, up to a third nearer on one side",
-    ),
-)
+    EditKind("flip", "geometry", 14, _FLIP, _flip, "mirrors left to right; from 0.8 on upside down"),
+    EditKind("rotate", "geometry", 9, _ROTATE, _rotate, "by 2 to 60 degrees; from 0.85 on quarter turns"),
+    EditKind("aspect", "geometry", 6, _ASPECT, _aspect, "one side 1.08 to 2 times as long as the other"),
+    EditKind("perspective", "geometry", 6, _PERSPECTIVE, _perspective,
+             "tilts the plane, up to a third nearer on one side"),
+)  # fmt: skip

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.edits.glyphs import HEIGHT, lettering
-from ndec_bench.edits.picture import EditKind, Picture, between
-from ndec_bench.edits.raster import blended, clipped, resized
+from ndec_bench.edits.picture import DONOR, PLACE, SEED, EditKind, Picture, between, drawing, one_of, span
+from ndec_bench.edits.raster import GLYPH_HEIGHT, blended, clipped, lettering, resized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ndec_bench.edits.picture import Donors, EditStep, Value
+    from ndec_bench.edits.picture import Donors, EditStep
     from ndec_bench.edits.raster import Pixels
     from ndec_bench.randomness import Stream
 
@@ -30,10 +29,6 @@ _WORDS = (
     "#TBT",
     "SAMPLE", "WHY?", "THIS IS FINE", "BEST DAY EVER",
 )  # fmt: skip
-
-
-def _seeded(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"seed": stream.integer(0, 1 << 30), "level": strength}
 
 
 def _laid(picture: Picture, alpha: NDArray[np.int32], colour: Pixels | Colour, x: int, y: int) -> Picture:
@@ -56,7 +51,7 @@ def _text(picture: Picture, step: EditStep, donors: Donors) -> Picture:
         text = stream.choice(_WORDS)
         if stream.unit() < 0.4:
             text = f"{text} {stream.choice(_WORDS)}"
-        size = max(1, picture.height * between(5, 20, level) // (100 * HEIGHT) + stream.integer(0, 2))
+        size = max(1, picture.height * between(5, 20, level) // (100 * GLYPH_HEIGHT) + stream.integer(0, 2))
         size = max(1, min(size, picture.width // (6 * min(len(text), 9))))
         letters = lettering(text[: max(1, picture.width // (6 * size))], size)
         x = stream.integer(0, max(1, picture.width - letters.shape[1]))
@@ -140,16 +135,6 @@ def _faces(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture
 
 
-def _draw_inset(strength: int, stream: Stream) -> dict[str, Value]:
-    return {
-        "donor": stream.integer(0, 1 << 20),
-        "size": between(180, 700, strength),
-        "x": stream.integer(0, 1001),
-        "y": stream.integer(0, 1001),
-        "shape": stream.choice(("box", "box", "disc")),
-    }
-
-
 def _inset(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     donor = donors[step.number("donor") % len(donors)]
     wide = max(2, picture.width * step.number("size") // 1000)
@@ -157,10 +142,6 @@ def _inset(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     alpha = _disc(wide, tall) if step.word("shape") == "disc" else np.full((tall, wide), 256, np.int32)
     x, y = ((picture.width - wide) * step.number("x") // 1000, (picture.height - tall) * step.number("y") // 1000)
     return _laid(picture, alpha, resized(donor, wide, tall), x, y)
-
-
-def _draw_blend(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"donor": stream.integer(0, 1 << 20), "alpha": between(30, 128, strength)}
 
 
 def _blend(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -184,20 +165,15 @@ def _stripes(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture
 
 
+_SEEDED = drawing(seed=SEED, level=span(0, 1000))
+_INSET = drawing(donor=DONOR, size=span(180, 700), x=PLACE, y=PLACE, shape=one_of("box", "box", "disc"))
 KINDS = (
-    EditKind("text", "overlay", 8, _seeded, _text, "1 to 5 lines, letters 5 % to 20 % of the height"),
-    EditKind(
-        "shapes",
-        "overlay",
-        6,
-        _seeded,
-        _shapes,
-        "1 to 5 boxes, discs, frames, bars, arrows, each up to 62 % of the short side",
-    ),
-    EditKind("faces", "overlay", 6, _seeded, _faces, "1 to 5 drawn faces, each up to 66 % of the short side"),
-    EditKind(
-        "inset", "overlay", 6, _draw_inset, _inset, "another picture on top, 18 % to 70 % of the width", donors=True
-    ),
-    EditKind("blend", "overlay", 4, _draw_blend, _blend, "another picture shines through, 12 % to 50 %", donors=True),
-    EditKind("stripes", "overlay", 3, _seeded, _stripes, "2 to 8 bars over 6 % to 45 % of the picture", in_mini=False),
-)
+    EditKind("text", "overlay", 8, _SEEDED, _text, "1 to 5 lines, letters 5 % to 20 % of the height"),
+    EditKind("shapes", "overlay", 6, _SEEDED, _shapes,
+             "1 to 5 boxes, discs, frames, bars, arrows, each up to 62 % of the short side"),
+    EditKind("faces", "overlay", 6, _SEEDED, _faces, "1 to 5 drawn faces, each up to 66 % of the short side"),
+    EditKind("inset", "overlay", 6, _INSET, _inset, "another picture on top, 18 % to 70 % of the width", donors=True),
+    EditKind("blend", "overlay", 4, drawing(donor=DONOR, alpha=span(30, 128)), _blend,
+             "another picture shines through, 12 % to 50 %", donors=True),
+    EditKind("stripes", "overlay", 3, _SEEDED, _stripes, "2 to 8 bars over 6 % to 45 % of the picture", in_mini=False),
+)  # fmt: skip

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ndec_bench.edits.raster import Mask, Pixels
 
     Value = int | str
+    Draw = Callable[[int, Stream], Value]
+    """Strength in thousandths and a stream to the value of a parameter."""
 
 # Remaining area is counted in millionths, in whole numbers.
 WHOLE = 1_000_000
@@ -173,3 +175,32 @@ class EditKind:
 def between(low: int, high: int, strength: int) -> int:
     """Return the whole number ``strength``/1000 of the way from ``low`` to ``high``."""
     return low + (high - low) * strength // 1000
+
+
+def drawing(**parameters: Draw) -> Callable[[int, Stream], dict[str, Value]]:
+    """Return what draws each of ``parameters`` by its own rule, in their order."""
+    return lambda strength, stream: {name: draw(strength, stream) for name, draw in parameters.items()}
+
+
+def span(low: int, high: int) -> Draw:
+    """Return the rule of a parameter that goes from ``low`` to ``high`` with the strength."""
+    return lambda strength, stream: between(low, high, strength)
+
+
+def below(limit: int) -> Draw:
+    """Return the rule of a parameter from 0 to ``limit`` - 1, at random."""
+    return lambda strength, stream: stream.integer(0, limit)
+
+
+def one_of(*values: Value | Draw) -> Draw:
+    """Return the rule of a parameter that is one of ``values``, or follows one of these rules, at random."""
+
+    def draw(strength: int, stream: Stream) -> Value:
+        chosen = stream.choice(values)
+        return chosen(strength, stream) if callable(chosen) else chosen
+
+    return draw
+
+
+SEED, DONOR, PLACE = below(1 << 30), below(1 << 20), below(1001)
+"""Rules of the parameters ``seed``, ``donor``, and of a position in thousandths of the room there is."""

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ndec_bench.edits.picture import EditKind, Picture, between
+from ndec_bench.edits.picture import SEED, EditKind, Picture, drawing, one_of, span
 from ndec_bench.edits.raster import blurred, resized
 
 if TYPE_CHECKING:
-    from ndec_bench.edits.picture import Donors, EditStep, Value
-    from ndec_bench.randomness import Stream
-
-
-def _draw_jpeg(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"quality": between(70, 4, strength)}
+    from ndec_bench.edits.picture import Donors, EditStep
 
 
 def _jpeg(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -29,20 +24,8 @@ def _jpeg(picture: Picture, step: EditStep, donors: Donors) -> Picture:
         return picture.with_pixels(np.asarray(decoded.convert("RGB")))
 
 
-def _draw_blur(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"radius": between(1, 5, strength)}
-
-
 def _blur(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture.with_pixels(blurred(picture.pixels, step.number("radius")))
-
-
-def _draw_noise(strength: int, stream: Stream) -> dict[str, Value]:
-    return {
-        "amplitude": between(10, 90, strength),
-        "seed": stream.integer(0, 1 << 30),
-        "grain": stream.choice(("grey", "colour")),
-    }
 
 
 def _noise(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -51,10 +34,6 @@ def _noise(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     raw = step.stream().u64((count + 7) // 8).astype("<u8").view(np.uint8)[:count].astype(np.int32) - 128
     field = (raw * step.number("amplitude") >> 7).reshape(picture.height, picture.width, channels)
     return picture.with_pixels((picture.pixels + field).clip(0, 255).astype(np.uint8))
-
-
-def _draw_pixelise(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"block": between(2, 7, strength)}
 
 
 def _pixelise(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -66,18 +45,10 @@ def _pixelise(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture.with_pixels(small[rows[:, None], columns[None]])
 
 
-def _draw_shrink(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"size": between(800, 220, strength)}
-
-
 def _shrink(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     size = step.number("size")
     small = resized(picture.pixels, max(1, picture.width * size // 1000), max(1, picture.height * size // 1000))
     return picture.with_pixels(resized(small, picture.width, picture.height))
-
-
-def _draw_scatter(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"reach": between(1, 9, strength), "seed": stream.integer(0, 1 << 30)}
 
 
 def _scatter(picture: Picture, step: EditStep, donors: Donors) -> Picture:
@@ -89,10 +60,6 @@ def _scatter(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     return picture.with_pixels(picture.pixels[rows, columns])
 
 
-def _draw_sharpen(strength: int, stream: Stream) -> dict[str, Value]:
-    return {"tenths": between(8, 50, strength)}
-
-
 def _sharpen(picture: Picture, step: EditStep, donors: Donors) -> Picture:
     before = picture.pixels.astype(np.int32)
     detail = before - blurred(picture.pixels, 1)
@@ -100,13 +67,14 @@ def _sharpen(picture: Picture, step: EditStep, donors: Donors) -> Picture:
 
 
 KINDS = (
-    EditKind("jpeg", "quality", 8, _draw_jpeg, _jpeg, "JPEG at quality 70 to 4"),
-    EditKind("blur", "quality", 4, _draw_blur, _blur, "two box means of 3 to 11 pixels"),
-    EditKind("noise", "quality", 3, _draw_noise, _noise, "up to 10 to 90 levels, grey or coloured"),
-    EditKind("pixelise", "quality", 3, _draw_pixelise, _pixelise, "blocks of 2 to 7 pixels"),
-    EditKind("shrink", "quality", 3, _draw_shrink, _shrink, "to 80 % to 22 % of the size and back"),
-    EditKind(
-        "scatter", "quality", 3, _draw_scatter, _scatter, "pixels taken from up to 1 to 9 pixels away", in_mini=False
-    ),
-    EditKind("sharpen", "quality", 3, _draw_sharpen, _sharpen, "detail 1.8 to 6 times as strong", in_mini=False),
-)
+    EditKind("jpeg", "quality", 8, drawing(quality=span(70, 4)), _jpeg, "JPEG at quality 70 to 4"),
+    EditKind("blur", "quality", 4, drawing(radius=span(1, 5)), _blur, "two box means of 3 to 11 pixels"),
+    EditKind("noise", "quality", 3, drawing(amplitude=span(10, 90), seed=SEED, grain=one_of("grey", "colour")), _noise,
+             "up to 10 to 90 levels, grey or coloured"),
+    EditKind("pixelise", "quality", 3, drawing(block=span(2, 7)), _pixelise, "blocks of 2 to 7 pixels"),
+    EditKind("shrink", "quality", 3, drawing(size=span(800, 220)), _shrink, "to 80 % to 22 % of the size and back"),
+    EditKind("scatter", "quality", 3, drawing(reach=span(1, 9), seed=SEED), _scatter,
+             "pixels taken from up to 1 to 9 pixels away", in_mini=False),
+    EditKind("sharpen", "quality", 3, drawing(tenths=span(8, 50)), _sharpen, "detail 1.8 to 6 times as strong",
+             in_mini=False),
+)  # fmt: skip

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,24 +140,19 @@ def build(
     finished = _finished(out, plan)
     if register is not None:
         write_private_names(out, register)
-    if finished is None:
-        finished = _built(out, plan, jobs, progress)
-    digest, reused = finished
-    skipped = () if register is None else register.skipped
-    seconds = round(time.monotonic() - started, 3)
     return BuildReport(
         name=plan.name,
         folder=out,
-        reused=reused,
-        counts=counts(plan.items),
-        digest=digest,
+        reused=finished is not None,
+        counts=_counts(plan.items),
+        digest=finished or _built(out, plan, jobs, progress),
         verified=bool(plan.expected),
-        skipped=skipped,
-        seconds=seconds,
+        skipped=() if register is None else register.skipped,
+        seconds=round(time.monotonic() - started, 3),
     )
 
 
-def _finished(out: Path, plan: Plan) -> tuple[str, bool] | None:
+def _finished(out: Path, plan: Plan) -> str | None:
     """Return the digest of a finished build of ``plan`` in ``out``; None where there is nothing yet."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
@@ -177,18 +173,18 @@ def _finished(out: Path, plan: Plan) -> tuple[str, bool] | None:
     damaged = _damaged(out, info.digest)
     if damaged:
         raise DataError(f"{out}: {damaged}", hint="remove that folder and build again")
-    return info.digest, True
+    return info.digest
 
 
 def _damaged(out: Path, digest: str) -> str:
-    """Return what is wrong with a finished build, by the digest of ``pixels.csv`` and all file sizes; else ''."""
+    """Return what is wrong with a finished build, by the digest of ``pixels.csv`` and all file sizes; else nothing."""
     try:
-        contents = {PIXELS_FILE: (out / PIXELS_FILE).read_text(encoding="utf-8")}
+        pixels = (out / PIXELS_FILE).read_bytes()
         with (out / FILES_FILE).open(encoding="utf-8", newline="") as file:
             sizes = {row["path"]: int(row["bytes"]) for row in csv.DictReader(file)}
     except (OSError, ValueError, KeyError) as error:
         return f"incomplete ({error})"
-    if _pixels_digest(contents) != digest:
+    if hashlib.sha256(pixels).hexdigest() != digest:
         return f"{PIXELS_FILE} was changed"
     for path, size in sizes.items():
         found = (out / path).stat().st_size if (out / path).is_file() else None
@@ -197,7 +193,7 @@ def _damaged(out: Path, digest: str) -> str:
     return ""
 
 
-def _built(out: Path, plan: Plan, jobs: int, progress: Progress) -> tuple[str, bool]:
+def _built(out: Path, plan: Plan, jobs: int, progress: Progress) -> str:
     partial = out.with_name(out.name + ".partial")
     _start(partial, plan)
     made = make_all(plan, partial, jobs, progress)
@@ -206,7 +202,7 @@ def _built(out: Path, plan: Plan, jobs: int, progress: Progress) -> tuple[str, b
     contents = _texts(plan, made)
     digests = _group_digests(plan, made, contents)
     _compare(plan, digests)
-    digest = _pixels_digest(contents)
+    digest = hashlib.sha256(contents[PIXELS_FILE].encode()).hexdigest()
     info = SplitInfo(
         name=plan.name,
         version=VERSION,
@@ -214,18 +210,22 @@ def _built(out: Path, plan: Plan, jobs: int, progress: Progress) -> tuple[str, b
         plan=plan.sha256(),
         digest=digest,
         digests=digests,
-        counts=counts(plan.items),
+        counts=_counts(plan.items),
         provenance=plan.provenance,
         dedup=report,
     )
-    _write_texts(partial, contents, info, made)
+    files = sorted((m.path, m.size, m.file) for m in made.values())
+    contents[FILES_FILE] = table(("path", "bytes", "sha256"), files)
+    contents[SPLIT_FILE] = info.model_dump_json(indent=1) + "\n"
+    for name, content in contents.items():  # split.json last
+        (partial / name).write_text(content, encoding="utf-8", newline="")
     progress("checking for duplicates", 1, 1)
     shutil.rmtree(partial / PARTS)
     (partial / "plan.txt").unlink()
     if out.is_dir():
         out.rmdir()  # empty: `_finished` saw to it
     partial.replace(out)
-    return digest, False
+    return digest
 
 
 def _start(partial: Path, plan: Plan) -> None:
@@ -296,26 +296,12 @@ def _group_digests(plan: Plan, made: dict[str, PictureRecord], contents: dict[st
     return {**digests, "truth": hashlib.sha256(truth.encode()).hexdigest()}
 
 
-def _pixels_digest(contents: dict[str, str]) -> str:
-    """Return the digest of the split: SHA-256 (hex) of ``pixels.csv``."""
-    return hashlib.sha256(contents[PIXELS_FILE].encode()).hexdigest()
-
-
-def counts(items: Sequence[Item]) -> dict[str, int]:
+def _counts(items: Sequence[Item]) -> dict[str, int]:
     """Return how many pictures there are of each folder and of each role, by name."""
-    names = [f"{item.folder}" for item in items] + [f"{item.folder}: {item.role}" for item in items]
-    return {name: names.count(name) for name in sorted(set(names))}
+    names = (name for item in items for name in (item.folder, f"{item.folder}: {item.role}"))
+    return dict(sorted(Counter[str](names).items()))
 
 
 def _lines(ids: Iterable[str]) -> str:
     """Return sorted ids, one per line."""
     return "".join(f"{identifier}\n" for identifier in sorted(ids))
-
-
-def _write_texts(folder: Path, contents: dict[str, str], info: SplitInfo, made: dict[str, PictureRecord]) -> None:
-    """Write all text files of a split into ``folder``; ``split.json`` last."""
-    for name, content in sorted(contents.items()):
-        (folder / name).write_text(content, encoding="utf-8", newline="")
-    files = sorted((m.path, m.size, m.file) for m in made.values())
-    (folder / FILES_FILE).write_text(table(("path", "bytes", "sha256"), files), encoding="utf-8", newline="")
-    (folder / SPLIT_FILE).write_text(info.model_dump_json(indent=1) + "\n", encoding="utf-8", newline="")

@@ -9,35 +9,28 @@ blocks each with each, because a signature of the whole misses a shared part.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.mini.likeness import Signature, mirrored, shared_parts, small_grey, turned
-from ndec_bench.mini.sources import Studio
+from ndec_bench.mini.likeness import TURNS, shared_parts, slopes, small_grey, turned
+from ndec_bench.mini.sources import picture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
-    from ndec_bench.edits.raster import Pixels
     from ndec_bench.mini.items import Item
+    from ndec_bench.mini.likeness import Tones
     from ndec_bench.mini.making import PictureRecord
-
-    Rows = NDArray[np.int16]
 
 TONE_LIMIT, SLOPE_LIMIT = 970_000, 440
 BLOCK = 2048
-
-# Name, what it does to tone signatures, what it does to pixels.
-TURNS: dict[str, tuple[Callable[[Rows], Rows], Callable[[Pixels], Pixels]]] = {
-    "upright": (lambda tones: tones, lambda pixels: pixels),
-    "mirrored": (mirrored, lambda pixels: pixels[:, ::-1]),
-    "turned by 90": (lambda tones: turned(tones, 1), lambda pixels: np.rot90(pixels, 1)),
-    "turned by 180": (lambda tones: turned(tones, 2), lambda pixels: np.rot90(pixels, 2)),
-    "turned by 270": (lambda tones: turned(tones, 3), lambda pixels: np.rot90(pixels, 3)),
-}
+PARTS = (
+    ("all originals against references", None, ("references",), tuple(TURNS)),
+    ("training and background against queries", ("train", "background"), ("queries",), ("upright", "mirrored")),
+)
+"""What is compared: in words, the folders of both sides (None: all), and the turns of the second side."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,7 @@ class Comparison:
     suspects: tuple[tuple[int, int], ...]
 
 
-def compared(first: Rows, second: Rows, limit: int, skip: set[tuple[int, int]]) -> Comparison:
+def compared(first: Tones, second: Tones, limit: int, skip: set[tuple[int, int]]) -> Comparison:
     """Return how alike the rows of two signature tables are by inner product, the pairs of ``skip`` left out.
 
     Exact: whole numbers whose sums stay below 2**24 in float32.
@@ -91,99 +84,90 @@ def duplicate_report(items: Sequence[Item], made: dict[str, PictureRecord], ids:
     Every original is compared with every reference, and every picture of the training and background parts with every
     query's original. Declared look-alikes are left out: they are known to be other pictures.
     """
-    check = _Check([item for item in items if made[item.key].tone], made, ids)
-    for name in TURNS:
-        check.tones(name, check.everything, check.references, "all originals against references")
-    check.slopes(check.everything, check.references, "all originals against references")
-    for name in ("upright", "mirrored"):
-        check.tones(name, check.apart, check.queries, "training and background against queries")
-    check.slopes(check.apart, check.queries, "training and background against queries")
-    check.photographs()
-    copies = check.verified()
+    originals = [item for item in items if made[item.key].tone]
+    names = [ids[item.key] for item in originals]
+    declared = _declared(originals)
+    rows, suspects = _parts_compared(originals, names, made, declared)
+    photos = [n for n, item in enumerate(originals) if made[item.key].grey]
+    pairs = [(photos[i], photos[j]) for i, j in shared_parts([made[originals[n].key].grey_pixels() for n in photos])]
+    undeclared = [pair for pair in pairs if pair not in declared]
+    rows.append({
+        "method": "local block matching", "what": "photographs, each with each",
+        "pairs": len(photos) * (len(photos) - 1) // 2, "suspects": len(undeclared),
+        "declared_pairs_found": len(pairs) - len(undeclared),
+    })  # fmt: skip
+    suspects |= {(i, j, "upright") for i, j in undeclared}
+    copies = [sorted((names[i], names[j])) for i, j, turn in suspects if _share(originals[i], originals[j], turn)]
     return {
         "limits": {"luma correlation": TONE_LIMIT / 1e6, "difference hash": SLOPE_LIMIT / 480},
-        "comparisons": check.rows,
-        "declared_pairs_left_out": len(check.declared),
-        "suspects": len(check.suspects),
-        "undeclared_copies": copies,
+        "comparisons": rows,
+        "declared_pairs_left_out": len(declared),
+        "suspects": len(suspects),
+        "undeclared_copies": [list(pair) for pair in sorted(set(map(tuple, copies)))],
     }
 
 
-class _Check:
-    """One run of the duplicate check, collecting rows of the report and suspects."""
-
-    def __init__(self, originals: list[Item], made: dict[str, PictureRecord], ids: dict[str, str]) -> None:
-        self.items, self.made = originals, made
-        self.names = [ids[item.key] for item in originals]
-        prints = [Signature.unpacked(made[item.key].tone) for item in originals]
-        self.tone = np.array([p.tone for p in prints])
-        self.slope = np.array([p.slope for p in prints]).astype(np.int16)
-        place = {item.key: n for n, item in enumerate(originals)}
-        pairs = [(place[item.key], place[item.partner]) for item in originals if item.partner in place]
-        self.declared = {pair for i, j in pairs for pair in ((i, j), (j, i))}
-        # Look-alikes of one reference resemble one another for the same reason.
-        family: dict[int, list[int]] = {}
-        for i, j in pairs:
-            family.setdefault(j, []).append(i)
-        self.declared |= {(a, b) for members in family.values() for a in members for b in members if a != b}
-        self.everything = list(range(len(originals)))
-        self.references = self._of("references")
-        self.queries = self._of("queries")
-        self.apart = self._of("train") + self._of("background")
-        self.rows: list[dict[str, object]] = []
-        self.suspects: set[tuple[int, int, str]] = set()
-
-    def _of(self, folder: str) -> list[int]:
-        return [n for n, item in enumerate(self.items) if item.folder == folder]
-
-    def tones(self, turn: str, first: list[int], second: list[int], what: str) -> None:
-        """Compare luma, the second picture turned."""
-        self._compare(f"luma correlation 16 x 16, {turn}", turn, self.tone[first], TURNS[turn][0](self.tone[second]),
-                      (first, second), (TONE_LIMIT, 1_000_000), what)  # fmt: skip
-
-    def slopes(self, first: list[int], second: list[int], what: str) -> None:
-        """Compare difference hashes."""
-        self._compare("difference hash 480 bits", "upright", self.slope[first], self.slope[second],
-                      (first, second), (SLOPE_LIMIT, 480), what)  # fmt: skip
-
-    def _compare(
-        self, method: str, turn: str, left: Rows, right: Rows, places: tuple[list[int], list[int]],
-        scale: tuple[int, int], what: str,
-    ) -> None:  # fmt: skip
-        first, second = places
+def _parts_compared(
+    originals: Sequence[Item], names: Sequence[str], made: dict[str, PictureRecord], declared: set[tuple[int, int]]
+) -> tuple[list[dict[str, object]], set[tuple[int, int, str]]]:
+    """Return the rows of the report about `PARTS`, and the suspects: places of both originals, turn of the second."""
+    tones = np.array([made[item.key].signature() for item in originals])
+    rows: list[dict[str, object]] = []
+    suspects: set[tuple[int, int, str]] = set()
+    for what, some, others, turns in PARTS:
+        first, second = _places(originals, some), _places(originals, others)
         if not first or not second:
-            return
-        row, column = ({n: i for i, n in enumerate(side)} for side in places)
-        skip = {(row[i], column[j]) for i, j in self.declared if i in row and j in column}
+            continue
+        row, column = ({n: i for i, n in enumerate(side)} for side in (first, second))
+        skip = {(row[i], column[j]) for i, j in declared if i in row and j in column}
         skip |= {(row[n], column[n]) for n in first if n in column}
-        found = compared(left, right, scale[0], skip)
-        names = [self.names[first[found.closest[0]]], self.names[second[found.closest[1]]]]
-        self.rows.append({
-            "method": method, "what": what, "pairs": found.pairs, "closest": names,
-            "similarity": round(found.value / scale[1], 6), "suspects": len(found.suspects),
-        })  # fmt: skip
-        self.suspects |= {(first[i], second[j], turn) for i, j in found.suspects}
+        for way in ways(tones[first], tones[second], turns):
+            found = compared(way.first, way.second, way.limit, skip)
+            rows.append({
+                "method": way.method, "what": what, "pairs": found.pairs,
+                "closest": [names[first[found.closest[0]]], names[second[found.closest[1]]]],
+                "similarity": round(found.value / way.scale, 6), "suspects": len(found.suspects),
+            })  # fmt: skip
+            suspects |= {(first[i], second[j], way.turn) for i, j in found.suspects}
+    return rows, suspects
 
-    def photographs(self) -> None:
-        """Match photographs by blocks, each with each."""
-        places = [n for n, item in enumerate(self.items) if self.made[item.key].grey]
-        greys = [self.made[self.items[n].key].grey_pixels() for n in places]
-        pairs = [(places[i], places[j]) for i, j, _ in shared_parts(greys)]
-        undeclared = [pair for pair in pairs if pair not in self.declared]
-        self.rows.append({
-            "method": "local block matching", "what": "photographs, each with each",
-            "pairs": len(places) * (len(places) - 1) // 2, "suspects": len(undeclared),
-            "declared_pairs_found": len(pairs) - len(undeclared),
-        })  # fmt: skip
-        self.suspects |= {(i, j, "upright") for i, j in undeclared}
 
-    def verified(self) -> list[list[str]]:
-        """Return the suspects that share fine detail, as pairs of ids, sorted."""
-        studio = Studio()
-        copies: set[tuple[str, str]] = set()
-        for i, j, turn in sorted(self.suspects):
-            first, second = (studio.picture(self.items[n].source) for n in (i, j))
-            if shared_parts([small_grey(first), small_grey(np.ascontiguousarray(TURNS[turn][1](second)))]):
-                low, high = sorted((self.names[i], self.names[j]))
-                copies.add((low, high))
-        return [list(pair) for pair in sorted(copies)]
+@dataclass(frozen=True)
+class Way:
+    """One way to compare pictures: its name and turn, both tables, the limit for suspects, the product of equals."""
+
+    method: str
+    turn: str
+    first: Tones
+    second: Tones
+    limit: int
+    scale: int
+
+
+def ways(first: Tones, second: Tones, turns: Iterable[str]) -> Iterator[Way]:
+    """Yield the ways to compare pictures by their signatures: the luma in each turn, then the difference hash."""
+    for turn in turns:
+        method = f"luma correlation 16 x 16, {turn}"
+        yield Way(method, turn, first, turned(second, turn), TONE_LIMIT, 1_000_000)
+    yield Way("difference hash 480 bits", "upright", slopes(first), slopes(second), SLOPE_LIMIT, 480)
+
+
+def _places(originals: Sequence[Item], folders: tuple[str, ...] | None) -> list[int]:
+    return [n for n, item in enumerate(originals) if folders is None or item.folder in folders]
+
+
+def _declared(originals: Sequence[Item]) -> set[tuple[int, int]]:
+    """Return the pairs of places, both ways round, of pictures that are known to be look-alikes."""
+    place = {item.key: n for n, item in enumerate(originals)}
+    # Look-alikes of one reference resemble one another for the same reason as they resemble it.
+    families: dict[int, list[int]] = {}
+    for n, item in enumerate(originals):
+        if item.partner in place:
+            families.setdefault(place[item.partner], [place[item.partner]]).append(n)
+    return {pair for members in families.values() for pair in permutations(members, 2)}
+
+
+def _share(first: Item, second: Item, turn: str) -> bool:
+    """Return whether two originals share fine detail, the second one turned."""
+    turned_back = TURNS[turn](picture(second.source).transpose(2, 0, 1)).transpose(1, 2, 0)
+    return bool(shared_parts([small_grey(picture(first.source)), small_grey(np.ascontiguousarray(turned_back))]))

@@ -12,15 +12,15 @@ a correlation in millionths.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ndec_bench.edits.raster import luma, resized
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     Grey = NDArray[np.uint8]
     Blocks = NDArray[np.float32]
+    Tones = NDArray[np.int16]
 
 SIDE = 16
 SCALE = 1000
@@ -39,57 +40,35 @@ ENOUGH = 2
 FLAT, FLAT_DETAIL = 6, 2
 
 
-@dataclass(frozen=True)
-class Signature:
-    """Two signatures of one picture.
+# What a picture may have been through, on the last two axes of an array.
+TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "upright": lambda pictures: pictures,
+    "mirrored": lambda pictures: pictures[..., ::-1],
+    **{f"turned by {90 * k}": partial(np.rot90, k=k, axes=(-2, -1)) for k in (1, 2, 3)},
+}
 
-    Attributes
-    ----------
-    tone
-        (256,) int16: 16 x 16 luma, mean removed, scaled to a length of 1000: a product is a correlation in millionths.
-    slope
-        (480,) int8: signs of the differences to the right and downwards, the difference hash.
+
+def signature(pixels: Pixels) -> Tones:
+    """Return the signature (256,), int16, of a picture (height, width, 3), uint8.
+
+    It is the luma of 16 x 16 cells, mean removed, scaled to a length of 1000: a product is a correlation in millionths.
     """
-
-    tone: NDArray[np.int16]
-    slope: NDArray[np.int8]
-
-    def packed(self) -> str:
-        """Return the signature as text."""
-        return self.tone.astype("<i2").tobytes().hex()
-
-    @classmethod
-    def unpacked(cls, text: str) -> Signature:
-        """Return the signature that `packed` wrote. Raises ValueError if the text is none."""
-        tone = np.frombuffer(bytes.fromhex(text), "<i2").astype(np.int16)
-        if tone.shape != (SIDE * SIDE,):
-            raise ValueError(f"signature of {tone.size} numbers, {SIDE * SIDE} expected")
-        return cls(tone, _slopes(tone.reshape(SIDE, SIDE)))
-
-
-def signature(pixels: Pixels) -> Signature:
-    """Return the signature of a picture (height, width, 3), uint8."""
     small = luma(resized(pixels, SIDE, SIDE)).astype(np.int64)
     centred = small * small.size - int(small.sum())
     length = math.isqrt(int((centred * centred).sum())) or 1
-    tone = (centred * SCALE // length).astype(np.int16)
-    return Signature(tone.reshape(-1), _slopes(tone))
+    return (centred * SCALE // length).astype(np.int16).reshape(-1)
 
 
-def _slopes(tone: NDArray[np.int16]) -> NDArray[np.int8]:
-    across, down = np.diff(tone, axis=1) > 0, np.diff(tone, axis=0) > 0
-    signs = np.concatenate([across.reshape(-1), down.reshape(-1)])
-    return (2 * signs.astype(np.int8) - 1).astype(np.int8)
+def turned(tones: Tones, turn: str) -> Tones:
+    """Return the signatures (n, 256) of the pictures after ``turn``."""
+    return TURNS[turn](tones.reshape(-1, SIDE, SIDE)).reshape(-1, SIDE * SIDE)
 
 
-def mirrored(tones: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return tone signatures (n, 256) of the pictures mirrored left to right."""
-    return tones.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(-1, SIDE * SIDE)
-
-
-def turned(tones: NDArray[np.int16], quarters: int) -> NDArray[np.int16]:
-    """Return tone signatures (n, 256) of the pictures turned by ``quarters`` times 90 degrees."""
-    return np.rot90(tones.reshape(-1, SIDE, SIDE), quarters, axes=(1, 2)).reshape(-1, SIDE * SIDE)
+def slopes(tones: Tones) -> Tones:
+    """Return the difference hashes (n, 480), 1 and -1, of signatures: signs of the steps to the right and downwards."""
+    grid = tones.reshape(-1, SIDE, SIDE)
+    steps = [(np.diff(grid, axis=axis) > 0).reshape(len(grid), -1) for axis in (2, 1)]
+    return 2 * np.concatenate(steps, axis=1).astype(np.int16) - 1
 
 
 def small_grey(pixels: Pixels) -> Grey:
@@ -99,22 +78,19 @@ def small_grey(pixels: Pixels) -> Grey:
     return luma(resized(pixels, wide, tall)).astype(np.uint8)
 
 
-def shared_parts(greys: Sequence[Grey]) -> list[tuple[int, int, int]]:
-    """Return (i, j, blocks found), i < j, of pictures where two or more of five blocks of one lie in the other."""
-    coarse = [_halved(grey) for grey in greys]
-    windows = [_windows(grey, BLOCK // 2) for grey in coarse]
+def shared_parts(greys: Sequence[Grey]) -> list[tuple[int, int]]:
+    """Return the pairs (i, j), i < j, of pictures where two or more of five blocks of one lie in the other."""
+    windows = [_windows(_halved(grey), BLOCK // 2) for grey in greys]
     if not windows:
         return []
     probes = np.concatenate([_five(blocks, grid) for blocks, grid in windows])
-    found: dict[tuple[int, int], int] = {}
+    found: set[tuple[int, int]] = set()
     for j, (blocks, _) in enumerate(windows):
         best = (probes @ blocks.T).max(axis=1).reshape(-1, 5)
         for i in np.flatnonzero((best >= COARSE_LIMIT).sum(axis=1) >= ENOUGH).tolist():
-            hits = 0 if i == j else _fine_hits(greys[i], greys[j])
-            if hits >= ENOUGH:
-                pair = (min(i, j), max(i, j))
-                found[pair] = max(found.get(pair, 0), hits)
-    return [(i, j, hits) for (i, j), hits in sorted(found.items())]
+            if i != j and _fine_hits(greys[i], greys[j]) >= ENOUGH:
+                found.add((min(i, j), max(i, j)))
+    return sorted(found)
 
 
 def _fine_hits(first: Grey, second: Grey) -> int:
@@ -154,7 +130,7 @@ def _windows(grey: NDArray[np.integer], side: int, *, straight: bool = False) ->
     centred = centred.reshape(-1, area)
     # IEEE 754 rounds square roots of whole numbers below 2**53 correctly, on every machine.
     length = np.sqrt((centred * centred).sum(axis=1).astype(np.float64))
-    scaled = centred * 1000 // np.maximum(length, 1.0).astype(np.int64)[:, None]
+    scaled = centred * SCALE // np.maximum(length, 1.0).astype(np.int64)[:, None]
     scaled[length < (FLAT_DETAIL if straight else FLAT) * area * side] = 0
     return scaled.astype(np.float32), (view.shape[0], view.shape[1])
 

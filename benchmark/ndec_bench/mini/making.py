@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from ndec_bench.edits import apply_chain
 from ndec_bench.errors import InterruptedRun, os_errors
 from ndec_bench.mini.likeness import signature, small_grey
-from ndec_bench.mini.sources import Donors, Region, Studio
+from ndec_bench.mini.sources import Donors, Region, picture
 from ndec_bench.resume import parts_in, spread
 
 if TYPE_CHECKING:
@@ -64,6 +64,10 @@ class PictureRecord:
     remaining: float
     tone: str
     grey: str
+
+    def signature(self) -> NDArray[np.int16]:
+        """Return the signature of the original (256,), int16."""
+        return np.frombuffer(bytes.fromhex(self.tone), "<i2").astype(np.int16)
 
     def grey_pixels(self) -> NDArray[np.uint8]:
         """Return the small luma (height, width), uint8."""
@@ -146,23 +150,17 @@ def _prepare(donors: tuple[Source, ...]) -> None:
 
 def _make_chunk(chunk: tuple[str, Sequence[tuple[Item, Path, str]]]) -> dict[str, PictureRecord]:
     """Make the pictures of a chunk: its name, and of each picture the item, the split's folder and its path there."""
-    studio, donors = Studio(), _STATE["donors"]
-    made: dict[str, PictureRecord] = {}
-    latest: tuple[Source, Pixels] | None = None
-    for item, folder, path in chunk[1]:
-        if latest is None or latest[0] != item.source:
-            latest = item.source, studio.picture(item.source)
-        made[item.key] = _record(item, latest[1], donors, folder, path)
-    return made
+    return {item.key: _record(item, folder, path) for item, folder, path in chunk[1]}
 
 
-def _record(item: Item, original: Pixels, donors: Donors, folder: Path, path: str) -> PictureRecord:
-    edited = apply_chain(original, item.chain, donors)
+def _record(item: Item, folder: Path, path: str) -> PictureRecord:
+    original = picture(item.source)
+    edited = apply_chain(original, item.chain, _STATE["donors"])
     file, size = _written(edited.pixels, folder / path)
     tone = grey = ""
     if item.role != "copy":
         # Originals of hard negatives and plain distractors are compared too, edited or not: the check is about content.
-        tone = signature(original).packed()
+        tone = signature(original).astype("<i2").tobytes().hex()
         if isinstance(item.source, Region):
             small = small_grey(original)
             grey = f"{small.shape[1]}:{small.tobytes().hex()}"

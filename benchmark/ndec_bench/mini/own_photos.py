@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ import numpy as np
 
 from ndec_bench.atomic import write_text
 from ndec_bench.errors import DataError, UsageError, os_errors
-from ndec_bench.mini.dedup import SLOPE_LIMIT, TONE_LIMIT, TURNS, compared
+from ndec_bench.mini.dedup import TONE_LIMIT, compared, ways
 from ndec_bench.mini.items import Item, Plan, copies_of, hard_chain, numbered, query_chain, table
-from ndec_bench.mini.likeness import Signature, shared_parts, signature, small_grey
+from ndec_bench.mini.likeness import TURNS, shared_parts, signature, small_grey
 from ndec_bench.mini.sources import LONG_SIDE, Region, fitted, read_photo
+from ndec_bench.printable import escaped
 from ndec_bench.randomness import Stream
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class OwnPhoto:
         Upright, in pixels.
     print, grey
         For the duplicate check.
+    number
+        Place among the photographs that are used; it stands for the name.
     """
 
     path: Path
@@ -60,8 +63,13 @@ class OwnPhoto:
     sha256: str
     width: int
     height: int
-    print: Signature
+    print: NDArray[np.int16]
     grey: NDArray[np.uint8]
+    number: int = -1
+
+    def region(self, *grid: int) -> Region:
+        """Return the cell of ``grid`` (columns, rows, column, row), or the whole."""
+        return Region(self.path, f"photo {self.number}", *grid)
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,10 @@ def own_plan(folder: Path, out: Path, seed: int, progress: Progress) -> tuple[Pl
     photos, repeated = _distinct(photos)
     skipped = sorted(skipped + repeated)
     if len(photos) < FEWEST:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         raise DataError(
             f"{folder}: {len(photos)} distinct readable photographs found, {FEWEST} expected at least"
-            f" ({len(skipped)} files left out{_first_reasons(skipped)})",
+            f" ({len(skipped)} files left out{reasons and f', for example {reasons}'})",
             hint="add photographs, at best several of the same thing in a sub-folder",
         )
     items = _items(photos, seed)
@@ -127,20 +136,8 @@ def write_private_names(out: Path, register: Register) -> Path:
     rows = [(name, "used", ids) for name, ids in register.used.items()]
     rows += [(name, "left out", reason) for name, reason in register.skipped]
     target = out.with_name(out.name + ".private_names.csv")
-    write_text(
-        target, table(("file", "state", "ids_or_reason"), sorted((_printable(a), b, _printable(c)) for a, b, c in rows))
-    )
+    write_text(target, table(("file", "state", "ids_or_reason"), sorted(rows)))
     return target
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _first_reasons(skipped: Sequence[tuple[str, str]]) -> str:
-    if not skipped:
-        return ""
-    return ", for example " + "; ".join(f"{_printable(name)}: {reason}" for name, reason in skipped[:3])
 
 
 def _read_all(folder: Path, progress: Progress) -> tuple[list[OwnPhoto], list[tuple[str, str]]]:
@@ -153,10 +150,11 @@ def _read_all(folder: Path, progress: Progress) -> tuple[list[OwnPhoto], list[tu
     photos: list[OwnPhoto] = []
     skipped: list[tuple[str, str]] = []
     for n, name in enumerate(names):
+        shown = name if name.isprintable() else escaped(name, len(name))
         try:
-            photos.append(_read(folder / name, name))
+            photos.append(_read(folder / name, shown))
         except DataError as error:
-            skipped.append((name, error.message.removeprefix(f"{(folder / name).name}: ")))
+            skipped.append((shown, error.message.removeprefix(f"{(folder / name).name}: ")))
         progress(STAGE, n + 1, len(names))
     return photos, skipped
 
@@ -194,29 +192,28 @@ def _distinct(photos: list[OwnPhoto]) -> tuple[list[OwnPhoto], list[tuple[str, s
             kept.append(n)
         else:
             dropped.append((photo.name, f"repeats {ranked[twin].name} ({alike[twin, n]})"))
-    return sorted((ranked[n] for n in kept), key=lambda photo: photo.sha256), dropped
+    by_content = sorted((ranked[n] for n in kept), key=lambda photo: photo.sha256)
+    return [replace(photo, number=n) for n, photo in enumerate(by_content)], dropped
 
 
 def _alike(photos: Sequence[OwnPhoto]) -> dict[tuple[int, int], str]:
     """Return the pairs of photographs, lower place first, that show the same, each with the first reason found."""
     if not photos:
         return {}
-    tones = np.array([photo.print.tone for photo in photos])
-    slopes = np.array([photo.print.slope for photo in photos]).astype(np.int16)
-    tables = [(f"same luma, {name}", tones, turn(tones), TONE_LIMIT) for name, (turn, _) in TURNS.items()]
+    tones = np.array([photo.print for photo in photos])
     found: dict[tuple[int, int], str] = {}
-    for reason, first, second, limit in [*tables, ("same difference hash", slopes, slopes, SLOPE_LIMIT)]:
-        for i, j in compared(first, second, limit, set()).suspects:
+    for way in ways(tones, tones, TURNS):
+        reason = f"same luma, {way.turn}" if way.limit == TONE_LIMIT else "same difference hash"
+        for i, j in compared(way.first, way.second, way.limit, set()).suspects:
             if i < j:
                 found.setdefault((i, j), reason)
     if len(photos) <= MOST_BLOCKS:
-        for i, j, _ in shared_parts([photo.grey for photo in photos]):
-            found.setdefault((i, j), "shares a part")
+        for pair in shared_parts([photo.grey for photo in photos]):
+            found.setdefault(pair, "shares a part")
     return found
 
 
 def _items(photos: Sequence[OwnPhoto], seed: int) -> tuple[Item, ...]:
-    number = {photo.sha256: n for n, photo in enumerate(photos)}
     units: dict[str, list[OwnPhoto]] = {}
     for photo in photos:
         units.setdefault(photo.group or photo.sha256, []).append(photo)
@@ -225,12 +222,12 @@ def _items(photos: Sequence[OwnPhoto], seed: int) -> tuple[Item, ...]:
     shuffled = Stream("ndec-mini own parts 1", seed).shuffled(ordered)
     background = _take(shuffled, max(3, len(photos) // 10))
     train = _take(shuffled, len(photos) * 15 // 100)
-    items: list[Item] = []
-    for unit in background:
-        items += [Item(f"background {number[p.sha256]}", "background", _whole(p, number)) for p in unit]
-    for unit in train:
-        items += _train_unit(unit, number)
-    return tuple(items + _test_items(shuffled, number, seed))
+    items = [Item(f"background {p.number}", "background", p.region()) for unit in background for p in unit]
+    for first, *others in train:
+        key = f"train {first.number}"
+        items.append(Item(key, "train", first.region()))
+        items += [Item(f"train {p.number}", "train look-alike", p.region(), (), key, "same group") for p in others]
+    return (*items, *_test_items(shuffled, seed))
 
 
 def _take(units: list[list[OwnPhoto]], wanted: int) -> list[list[OwnPhoto]]:
@@ -243,53 +240,40 @@ def _take(units: list[list[OwnPhoto]], wanted: int) -> list[list[OwnPhoto]]:
     return taken
 
 
-def _whole(photo: OwnPhoto, number: dict[str, int]) -> Region:
-    return Region(photo.path, f"photo {number[photo.sha256]}")
-
-
-def _train_unit(unit: Sequence[OwnPhoto], number: dict[str, int]) -> list[Item]:
-    first, *others = [(f"train {number[photo.sha256]}", _whole(photo, number)) for photo in unit]
-    alike = [Item(key, "train look-alike", region, (), first[0], "same group") for key, region in others]
-    return [Item(first[0], "train", first[1]), *alike]
-
-
-def _test_items(units: Sequence[Sequence[OwnPhoto]], number: dict[str, int], seed: int) -> list[Item]:
+def _test_items(units: Sequence[Sequence[OwnPhoto]], seed: int) -> list[Item]:
     singles = [unit[0] for unit in units if len(unit) == 1]
-    roles: list[tuple[OwnPhoto, str, OwnPhoto | None]] = []
+    roles: list[tuple[OwnPhoto, str, str]] = []
     for n, photo in enumerate(singles):
         role = SINGLE_ROLES[n % len(SINGLE_ROLES)]
         if role == "halves" and max(photo.width, photo.height) < 2 * LONG_SIDE * 2 // 3:
             role = "distractor"
-        roles.append((photo, role, None))
+        roles.append((photo, role, ""))
     for unit in units:
         if len(unit) > 1:
             for n, photo in enumerate(unit):
-                roles.append((photo, GROUP_ROLES[n % len(GROUP_ROLES)], unit[n - n % len(GROUP_ROLES)]))
+                partner = unit[n - n % len(GROUP_ROLES)]
+                roles.append((photo, GROUP_ROLES[n % len(GROUP_ROLES)], f"matched {partner.number}"))
     matched = sum(role in ("matched", "halves") for _, role, _ in roles)
     copies = max(1, min(MOST_COPIES, -(-WANTED_COPIES // max(1, matched))))
-    items: list[Item] = []
-    for photo, role, partner in roles:
-        items += _test_photo(photo, role, partner, number, copies, seed)
-    return items
+    return [item for photo, role, partner in roles for item in _test_photo(photo, role, partner, copies, seed)]
 
 
-def _test_photo(
-    photo: OwnPhoto, role: str, partner: OwnPhoto | None, number: dict[str, int], copies: int, seed: int
-) -> list[Item]:
-    n, region = number[photo.sha256], _whole(photo, number)
-    target = f"matched {number[partner.sha256]}" if partner is not None else ""
+def _test_photo(photo: OwnPhoto, role: str, partner: str, copies: int, seed: int) -> list[Item]:
+    key, region = f"{role} {photo.number}", photo.region()
     why = "other photograph of the same group"
-    if role == "halves":
-        return _halves(photo, n, copies, seed)
-    if role == "matched":
-        return _matched(f"matched {n}", region, copies, seed)
-    if role == "hard":
-        return [Item(f"hard {n}", "hard", region, hard_chain(seed, f"own hard {n}"), target, why)]
-    if role == "look-alike":
-        return [Item(f"look-alike {n}", "look-alike", region, (), target, why)]
-    if role == "plain":
-        return [Item(f"plain {n}", "plain", region, query_chain(seed, f"own plain {n}"))]
-    return [Item(f"distractor {n}", "distractor", region)]
+    match role:
+        case "halves":
+            return _halves(photo, copies, seed)
+        case "matched":
+            return _matched(key, region, copies, seed)
+        case "hard":
+            return [Item(key, "hard", region, hard_chain(seed, f"own {key}"), partner, why)]
+        case "look-alike":
+            return [Item(key, "look-alike", region, (), partner, why)]
+        case "plain":
+            return [Item(key, "plain", region, query_chain(seed, f"own {key}"))]
+        case _:
+            return [Item(key, "distractor", region)]
 
 
 def _matched(key: str, region: Region, copies: int, seed: int) -> list[Item]:
@@ -297,12 +281,10 @@ def _matched(key: str, region: Region, copies: int, seed: int) -> list[Item]:
     return [reference, *copies_of(reference, copies, seed, "own ")]
 
 
-def _halves(photo: OwnPhoto, n: int, copies: int, seed: int) -> list[Item]:
+def _halves(photo: OwnPhoto, copies: int, seed: int) -> list[Item]:
     """Return the items of a photograph cut in two that do not touch: a reference and a look-alike of it."""
-    wide = photo.width >= photo.height
-    columns, rows = (2, 1) if wide else (1, 2)
-    first = Region(photo.path, f"photo {n}", columns, rows, 0, 0)
-    second = Region(photo.path, f"photo {n}", columns, rows, int(wide), int(not wide))
-    items = _matched(f"matched {n}", first, copies, seed)
+    grid = (2, 1) if photo.width >= photo.height else (1, 2)
+    items = _matched(f"matched {photo.number}", photo.region(*grid), copies, seed)
+    key, second = f"hard {photo.number}", photo.region(*grid, grid[0] - 1, grid[1] - 1)
     why = "other half of the same photograph"
-    return [*items, Item(f"hard {n}", "hard", second, hard_chain(seed, f"own hard {n}"), f"matched {n}", why)]
+    return [*items, Item(key, "hard", second, hard_chain(seed, f"own {key}"), f"matched {photo.number}", why)]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from ndec_bench.errors import DataError
 from ndec_bench.mini.scenes import Scene, drawn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from ndec_bench.edits.raster import Pixels
@@ -69,7 +69,8 @@ def read_photo(path: Path, *, small: bool = False) -> Pixels:
         If the file is not a picture, is truncated, or has more than 89 million pixels.
     """
     try:
-        with _quietly(), Image.open(path, formats=FORMATS) as image:
+        # Pillow warns of odd metadata, which says nothing to the user: what counts is whether the pixels can be read.
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
             if small:
@@ -87,14 +88,6 @@ def read_photo(path: Path, *, small: bool = False) -> Pixels:
         raise DataError(f"{path.name}: not a readable picture ({type(error).__name__}: {error})") from error
 
 
-@contextmanager
-def _quietly() -> Iterator[None]:
-    # Odd metadata is no reason to bother the user: what counts is whether the pixels can be read.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def fitted(pixels: Pixels) -> Pixels:
     """Return the picture with a long side of 224 pixels, aspect kept within 1 : 4."""
     height, width = pixels.shape[:2]
@@ -103,29 +96,27 @@ def fitted(pixels: Pixels) -> Pixels:
     return resized(np.ascontiguousarray(pixels), wide, tall)
 
 
-class Studio:
-    """Draws or reads sources, keeping the last photograph for its other regions."""
+@lru_cache(maxsize=1)
+def _photo(path: Path, *, small: bool) -> Pixels:
+    # The cells of a photograph follow one another.
+    return read_photo(path, small=small)
 
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._photo: Pixels | None = None
 
-    def picture(self, source: Source) -> Pixels:
-        """Return the pixels (height, width, 3), uint8, of ``source``. Raises DataError as `read_photo`."""
-        if isinstance(source, Scene):
-            return drawn(source)
-        if self._photo is None or self._path != source.path:
-            self._photo, self._path = (read_photo(source.path, small=source.key.startswith("photo ")), source.path)
-        left, top, right, bottom = source.box(self._photo.shape[1], self._photo.shape[0])
-        return fitted(self._photo[top:bottom, left:right])
+@lru_cache(maxsize=1)
+def picture(source: Source) -> Pixels:
+    """Return the pixels (height, width, 3), uint8, of ``source``, to be read only. Raises DataError as `read_photo`."""
+    if isinstance(source, Scene):
+        return drawn(source)
+    photo = _photo(source.path, small=source.key.startswith("photo "))
+    left, top, right, bottom = source.box(photo.shape[1], photo.shape[0])
+    return fitted(photo[top:bottom, left:right])
 
 
 class Donors:
-    """The other pictures that edits need, drawn or read when first asked for; a sequence for `apply_chain`."""
+    """The other pictures that edits need, drawn or read when first asked for."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
-        self._studio = Studio()
         self._ready: dict[int, Pixels] = {}
 
     def __len__(self) -> int:
@@ -133,8 +124,5 @@ class Donors:
 
     def __getitem__(self, index: int) -> Pixels:
         if index not in self._ready:
-            self._ready[index] = self._studio.picture(self._sources[index])
+            self._ready[index] = picture(self._sources[index])
         return self._ready[index]
-
-    def __iter__(self) -> Iterator[Pixels]:
-        return (self[i] for i in range(len(self)))

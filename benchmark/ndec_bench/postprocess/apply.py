@@ -137,7 +137,7 @@ def postprocess_file(
     """
     sequence = in_sequence(parse_steps(steps), fusing=bool(others), unranked=unranked)
     _check_side(path, others, sequence, side)
-    check_writable(out)
+    check_writable(out, regular=True)
     fitting = needs_background(sequence.steps)
     with ExitStack() as stack:
         files = [stack.enter_context(open_input(one, side or "images", progress)) for one in (path, *others)]
@@ -219,7 +219,7 @@ def postprocess_sides(
             reason = "there is none" if background is None else f"it has no use after step {last.name}"
             raise UsageError(f"{out_background}: no background to write, {reason}", hint="leave out_background out")
     for out in outs.values():
-        check_writable(out)
+        check_writable(out, regular=True)
     fitting = needs_background(sequence.steps)
     with ExitStack() as stack:
         files: dict[Side, InputFile] = {

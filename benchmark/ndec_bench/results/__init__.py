@@ -1,1 +1,1 @@
-"""The scored record: what it holds, where it was computed, what it stands beside."""
+"""The scored record, where it was computed, and comparisons of records."""

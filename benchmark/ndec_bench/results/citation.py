@@ -279,7 +279,7 @@ def _notes(result: Result, card: SubmissionCard | None, rows: Company) -> list[s
         if own.row.split == "ndec" and own.row.remark
     ]
     if rows.not_comparable and result.protocols is None:
-        notes.append("without a protocol card fewer rows match: score with --protocol all, and with --background")
+        notes.append("without a protocol table fewer rows match: score with --protocol all, and with --background")
     if card is None:
         return notes
     if card.name != result.name:

@@ -192,7 +192,7 @@ def paired(a: Result, b: Result, *, part: str = "all", measure: Measure = "micro
     Raises
     ------
     DataError
-        If a result lacks the part or its replicates, or the two do not stem from one split, stream and count.
+        If a result has no such part or no replicates, or the two do not stem from one split, stream and count.
     """
     if a.digests.split != b.digests.split:
         raise DataError(f"{a.name} and {b.name}: different splits ({_split(a)} and {_split(b)})", hint=_SAME_FILES)
@@ -217,7 +217,7 @@ def rank_intervals(results: Sequence[Result], *, part: str = "all", measure: Mea
     Raises
     ------
     DataError
-        If the results stem from different splits, or one lacks the part.
+        If the results stem from different splits, or one has no such part.
     """
     ordered = sorted(results, key=lambda result: (-_point(_part(result, part), measure), result.name))
     for result in ordered[1:]:
@@ -271,7 +271,16 @@ def _check_comparable(results: Sequence[tuple[str, Result]], part: str) -> None:
             raise DataError(f"{file}: the same result as {files[identity]}", hint="give each result once")
         for what, (value, hint) in values.items():
             if value != known[what][0]:
-                raise DataError(f"{file}: {what} {value}, but {results[0][0]} has {known[what][0]}", hint=hint)
+                same_pairs = what == "split" and results[0][1].digests.ground_truth == result.digests.ground_truth
+                raise DataError(
+                    f"{file}: {what} {value}, but {results[0][0]} has {known[what][0]}",
+                    hint=_score_by_name(results[0][1].split, result.split) if same_pairs else hint,
+                )
+
+
+def _score_by_name(*splits: str) -> str:
+    named = next((split for split in splits if not split.startswith("user-")), "NAME")
+    return f"the true pairs are the same: score both with --split {named}, not with --ground-truth"
 
 
 def _must_agree(file: str, result: Result, part: str) -> dict[str, tuple[str, str]]:

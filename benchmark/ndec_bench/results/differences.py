@@ -123,7 +123,7 @@ def compared(recorded: Result, found: Result) -> Comparison:
     )
     if same and not facts and not scores:
         return Comparison("OK", same, ())
-    # Records of earlier versions lack what came later; what they say of the same list must hold.
+    # Records of earlier versions do not have what came later; what they say of the same list must hold.
     lacking = same and all(one.recorded is None for one in (*facts, *scores))
     close = lacking or (not same and not facts and _within(recorded, found))
     return Comparison("close" if close else "FAIL", same, (*facts, *scores))

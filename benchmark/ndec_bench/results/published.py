@@ -104,7 +104,7 @@ class Figures:
     Attributes
     ----------
     part, entry
-        Part of the result, and entry of its protocol card or the protocol of the result itself.
+        Part of the result, and entry of its protocol table or the protocol of the result itself.
     split
         The published split that the part is.
     candidates, score_norm
@@ -156,7 +156,7 @@ def company(result: Result) -> Company:
     """Return which published rows compare with ``result``, in the order of the file.
 
     A row may if it is of the same split and track, its list was made by the same rule and its scores were normalised
-    in the same way, in the result itself or in an entry of its protocol card. The part ``isc`` of NDEC is DISC21
+    in the same way, in the result itself or in an entry of its protocol table. The part ``isc`` of NDEC is DISC21
     dev II. Rows cut from one list of 500,000 pairs for 50,000 queries compare with a list of ten pairs per query
     on average, which is said in a caveat. A partial result and a split without published rows have no company.
 
@@ -189,7 +189,7 @@ def published_split(result: Result) -> str | None:
     """
     queries, truth = result.parts["all"].queries, result.digests.ground_truth
     for known in KNOWN.values():
-        named = result.split == known.name  # then images that could not be read may lack among the references
+        named = result.split == known.name  # then images that could not be read may be missing from the references
         if truth == known.pairs_sha256 and queries == known.queries and (named or result.references == REFERENCES):
             return known.name
     dev_1 = KNOWN["disc21-dev1"]

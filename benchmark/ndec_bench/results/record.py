@@ -20,6 +20,7 @@ from pydantic import (
 
 from ndec_bench import atomic
 from ndec_bench.errors import DataError, os_errors
+from ndec_bench.printable import one_line
 from ndec_bench.results.describing import Describing
 
 if TYPE_CHECKING:
@@ -451,7 +452,7 @@ def read_result(path: Path) -> Result:
         return Result.model_validate_json(content, strict=True)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()[:5])
-        raise DataError(f"{path}: not a result of this version ({problems})", hint="score again") from error
+        raise DataError(f"{path}: not a result of this version ({one_line(problems)})", hint="score again") from error
 
 
 def result_schema() -> dict[str, Any]:

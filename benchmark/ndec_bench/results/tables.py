@@ -143,7 +143,7 @@ def _account(account: HardNegativeAccount) -> Iterator[Table | str]:
 def _account_cells(at: ThresholdAccount) -> list[tuple[str, str]]:
     wrong, alerts = at.false_positives, at.alerts_per_true_match
     return [
-        ("threshold", _threshold(at.threshold)),
+        ("threshold", _threshold(at.threshold) + ("" if at.complete else " incomplete")),
         ("precision", _number(at.precision)),
         ("recall", _number(at.recall)),
         ("wrong: hard negatives", f"{wrong.hard_negative:,}"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ndec_bench.results.comparison import paired
 from ndec_bench.submissions.entries import slug_of
-from ndec_bench.submissions.ranking import FINAL, NDEC, boards, check_rows
+from ndec_bench.submissions.ranking import FINAL, NDEC, boards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,17 +82,9 @@ def kind_of(split: str) -> Kind:
 
 
 def tables(entries: Sequence[Entry]) -> list[SplitTables]:
-    """Return the tables of every split, splits by name, tables by track, protocol and edition.
-
-    Raises
-    ------
-    DataError
-        If a result lacks the part ``all``, runs of one method differ in more than their seed, or a submission has the
-        address of such a row.
-    """
-    found = boards(entries)
-    check_rows(found)
-    return [SplitTables(split, tuple(group)) for split, group in groupby(found, key=lambda board: board.split)]
+    """Return the tables of every split, splits by name, tables by track, protocol and edition."""
+    ordered = groupby(boards(entries), key=lambda board: board.split)
+    return [SplitTables(split, tuple(group)) for split, group in ordered]
 
 
 def neighbours(board: Board, row: Row) -> list[Neighbour]:

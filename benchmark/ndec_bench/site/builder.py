@@ -15,8 +15,10 @@ from ndec_bench.site.exports import data_files
 from ndec_bench.site.output import check_replaceable, replacing_folder, resolved
 from ndec_bench.site.pages import Site, pages
 from ndec_bench.submissions.entries import read_entries
+from ndec_bench.submissions.ranking import fitting
 
 if TYPE_CHECKING:
+    from ndec_bench.errors import NdecBenchError
     from ndec_bench.progress import Progress
 
 _STATIC = Path(__file__).parent / "static"
@@ -34,11 +36,14 @@ class SiteReport:
         Number of results shown.
     pages
         Paths of all pages inside the site, sorted.
+    left_out
+        Why files were left out, each named: what is no result or card, or does not fit its row.
     """
 
     index: Path
     results: int
     pages: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def build(
@@ -55,7 +60,8 @@ def build(
     Parameters
     ----------
     results
-        Folder; every ``**/*.json`` in it must be a result (`ndec_bench.results.record.Result`).
+        Folder; every ``**/*.json`` in it should be a result (`ndec_bench.results.record.Result`). One that is none, or
+        cannot be shown, is left out and named in the report: one bad row never keeps the others from their page.
     out
         Folder of the site. It is built next to its place and moved there when complete; a folder that exists is
         replaced only if it is empty or a site. Files in it that no build wrote are kept.
@@ -71,10 +77,7 @@ def build(
     Raises
     ------
     DataError
-        If a folder is missing or lies in ``out``, a file is not a result, two results share a name, runs of one method
-        differ in more than their seed, or ``out`` holds something else.
-    SubmissionError
-        If a card breaks its schema or has another name than its folder.
+        If a folder is missing or lies in ``out``, or ``out`` holds something else.
     """
     target = resolved(out)
     check_replaceable(target)
@@ -84,7 +87,9 @@ def build(
                 f"{folder}: lies in the folder of the site, {out}, which is replaced as a whole",
                 hint="build into a folder of its own",
             )
-    entries = read_entries(results, submissions, progress, private=private)
+    refused: list[NdecBenchError] = []
+    found = read_entries(results, submissions, progress, private=private, refuse=refused.append)
+    entries = fitting(found, refused.append)
     site = Site(tables(entries), entries, private)
     written = []
     with replacing_folder(out) as folder:
@@ -99,7 +104,7 @@ def build(
             _write(folder / f"data/v1/replicates/{row.slug}.js", replicates_js(row))
         for entry in entries:
             _write(folder / f"data/v1/results/{entry.slug}.json", entry.source.read_bytes())
-    return SiteReport(out / "index.html", len(entries), tuple(sorted(written)))
+    return SiteReport(out / "index.html", len(entries), tuple(sorted(written)), tuple(map(str, refused)))
 
 
 def _write(path: Path, content: str | bytes) -> None:

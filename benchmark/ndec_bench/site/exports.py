@@ -125,7 +125,9 @@ def results_json(found: Sequence[Board]) -> str:
     lists = {
         "results": [_without_replicates(entry.result) for entry in entries],
         "standings": standings(found),
-        "submissions": [entry.card.model_dump(mode="json") for entry in entries if entry.card],
+        "submissions": [
+            card.model_dump(mode="json") for card in {e.result.name: e.card for e in entries}.values() if card
+        ],
         "rows": sorted(_rows_of_runs(found), key=lambda row: str(row["row"])),
     }
     # The C encoder takes no indent, and a thousand results are 30 MB.
@@ -171,7 +173,7 @@ def results_markdown(found: Sequence[Board]) -> str:
 def results_bib(entries: Sequence[Entry]) -> str:
     """Return ``data/v1/results.bib``: BibTeX entries of the data, the tool, and every submission with a card.
 
-    The year is that of the card's date; the note holds the signature of the result.
+    The year is that of the card's date; the note holds the signature of the result, of several that under ndec-1.
     """
     tool = {
         "author": f"{{{citation.TOOL_AUTHORS}}}",
@@ -179,7 +181,10 @@ def results_bib(entries: Sequence[Entry]) -> str:
         "note": f"Version {citation.tex(__version__)}",
     }
     found = [citation.NDEC, citation.DISC21, citation.Entry("misc", "ndecbench", tool)]
-    found += [_method(entry, entry.card) for entry in entries if entry.card]
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        first.setdefault(entry.result.name, entry)
+    found += [_method(entry, entry.card) for entry in first.values() if entry.card]
     return "\n\n".join(map(str, found)) + "\n"
 
 

@@ -47,7 +47,7 @@ _ADDRESSES = re.compile(
 
 
 @dataclass(frozen=True)
-class Quoted:
+class QuotedRow:
     """One published row in the words of the page.
 
     Attributes
@@ -78,10 +78,10 @@ class QuotedSplit:
     split: str
     title: str
     about: str
-    rows: tuple[Quoted, ...]
+    rows: tuple[QuotedRow, ...]
 
 
-def quoted_for(split: str) -> list[Quoted]:
+def quoted_for(split: str) -> list[QuotedRow]:
     """Return the published rows that belong on the page of ``split``, in the order of the table; often none."""
     return [_quoted(row) for row in published_rows() if row.split == split]
 
@@ -91,8 +91,8 @@ def quoted_by_split() -> list[QuotedSplit]:
     return [QuotedSplit(split, *words, tuple(quoted_for(split))) for split, words in SPLITS.items()]
 
 
-def _quoted(row: PublishedRow) -> Quoted:
-    return Quoted(
+def _quoted(row: PublishedRow) -> QuotedRow:
+    return QuotedRow(
         row=row,
         track=_TRACKS.get(row.track, row.track),
         candidates=_LISTS[row.candidates],

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
-from itertools import accumulate, pairwise, takewhile
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from ndec_bench.site import text
@@ -29,11 +28,9 @@ RADIUS = 4
 CROWD = 40
 """From this many points on, only those on the Pareto line and the best are labelled and have whiskers."""
 MOST_LABELS = 24
-LABEL_WIDTHS = (150.0, 95.0)
-"""How wide a name may be; the second is tried where the first has no room, for names on the Pareto line alone."""
-BOLD = 1.12
-"""How much wider the names on the Pareto line are set."""
 NAME_LENGTH = 60
+LABEL_LENGTH = 20
+"""Letters of a name next to its point; those of Chinese, Japanese and Korean count twice."""
 
 _STEPS = (100, 50, 20, 10, 5)  # 0.01, 0.02, 0.05, 0.1, 0.2
 _MOST_STEPS = 6
@@ -62,6 +59,8 @@ class Point:
     ----------
     row
         The row.
+    value
+        Its value on the horizontal axis.
     name
         Its title, cut to `NAME_LENGTH` characters.
     said
@@ -79,14 +78,15 @@ class Point:
     """
 
     row: Row
+    value: float
     name: str
     said: str
     shown: str
     x: float
     y: float
     whisker: tuple[float, float] | None
-    front: bool
-    label: Label | None
+    front: bool = False
+    label: Label | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ScatterChart:
     crowded
         Whether there are at least `CROWD` points.
     missing
-        Rows that lack the value.
+        Rows without the value.
     line
         The ``d`` of the Pareto line, or of the diagonal.
     """
@@ -142,17 +142,6 @@ class _Axis:
         return (value - self.low) / (self.high - self.low)
 
 
-@dataclass(frozen=True)
-class _Spot:
-    """A row with its values and, later, its coordinates."""
-
-    row: Row
-    value: float
-    x: float
-    y: float
-    whisker: tuple[float, float] | None
-
-
 def scatter_charts(board: Board) -> list[ScatterChart]:
     """Return the charts of the ranked rows of ``board``, those with fewer than two points left out.
 
@@ -171,14 +160,13 @@ def _chart(board: Board, kind: Kind) -> ScatterChart | None:
         return None
     title, x_label, unit, note = _words(board, kind)
     x_axis, y_axis = _axes(drawn, kind)
-    spots = [_spot(row, value, kind, x_axis, y_axis) for row, value in drawn]
-    front = _front(spots, kind)
-    crowded = len(spots) >= CROWD
-    line = _diagonal() if kind == "isc" else _stairs([spots[place] for place in sorted(front)])
-    labels = _labels(spots, front, _line_boxes(line), crowded=crowded)
+    points = _with_front([_point(row, value, kind, unit, x_axis, y_axis) for row, value in drawn], kind)
+    crowded = len(points) >= CROWD
+    line = _diagonal() if kind == "isc" else _stairs([point for point in points if point.front])
+    labels = _labels(points, crowded=crowded)
     points = [
-        _point(spot, unit, _shown(spot.value, kind), place in front, labels.get(place), crowded)
-        for place, spot in enumerate(spots)
+        replace(point, label=labels.get(place), whisker=None if crowded and place not in labels else point.whisker)
+        for place, point in enumerate(points)
     ]
     by_x = sorted(points, key=lambda point: (point.x, point.y))
     return ScatterChart(
@@ -274,39 +262,44 @@ def _down(axis: _Axis, value: float) -> float:
     return round(TOP + (1 - axis.share(value)) * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _spot(row: Row, value: float, kind: Kind, x_axis: _Axis, y_axis: _Axis) -> _Spot:
-    part = row.result.parts["all"]
-    x = _across(x_axis, value if kind == "isc" else math.log10(value))
-    y = _down(y_axis, part.micro_ap)
-    if kind == "isc":
-        return _Spot(row, value, x, y, (_down(y_axis, value), y))
+def _point(row: Row, value: float, kind: Kind, unit: str, x_axis: _Axis, y_axis: _Axis) -> Point:
+    part, name = row.result.parts["all"], row.title
+    if len(name) > NAME_LENGTH:
+        name = f"{name[: NAME_LENGTH - 1].rstrip()}…"
+    x, y = _across(x_axis, value if kind == "isc" else math.log10(value)), _down(y_axis, part.micro_ap)
+    shown = (
+        text.count(int(value)) if kind == "bytes" else text.significant(value) if kind == "ms" else text.score(value)
+    )
     ends = part.micro_ap_interval
-    return _Spot(row, value, x, y, ends and (_down(y_axis, ends[1]), _down(y_axis, ends[0])))
+    if kind == "isc":
+        whisker: tuple[float, float] | None = (_down(y_axis, value), y)
+    else:
+        whisker = ends and (_down(y_axis, ends[1]), _down(y_axis, ends[0]))
+    said = f"{name}: µAP {text.score(part.micro_ap)}, {shown} {unit}"
+    return Point(row, value, name, said, shown, x, y, whisker)
 
 
 # --- The Pareto line ---
 
 
-def _front(spots: Sequence[_Spot], kind: Kind) -> set[int]:
-    """Return the places of the spots that no other one dominates: as good in both, better in one."""
+def _with_front(points: Sequence[Point], kind: Kind) -> list[Point]:
+    """Return ``points``, those marked that no other one dominates: as good in both, better in one."""
 
-    def cost_and_loss(place: int) -> tuple[float, float]:
-        value = spots[place].value
-        return (-value if kind == "isc" else value), -spots[place].row.result.parts["all"].micro_ap
+    def cost_and_loss(point: Point) -> tuple[float, float]:
+        return (-point.value if kind == "isc" else point.value), -point.row.result.parts["all"].micro_ap
 
-    front: set[int] = set()
-    best: tuple[float, float] | None = None
-    for place in sorted(range(len(spots)), key=cost_and_loss):
-        cost, loss = cost_and_loss(place)
-        if best is None or loss < best[1] or (cost, loss) == best:
-            best = (cost, loss)
-            front.add(place)
-    return front
+    front: set[tuple[float, float]] = set()
+    least = math.inf
+    for cost, loss in sorted(map(cost_and_loss, points)):
+        if loss < least:
+            least = loss
+            front.add((cost, loss))
+    return [replace(point, front=cost_and_loss(point) in front) for point in points]
 
 
-def _stairs(front: Sequence[_Spot]) -> list[tuple[float, float]]:
+def _stairs(front: Sequence[Point]) -> list[tuple[float, float]]:
     """Return the corners of the line that says which µAP a budget buys, from its cheapest point to the right edge."""
-    ordered = sorted({(spot.x, spot.y) for spot in front}, key=lambda corner: (corner[0], -corner[1]))
+    ordered = sorted({(point.x, point.y) for point in front}, key=lambda corner: (corner[0], -corner[1]))
     corners = [ordered[0]]
     for x, y in ordered[1:]:
         corners += [(x, corners[-1][1]), (x, y)]
@@ -318,82 +311,39 @@ def _diagonal() -> list[tuple[float, float]]:
     return [(LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, TOP)]
 
 
-def _line_boxes(corners: Sequence[tuple[float, float]]) -> list[Box]:
-    """Return boxes that cover a line, many small ones where it is slanted."""
-    boxes: list[Box] = []
-    for (x0, y0), (x1, y1) in pairwise(corners):
-        pieces = 1 if x0 == x1 or y0 == y1 else 40
-        xs = [x0 + (x1 - x0) * step / pieces for step in range(pieces + 1)]
-        ys = [y0 + (y1 - y0) * step / pieces for step in range(pieces + 1)]
-        boxes += [
-            (min(a, b), min(c, d), max(a, b), max(c, d))
-            for (a, b), (c, d) in zip(pairwise(xs), pairwise(ys), strict=True)
-        ]
-    return boxes
+# --- Labels ---
 
 
-# --- Points and their labels ---
+def _labels(points: Sequence[Point], *, crowded: bool) -> dict[int, Label]:
+    """Return labels by place of their point, the first ones to be placed first: the best, the Pareto line, by rank.
 
-
-def _point(spot: _Spot, unit: str, shown: str, front: bool, label: Label | None, crowded: bool) -> Point:
-    title = spot.row.title
-    name = title if len(title) <= NAME_LENGTH else f"{title[: NAME_LENGTH - 1].rstrip()}…"
-    score = text.score(spot.row.result.parts["all"].micro_ap)
-    whisker = None if crowded and label is None else spot.whisker
-    return Point(spot.row, name, f"{name}: µAP {score}, {shown} {unit}", shown, spot.x, spot.y, whisker, front, label)
-
-
-def _shown(value: float, kind: Kind) -> str:
-    if kind == "bytes":
-        return text.count(int(value))
-    return text.significant(value) if kind == "ms" else text.score(value)
-
-
-def _labels(spots: Sequence[_Spot], front: set[int], line: Sequence[Box], *, crowded: bool) -> dict[int, Label]:
-    """Return labels by place of their spot, the first ones to be placed first: the best, the Pareto line, by rank.
-
-    A label never lies on a point or on another label, and where there is a choice not on a line. The same spots give
-    the same labels.
+    A label never lies on a point or on another label; it may cross a line, which stays readable under it.
     """
-    order = sorted(range(len(spots)), key=lambda place: (place != 0 and place not in front, place))
-    wanted = [place for place in order if place == 0 or place in front][:MOST_LABELS] if crowded else order
-    dots = _Dots(spots)
-    lines = [*line, *(_whisker_box(spots[place]) for place in wanted if spots[place].whisker)]
-    names = [_short([spots[place].row.title for place in wanted], width) for width in LABEL_WIDTHS]
+    order = sorted(range(len(points)), key=lambda place: (place != 0 and not points[place].front, place))
+    if crowded:
+        order = [place for place in order if place == 0 or points[place].front][:MOST_LABELS]
+    dots = sorted({(point.x, point.y) for point in points})
     placed: dict[int, Label] = {}
     taken: list[Box] = []
-    for place, *shorter in zip(wanted, *names, strict=True):
-        bold = place in front
-        found = _best_label(spots[place], shorter if bold else shorter[:1], bold, dots, taken, lines)
-        if found is not None:
-            placed[place], box = found
+    for place, name in zip(order, _short([points[place].row.title for place in order]), strict=True):
+        x, y = points[place].x, points[place].y
+        others = [dot for dot in dots if dot != (x, y)]
+        free = [
+            (_dots_in(box, 2 * RADIUS + 2, others), label, box)
+            for label, box in _candidates(x, y, name)
+            if _inside(box)
+            and not any(_overlap(box, other) for other in taken)
+            and not _dots_in(box, RADIUS + 2, others)
+        ]
+        if free:
+            _, placed[place], box = min(free, key=lambda found: found[0])
             taken.append(box)
     return placed
 
 
-def _best_label(
-    spot: _Spot, names: Sequence[str], bold: bool, dots: _Dots, taken: Sequence[Box], lines: Sequence[Box]
-) -> tuple[Label, Box] | None:
-    """Return the label that crosses fewest lines and might be read as the name of fewest other dots, and its box.
-
-    The first of ``names`` that has room anywhere is taken.
-    """
-    for name in names:
-        free = [
-            (2 * sum(_overlap(box, line) for line in lines) + dots.within(box, 2 * RADIUS + 2, spot), label, box)
-            for label, box in _candidates(spot, name, BOLD if bold else 1.0)
-            if _inside(box)
-            and not any(_overlap(box, other) for other in taken)
-            and not dots.within(box, RADIUS + 2, spot)
-        ]
-        if free:
-            return min(free, key=lambda found: found[0])[1:]
-    return None
-
-
-def _candidates(spot: _Spot, name: str, weight: float) -> Iterator[tuple[Label, Box]]:
-    """Yield a label on each side of ``spot``, preferred ones first, and the box it fills."""
-    width = weight * _width(name)
+def _candidates(x: float, y: float, name: str) -> Iterator[tuple[Label, Box]]:
+    """Yield a label on each side of a point, preferred ones first, and the box it fills."""
+    width = 0.68 * FONT * _letters(name)  # about, in one of the wider typefaces: what readers have differs
     sides: tuple[tuple[float, float, Literal["start", "middle", "end"]], ...] = (
         (8, 4, "start"),
         (-8, 4, "end"),
@@ -405,29 +355,15 @@ def _candidates(spot: _Spot, name: str, weight: float) -> Iterator[tuple[Label, 
         (-5, 15, "end"),
     )
     for dx, dy, anchor in sides:
-        x, y = round(spot.x + dx, 1), round(spot.y + dy, 1)
-        start = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
-        yield Label(x, y, anchor, name), (start, y - 0.8 * FONT, start + width, y + 0.25 * FONT)
+        at, base = round(x + dx, 1), round(y + dy, 1)
+        start = at - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
+        yield Label(at, base, anchor, name), (start, base - 0.8 * FONT, start + width, base + 0.25 * FONT)
 
 
-class _Dots:
-    """The dots of a chart, found by place without asking all of them."""
-
-    def __init__(self, spots: Sequence[_Spot]) -> None:
-        self._places = sorted({(spot.x, spot.y) for spot in spots})
-        self._xs = [x for x, _ in self._places]
-
-    def within(self, box: Box, margin: float, own: _Spot) -> int:
-        """Return how many dots other than that of ``own`` lie in ``box`` or less than ``margin`` from it."""
-        first, last = bisect_right(self._xs, box[0] - margin), bisect_left(self._xs, box[2] + margin)
-        return sum(
-            box[1] - margin < y < box[3] + margin and (x, y) != (own.x, own.y) for x, y in self._places[first:last]
-        )
-
-
-def _whisker_box(spot: _Spot) -> Box:
-    ends = spot.whisker or (spot.y, spot.y)
-    return spot.x, min(ends), spot.x, max(ends)
+def _dots_in(box: Box, margin: float, dots: Sequence[tuple[float, float]]) -> int:
+    """Return how many ``dots`` lie in ``box`` or less than ``margin`` from it."""
+    left, top, right, bottom = box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
+    return sum(left < x < right and top < y < bottom for x, y in dots)
 
 
 def _inside(box: Box) -> bool:
@@ -438,49 +374,27 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] + 1 and b[0] < a[2] + 1 and a[1] < b[3] and b[1] < a[3]
 
 
-def _short(names: Sequence[str], width: float) -> list[str]:
-    """Return ``names``, none wider than ``width``: cut at the end, or in the middle where two would become one."""
-    cut = [_cut(name, width) for name in names]
+def _short(names: Sequence[str]) -> list[str]:
+    """Return ``names`` cut at their end, or in the middle where two would become one."""
+    cut = [_head(name, LABEL_LENGTH) for name in names]
+    half = LABEL_LENGTH // 2
     return [
-        short if cut.count(short) == 1 else _cut_in_the_middle(name, width)
+        short
+        if short == name or cut.count(short) == 1
+        else f"{_head(name, half)}{_head(name[::-1], half)[-2::-1].lstrip()}"
         for name, short in zip(names, cut, strict=True)
     ]
 
 
-def _cut(name: str, width: float) -> str:
-    """Return ``name`` no wider than ``width``, cut behind a word if one ends in its second half."""
-    if _width(name) <= width:
+def _head(name: str, most: int) -> str:
+    """Return ``name``, with an ellipsis for what is beyond ``most`` letters."""
+    if _letters(name) <= most:
         return name
-    kept = _head(name, width - _width("…"))
-    whole = kept.rpartition(" ")[0]
-    return f"{(whole if 2 * len(whole) > len(kept) else kept).rstrip(' ,;:+-(')}…"
+    end = next(end for end in range(len(name), -1, -1) if _letters(name[:end]) < most)
+    return f"{name[:end].rstrip()}…"
 
 
-def _cut_in_the_middle(name: str, width: float) -> str:
-    if _width(name) <= width:
-        return name
-    half = (width - _width("…")) / 2
-    return f"{_head(name, half).rstrip()}…{_head(name[::-1], half)[::-1].lstrip()}"
-
-
-def _head(name: str, width: float) -> str:
-    """Return as much of the beginning of ``name`` as ``width`` holds."""
-    ends = accumulate(FONT * _advance(sign) for sign in name)
-    return name[: sum(1 for _ in takewhile(lambda end: end <= width, ends))]
-
-
-def _width(name: str) -> float:
-    """Return about how wide ``name`` is set, in one of the wider typefaces: what readers have differs."""
-    return FONT * sum(map(_advance, name))
-
-
-def _advance(sign: str) -> float:
-    if unicodedata.combining(sign):
-        return 0.0
-    if unicodedata.east_asian_width(sign) in "WF":
-        return 1.05
-    if sign in "iljtfrI.,:;'|!()[] ":
-        return 0.38
-    if sign in "mwMW@%—…":
-        return 0.97
-    return 0.72 if sign.isupper() else 0.62
+def _letters(name: str) -> int:
+    return sum(
+        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in name
+    )

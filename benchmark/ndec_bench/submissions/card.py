@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ndec_bench.errors import SubmissionError, UsageError, os_errors
+from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 CARD_FILE = "submission.toml"
 
 Key = tuple[str | int, ...]
-"""Where a value stands in a file: names of tables and fields, numbers of items."""
+"""The place of a value in a file: names of tables and fields, numbers of items."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 NAME_RULE = "a-z, 0-9, dot, dash and underscore, at most 63, a letter or digit first, no dot at the end"
@@ -80,7 +81,7 @@ class _Record(BaseModel):
 class Method(_Record):
     """What the method is and where to read about it."""
 
-    title: Line = Field(description="Name of the method as it stands in the table")
+    title: Line = Field(description="Name of the method as the table shows it")
     description: Text = Field(
         default="", description="One paragraph: how an image becomes a descriptor or a pair a score"
     )
@@ -277,7 +278,7 @@ def violations(error: ValidationError) -> list[tuple[Key, str]]:
 
 def dotted(key: Key) -> str:
     """Return ``key`` as people write it, for example ``method.paper`` or ``authors.0``."""
-    return ".".join(map(str, key))
+    return one_line(".".join(map(str, key)))
 
 
 def write_card(card: SubmissionCard) -> str:

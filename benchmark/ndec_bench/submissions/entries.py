@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from ndec_bench.errors import DataError, SubmissionError
+from ndec_bench.errors import DataError, NdecBenchError, SubmissionError
 from ndec_bench.printable import readable
+from ndec_bench.protocol import NDEC_1
 from ndec_bench.results.record import read_result
 from ndec_bench.submissions import policy
 from ndec_bench.submissions.card import CARD_FILE, NAME_PATTERN, read_card
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ndec_bench.progress import Progress
     from ndec_bench.results.record import Result
     from ndec_bench.submissions.card import SubmissionCard
     from ndec_bench.submissions.policy import Level
+
+    Refuse = Callable[[NdecBenchError], None]
 
 MARKER = ".ndec-bench-site"
 """Name of the file by which the folder of a site is known."""
@@ -90,65 +94,111 @@ class Entry:
         return not self.reasons
 
     @property
+    def check_command(self) -> str:
+        """Return the command that checks the result, in a clone of the repository.
+
+        It fetches the file from the card's address; without one, it runs the baseline on record again; without either,
+        it wants a copy of the file.
+        """
+        files, made_by = self.card.descriptors if self.card else None, self.result.describing
+        how = " --file FILE"
+        if files is not None and files.url is not None:
+            how = ""
+        elif made_by is not None and made_by.baseline is not None:
+            how = " --whole"
+        return f"ndec-bench reproduce {shlex.quote(self.result.name)}{how}"
+
+    @property
     def declared(self) -> dict[str, tuple[str, ...]]:
         """Return the values of each declaration by its name; unknown without a card."""
         return policy.declared_values(self.card)
 
 
-def read_entries(results: Path, submissions: Path | None, progress: Progress, *, private: bool = False) -> list[Entry]:
-    """Return every result in ``results/**/*.json`` with the card ``submissions/<name>/submission.toml``, by name.
+def raised(error: NdecBenchError) -> None:
+    """Raise ``error``: what becomes of a row that cannot be shown, where nobody wants the others without it."""
+    raise error
 
-    Hidden files and folders and the contents of earlier sites are passed over. ``private`` is that of the entries.
+
+def read_entries(
+    results: Path,
+    submissions: Path | None,
+    progress: Progress,
+    *,
+    private: bool = False,
+    refuse: Refuse = raised,
+) -> list[Entry]:
+    """Return every result in ``results/**/*.json`` with the card ``submissions/<name>/submission.toml``, by address.
+
+    Hidden files and folders and the contents of earlier sites are passed over. ``private`` is that of the entries. A
+    submission may have a result under each protocol; the address of that under ndec-1, or of its only one, is its name.
+
+    ``refuse`` is called with an error that names the file for each result and card that is none, for a result with
+    numbers that are not finite or without the part ``all``, and for all but one of those that share submission and
+    protocol. What it returns from is left out.
 
     Raises
     ------
     DataError
-        If the folder is missing, a file is not a result or has numbers that are not finite, or two results share a
-        name; the message names the files.
-    SubmissionError
-        If a card breaks its schema or has another name than its folder.
+        If a folder is missing.
     """
     if not results.is_dir():
         raise DataError(f"{results}: no folder of results", hint='make one with "ndec-bench score --out"')
-    cards = {} if submissions is None else read_cards(submissions)
+    cards = {} if submissions is None else read_cards(submissions, refuse)
     files = _result_files(results)
-    entries: dict[str, Entry] = {}
+    found: list[tuple[Path, Result]] = []
     for done, path in enumerate(files, start=1):
-        result = read_result(path)
-        _check_numbers(path, result)
+        try:
+            found.append((path, _checked(path)))
+        except DataError as error:
+            refuse(error)
+        progress("reading results", done, len(files))
+    entries: dict[str, Entry] = {}
+    for path, result in sorted(found, key=_claim):
         slug = slug_of(result.name)
-        if slug in entries:
-            raise DataError(
-                f"{path}: submission {result.name!r} already has a result in {entries[slug].source}",
-                hint="remove one of the two files, or score one again under another name",
-            )
+        first = entries.get(slug)
+        if first is not None and first.result.protocol != result.protocol:
+            slug = slug_of(result.name, table=(result.protocol,))
+            first = entries.get(slug)
+        if first is not None:
+            message = f"{path}: submission {result.name!r} already has a result in {first.source}"
+            refuse(DataError(message, hint="remove one of the two files, or score one again under another name"))
+            continue
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         entries[slug] = Entry(result, cards.get(result.name), path, digest, slug, private)
-        progress("reading results", done, len(files))
     return [entries[slug] for slug in sorted(entries)]
 
 
-def read_cards(submissions: Path) -> dict[str, SubmissionCard]:
+def _claim(found: tuple[Path, Result]) -> tuple[str, bool, bool, str, Path]:
+    """Return what sorts results by their right to the address of their name: first ndec-1 and files in their place."""
+    path, result = found
+    elsewhere = (path.parent.name, path.stem) != (result.protocol, result.name)
+    return result.name, result.protocol != NDEC_1.name, elsewhere, result.protocol, path
+
+
+def read_cards(submissions: Path, refuse: Refuse = raised) -> dict[str, SubmissionCard]:
     """Return the cards in ``submissions/*/submission.toml`` by name.
+
+    ``refuse`` is called with an error for each that breaks its schema or has another name than its folder.
 
     Raises
     ------
     DataError
         If the folder is missing.
-    SubmissionError
-        If a card breaks its schema or has another name than its folder.
     """
     if not submissions.is_dir():
         raise DataError(f"{submissions}: no folder of submissions", hint="check the path, or leave it out")
     cards = {}
     for path in sorted(submissions.glob(f"*/{CARD_FILE}")):
-        card = read_card(path)
-        if card.name != path.parent.name:
-            raise SubmissionError(
-                f"{path}: name is {card.name!r}, its folder {path.parent.name!r}",
-                hint="give both the same name",
-            )
-        cards[card.name] = card
+        try:
+            card = read_card(path)
+            if card.name != path.parent.name:
+                raise SubmissionError(
+                    f"{path}: name is {card.name!r}, its folder {path.parent.name!r}", hint="give both the same name"
+                )
+        except SubmissionError as error:
+            refuse(error)
+        else:
+            cards[card.name] = card
     return cards
 
 
@@ -183,11 +233,14 @@ def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def _check_numbers(path: Path, result: Result) -> None:
-    """Return if all numbers of ``result`` are finite and its lists as long as they should be.
+def _checked(path: Path) -> Result:
+    """Return the result in ``path`` if it has part ``all``, finite numbers, and lists as long as they should be.
 
     The scorer writes no others, and no page, table or script has a place for them.
     """
+    result = read_result(path)
+    if "all" not in result.parts:
+        raise DataError(f"{path}: no scores of part all", hint='score again with "ndec-bench score"')
     for name, part in result.parts.items():
         curve = part.pr_curve
         if len({len(curve.recall), len(curve.precision), len(curve.threshold)}) > 1:
@@ -195,6 +248,7 @@ def _check_numbers(path: Path, result: Result) -> None:
     odd = _not_finite(result.model_dump())
     if odd is not None:
         raise DataError(f"{path}: {odd} is not a finite number", hint="score again")
+    return result
 
 
 def _not_finite(value: object, name: str = "") -> str | None:

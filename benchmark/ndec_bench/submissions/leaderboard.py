@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ndec_bench.progress import silent
 from ndec_bench.results.frames import NUMBER, SCORES, TEXT, WHOLE, YES_OR_NO, bounds, frame, scores
 from ndec_bench.submissions.entries import cards_next_to, read_entries
-from ndec_bench.submissions.ranking import boards, check_rows
+from ndec_bench.submissions.ranking import boards, fitting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,8 +120,7 @@ def leaderboard(
     """
     folder = Path(results)
     cards = cards_next_to(folder) if submissions is None else Path(submissions)
-    found = boards(read_entries(folder, cards, silent, private=private))
-    check_rows(found)
+    found = boards(fitting(read_entries(folder, cards, silent, private=private)))
     return rows_frame([board for board in found if split in (None, board.split)])
 
 
@@ -138,8 +137,11 @@ def results_frame(found: Sequence[Board]) -> pd.DataFrame:
 
 def standings(found: Sequence[Board]) -> list[dict[str, Any]]:
     """Return the place of every result of the tables ``found``, by name, as JSON values."""
-    places = ({"name": entry.result.name, **_place(row, entry.level)} for row, entry in _runs(found))
-    return sorted(places, key=lambda place: str(place["name"]))
+    places = (
+        {"name": entry.result.name, "protocol": entry.result.protocol, **_place(row, entry.level)}
+        for row, entry in _runs(found)
+    )
+    return sorted(places, key=lambda place: (str(place["name"]), str(place["protocol"])))
 
 
 def _runs(found: Sequence[Board]) -> list[tuple[Row, Entry]]:

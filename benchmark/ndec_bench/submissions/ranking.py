@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ndec_bench.errors import DataError
 from ndec_bench.printable import readable
 from ndec_bench.results.comparison import rank_intervals
-from ndec_bench.submissions.entries import slug_of
+from ndec_bench.submissions.entries import raised, slug_of
 from ndec_bench.submissions.policy import LEVELS
 from ndec_bench.submissions.runs import mean_of, spread
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.results.comparison import Standing
     from ndec_bench.results.record import Result
-    from ndec_bench.submissions.entries import Entry
+    from ndec_bench.submissions.entries import Entry, Refuse
     from ndec_bench.submissions.policy import Level
     from ndec_bench.submissions.runs import Spread
 
@@ -165,15 +165,7 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
     """Return the tables of ``entries``, by split, track, protocol and edition of the split.
 
     Runs of one method, which share ``runs_of`` in their cards, are ranked as one row: their mean.
-
-    Raises
-    ------
-    DataError
-        If a result lacks the part ``all``.
     """
-    for entry in entries:
-        if "all" not in entry.result.parts:
-            raise DataError(f"{entry.source}: no scores of part all", hint='score again with "ndec-bench score"')
     ordered = sorted(entries, key=_table_of)
     return [_board(key, list(group)) for key, group in groupby(ordered, key=_table_of)]
 
@@ -209,26 +201,32 @@ def _unranked_row(found: Sequence[Entry]) -> Row:
     return Row(runs, mean_of([run.result for run in runs], name))
 
 
-def check_rows(found: Sequence[Board]) -> None:
-    """Raise DataError if runs of a row differ in more than their seed, or a result has the name of such a row.
+def fitting(entries: Sequence[Entry], refuse: Refuse = raised) -> list[Entry]:
+    """Return those of ``entries`` that tables have a place for.
 
-    A row shows authors, declarations and sizes of its first run for all of them.
+    ``refuse`` is called with an error for each run that differs from most runs of its row in more than the seed, since
+    a row shows authors, declarations and sizes once for all of them, and for each result that has the name of such a
+    row. What it returns from is left out.
     """
-    slugs = {entry.slug: entry for board in found for entry in board.entries}
-    for row in (row for board in found for row in board.rows if len(row.entries) > 1):
-        shared = _shared_by_runs(row.entry)
-        for run in row.entries[1:]:
-            if different := [name for name, value in _shared_by_runs(run).items() if value != shared[name]]:
-                raise DataError(
-                    f"{run.source}: a run of {run.family!r} but unlike {row.entry.result.name} in "
-                    f"{', '.join(different)}",
-                    hint="runs that share runs_of differ by their seed alone; give the others another runs_of",
+    slugs = {entry.slug: entry for entry in entries}
+    wrong: dict[str, DataError] = {}
+    for row in (row for board in boards(entries) for row in board.rows if len(row.entries) > 1):
+        facts = [_shared_by_runs(run) for run in row.entries]
+        usual = max(facts, key=facts.count)
+        first = row.entries[facts.index(usual)]
+        for run, own in zip(row.entries, facts, strict=True):
+            if different := [name for name, value in own.items() if value != usual[name]]:
+                message = (
+                    f"{run.source}: a run of {run.family!r} but unlike {first.result.name} in {', '.join(different)}"
                 )
+                hint = "runs that share runs_of differ by their seed alone; give the others another runs_of"
+                wrong[run.slug] = DataError(message, hint=hint)
         if row.slug in slugs:
-            raise DataError(
-                f"{slugs[row.slug].source}: its name is the address of the row of {row.title!r}",
-                hint="give the submission another name",
-            )
+            message = f"{slugs[row.slug].source}: its name is the address of the row of {row.title!r}"
+            wrong[row.slug] = DataError(message, hint="give the submission another name")
+    for error in wrong.values():
+        refuse(error)
+    return [entry for entry in entries if entry.slug not in wrong]
 
 
 def _shared_by_runs(entry: Entry) -> dict[str, object]:

@@ -25,7 +25,7 @@ _REFUSED = {401, 403}
 
 
 @dataclass(frozen=True)
-class Uploaded:
+class UploadedFile:
     """A file on the hub.
 
     Attributes
@@ -56,7 +56,7 @@ def upload(
     place: str | None = None,
     private: bool = False,
     environ: Mapping[str, str] = os.environ,
-) -> Uploaded:
+) -> UploadedFile:
     """Return where ``file`` lies after it was uploaded into the data set ``repository``, which is made if need be.
 
     ``HF_ENDPOINT`` names another hub, ``HF_TOKEN`` or a stored token signs in. A file that is there already is not sent
@@ -115,7 +115,7 @@ def upload(
         raise NetworkError(
             f"{name}: the hub has a file with SHA-256 {there}, sent was {digest}", hint="upload it again"
         )
-    return Uploaded(url, digest, size)
+    return UploadedFile(url, digest, size)
 
 
 def card_for(file: Path, path: Path, *, other_file: bool = False) -> SubmissionCard:
@@ -136,7 +136,7 @@ def card_for(file: Path, path: Path, *, other_file: bool = False) -> SubmissionC
     return card
 
 
-def write_address(path: Path, card: SubmissionCard, file: Path, uploaded: Uploaded) -> None:
+def write_address(path: Path, card: SubmissionCard, file: Path, uploaded: UploadedFile) -> None:
     """Write name, digest and address of ``file`` into the card ``path``; the rest of it stays as people wrote it."""
     after = card.model_copy(update={"descriptors": Files(name=file.name, sha256=uploaded.sha256, url=uploaded.url)})
     atomic.write_text(path, with_table(path.read_text(encoding="utf-8"), after, "descriptors"))

@@ -131,33 +131,8 @@ def fetch(
 ) -> Path:
     """Return the file that a card names, in the folder ``cache`` under its SHA-256; fetched if it is not there.
 
-    Addresses are http(s), those of Hugging Face and Google Drive among them; whatever they redirect to, only public
-    ones are asked. An interrupted fetch goes on where it stopped. A file with another digest is removed.
-
-    Parameters
-    ----------
-    files
-        What the card says of the file.
-    cache
-        Folder for fetched submissions.
-    private
-        Whether addresses of this machine and its network are asked too.
-    policy
-        How patient the download is.
-    tell
-        Called with a sentence for people: what will be fetched, how much it is, where it goes.
-    progress
-        Called as ``progress(stage, done, total)`` in bytes.
-
-    Raises
-    ------
-    DataError
-        If the card names no address; the disk is too small or fails, or the file is too large; another process
-        fetches into ``cache``; or what Google Drive gave has another digest.
-    NetworkError
-        If the source does not answer, is not public, or serves something else.
-    InterruptedRun
-        If the user stops it; what was received is kept.
+    See `ndec_bench.download.public.fetch_public` for arguments and errors; it is a DataError, too, if the card names
+    no address.
     """
     if files.url is None:
         raise DataError(f"{files.name}: the card names no address", hint="give the file with --file")
@@ -195,7 +170,7 @@ def rescore(
     split
         The split, see `check_split`.
     background
-        Descriptors for the normalisations of a recorded protocol card; None for those in the file.
+        Descriptors for the normalisations of a recorded protocol table; None for those in the file.
     backend, threads
         Of the search; no result depends on them.
     progress

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ndec_bench.mini.canvas import Canvas
 from ndec_bench.mini.scenes.base import CHANGED, FAMILIES, Change, Family, Scene
 from ndec_bench.mini.scenes.facade import facade
 from ndec_bench.mini.scenes.landscape import landscape
@@ -20,16 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["CHANGED", "FAMILIES", "Change", "Family", "Scene", "drawn"]
 
-_GENERATORS: dict[Family, Callable[[Scene], NDArray[np.uint8]]] = {
-    "landscape": landscape,
-    "still": still,
-    "leaves": leaves,
-    "facade": facade,
-    "meadow": meadow,
-    "page": page,
-}
+_PAINTERS: dict[Family, Callable[[Canvas, Scene], None]] = {
+    "landscape": landscape, "still": still, "leaves": leaves, "facade": facade, "meadow": meadow, "page": page,
+}  # fmt: skip
 
 
 def drawn(scene: Scene) -> NDArray[np.uint8]:
     """Return the pixels (height, width, 3), uint8, of ``scene``; the same for the same scene on every machine."""
-    return _GENERATORS[scene.family](scene)
+    width, height = scene.shape()
+    canvas = Canvas(height, width)
+    _PAINTERS[scene.family](canvas, scene)
+    return canvas.finished(scene.stream("look"), scene.stream("noise"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.mini.canvas import Colour
     from ndec_bench.mini.scenes.base import Scene
+    from ndec_bench.mini.scenes.landscape import Sky
     from ndec_bench.randomness import Stream
 
 WALLS: tuple[Colour, ...] = (
@@ -24,14 +25,14 @@ WALLS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
-def facade(scene: Scene) -> NDArray[np.uint8]:
-    """Return the picture (height, width, 3), uint8, of a house front."""
-    width, height = scene.shape()
+def facade(canvas: Canvas, scene: Scene) -> None:
+    """Paint a house front."""
+    width, height = canvas.width, canvas.height
     layout, palette = scene.stream("layout"), scene.stream("palette")
     sky = scene.chosen("light", SKIES)
     travel = scene.travel()
     wide = width + TRAVEL
-    canvas = Canvas(height, wide)
+    front = Canvas(height, wide)
     wall = palette.choice(WALLS)
     grain = material(scene.stream("texture"), height, wide, layout.choice(SURFACES)).astype(np.int32)
     rows, columns = np.arange(height, dtype=np.int32)[:, None], np.arange(wide, dtype=np.int32)[None]
@@ -40,20 +41,18 @@ def facade(scene: Scene) -> NDArray[np.uint8]:
         brick = layout.integer(3, 6)
         joint = (rows % brick == 0) | ((columns + rows // brick % 2 * brick) % (2 * brick) == 0)
         shade = shade - 22 * joint
-    canvas.pixels[:] = (shade[..., None] * np.array(wall, np.int32) >> 7).clip(0, 255)
-    _windows(canvas, scene, wall, layout)
-    _street(canvas, scene, layout)
+    front.pixels[:] = (shade[..., None] * np.array(wall, np.int32) >> 7).clip(0, 255)
+    _windows(front, scene, wall, layout)
+    _street(front, scene, layout)
     roof = height * layout.integer(-10, 26) // 100
     if roof > 4:
-        _above(canvas, scene, sky, roof)
+        _above(front, scene, sky, roof)
     light = np.array(sky[2], np.int32) * 15 // 16 + 8
-    canvas.pixels[:] = (canvas.pixels.astype(np.int32) * light >> 7).clip(0, 255)
+    front.pixels[:] = (front.pixels.astype(np.int32) * light >> 7).clip(0, 255)
     slant = layout.integer(-70, 71) + (travel - TRAVEL // 2)
-    seen = _seen(canvas.pixels.astype(np.uint8), width, height, travel, slant)
-    final = Canvas(height, width)
-    final.pixels[:] = seen
-    _before(final, scene, travel)
-    return final.finished(scene.stream("look"), scene.stream("noise"))
+    seen = _seen(front.pixels.astype(np.uint8), width, height, travel, slant)
+    canvas.pixels[:] = seen
+    _before(canvas, scene, travel)
 
 
 def _windows(canvas: Canvas, scene: Scene, wall: Colour, layout: Stream) -> None:
@@ -107,7 +106,7 @@ def _street(canvas: Canvas, scene: Scene, layout: Stream) -> None:
             canvas.rectangle(x - 2, height - tall - 7, wide + 4, 7, varied(objects, (190, 160, 70), 60))
 
 
-def _above(canvas: Canvas, scene: Scene, sky: tuple[Colour, Colour, Colour, Colour], roof: int) -> None:
+def _above(canvas: Canvas, scene: Scene, sky: Sky, roof: int) -> None:
     clouds = fractal(scene.stream("sky"), roof, canvas.width, levels=5, gain=8)
     canvas.rectangle(0, 0, canvas.width, roof, np.repeat(gradient(sky[0], sky[1], roof)[:, None], canvas.width, axis=1))
     canvas.paint(0, 0, (clouds + 10).clip(0, 110), sky[3])

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from ndec_bench.mini.scenes.base import Scene
     from ndec_bench.randomness import Stream
 
+    Ground = tuple[Colour, Colour]
+    Sky = tuple[Colour, Colour, Colour, Colour]
+
 # Sky at the top, sky at the horizon, light's tint (128 is neutral), cloud.
-SKIES: tuple[tuple[Colour, Colour, Colour, Colour], ...] = (
+SKIES: tuple[Sky, ...] = (
     ((62, 112, 188), (176, 206, 232), (132, 130, 122), (246, 247, 248)),
     ((38, 84, 160), (138, 182, 222), (136, 132, 120), (250, 250, 248)),
     ((96, 128, 160), (206, 212, 214), (118, 122, 126), (232, 232, 232)),
@@ -27,7 +30,7 @@ SKIES: tuple[tuple[Colour, Colour, Colour, Colour], ...] = (
     ((22, 30, 58), (70, 86, 122), (56, 64, 84), (92, 104, 134)),
     ((112, 160, 202), (232, 226, 208), (136, 128, 112), (255, 252, 244)),
 )
-GROUNDS: tuple[tuple[Colour, Colour], ...] = (
+GROUNDS: tuple[Ground, ...] = (
     ((70, 96, 48), (104, 118, 58)),
     ((54, 74, 44), (86, 104, 52)),
     ((128, 108, 72), (164, 142, 96)),
@@ -39,10 +42,9 @@ GROUNDS: tuple[tuple[Colour, Colour], ...] = (
 )
 
 
-def landscape(scene: Scene) -> NDArray[np.uint8]:
-    """Return the picture (height, width, 3), uint8, of a landscape."""
-    width, height = scene.shape()
-    canvas = Canvas(height, width)
+def landscape(canvas: Canvas, scene: Scene) -> None:
+    """Paint a landscape."""
+    width, height = canvas.width, canvas.height
     layout, palette = scene.stream("layout"), scene.stream("palette")
     sky = scene.chosen("light", SKIES)
     ground = palette.choice(GROUNDS)
@@ -66,10 +68,9 @@ def landscape(scene: Scene) -> NDArray[np.uint8]:
     else:
         _plain(canvas, horizon, ground, texture, travel // 3, sky)
     _standing(canvas, scene, horizon, ground, sky, travel)
-    return canvas.finished(scene.stream("look"), scene.stream("noise"))
 
 
-def _sky(canvas: Canvas, scene: Scene, sky: tuple[Colour, Colour, Colour, Colour], horizon: int) -> None:
+def _sky(canvas: Canvas, scene: Scene, sky: Sky, horizon: int) -> None:
     rows = horizon + canvas.height // 8
     canvas.pixels[:rows] = gradient(sky[0], sky[1], rows)[:, None]
     stream = scene.stream("sky")
@@ -94,7 +95,7 @@ def _ridge(stream: Stream, width: int, offset: int, gain: int) -> Field:
 
 def _slope(
     canvas: Canvas, top: NDArray[np.int32], tone: Colour, texture: Field, offset: int,
-    sky: tuple[Colour, Colour, Colour, Colour], contrast: int,
+    sky: Sky, contrast: int,
 ) -> None:  # fmt: skip
     first = max(0, int(top.min()))
     rows = np.arange(first, canvas.height, dtype=np.int32)[:, None]
@@ -108,8 +109,8 @@ def _slope(
 
 
 def _plain(
-    canvas: Canvas, horizon: int, ground: tuple[Colour, Colour], texture: Field, offset: int,
-    sky: tuple[Colour, Colour, Colour, Colour],
+    canvas: Canvas, horizon: int, ground: Ground, texture: Field, offset: int,
+    sky: Sky,
 ) -> None:  # fmt: skip
     rows = canvas.height - horizon
     if rows < 1:
@@ -126,7 +127,7 @@ def _plain(
     canvas.pixels[horizon:] = colour.clip(0, 255)
 
 
-def _water(canvas: Canvas, horizon: int, sky: tuple[Colour, Colour, Colour, Colour], stream: Stream) -> None:
+def _water(canvas: Canvas, horizon: int, sky: Sky, stream: Stream) -> None:
     rows = canvas.height - horizon
     waves = fractal(stream, rows, canvas.width // 4 + 1, levels=4, gain=11).repeat(4, axis=1)[:, : canvas.width]
     depth = np.arange(rows, dtype=np.int32)[:, None]
@@ -140,8 +141,8 @@ def _water(canvas: Canvas, horizon: int, sky: tuple[Colour, Colour, Colour, Colo
 
 
 def _standing(
-    canvas: Canvas, scene: Scene, horizon: int, ground: tuple[Colour, Colour],
-    sky: tuple[Colour, Colour, Colour, Colour], travel: int,
+    canvas: Canvas, scene: Scene, horizon: int, ground: Ground,
+    sky: Sky, travel: int,
 ) -> None:  # fmt: skip
     objects, layout = scene.stream("objects"), scene.stream("layout").child("standing")
     count = layout.choice((0, 1, 3, 6, 10, 16))

@@ -14,8 +14,6 @@ from ndec_bench.mini.canvas import SURFACES, Canvas, gradient, material, mixed, 
 from ndec_bench.mini.scenes.base import TRAVEL
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ndec_bench.mini.canvas import Colour
     from ndec_bench.mini.scenes.base import Scene
 
@@ -30,10 +28,9 @@ PALETTES: tuple[tuple[Colour, ...], ...] = (
 )
 
 
-def leaves(scene: Scene) -> NDArray[np.uint8]:
-    """Return the picture (height, width, 3), uint8, of overlapping bodies: leaves, pebbles, fruit."""
-    width, height = scene.shape()
-    canvas = Canvas(height, width)
+def leaves(canvas: Canvas, scene: Scene) -> None:
+    """Paint overlapping bodies: leaves, pebbles, fruit."""
+    width, height = canvas.width, canvas.height
     layout, objects, light = scene.stream("layout"), scene.stream("objects"), scene.stream("light")
     tones = scene.stream("palette").choice(PALETTES)
     texture = material(scene.stream("texture"), 240, 240, layout.choice(SURFACES))
@@ -73,4 +70,3 @@ def leaves(scene: Scene) -> NDArray[np.uint8]:
             flat=flat,
             gloss=objects.choice((0, 0, 60)),
         )
-    return canvas.finished(scene.stream("look"), scene.stream("noise"))

@@ -11,8 +11,6 @@ from ndec_bench.mini.canvas import SURFACES, Canvas, fractal, gradient, material
 from ndec_bench.mini.scenes.base import TRAVEL
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ndec_bench.mini.canvas import Colour, Field
     from ndec_bench.mini.scenes.base import Scene
     from ndec_bench.randomness import Stream
@@ -33,10 +31,9 @@ PETALS: tuple[Colour, ...] = (
 )  # fmt: skip
 
 
-def meadow(scene: Scene) -> NDArray[np.uint8]:
-    """Return the picture (height, width, 3), uint8, of flowers among leaves."""
-    width, height = scene.shape()
-    canvas = Canvas(height, width)
+def meadow(canvas: Canvas, scene: Scene) -> None:
+    """Paint flowers among leaves."""
+    width, height = canvas.width, canvas.height
     layout, palette = scene.stream("layout"), scene.stream("palette")
     green = palette.choice(GREENS)
     petals = [palette.choice(PETALS) for _ in range(layout.integer(1, 4))]
@@ -76,7 +73,6 @@ def meadow(scene: Scene) -> NDArray[np.uint8]:
         size = max(4, most * near // 115)
         _flower(canvas, objects, x, y, size, varied(objects, objects.choice(petals), 24), petal_count, slim, field)
     canvas.pixels[:] = (canvas.pixels.astype(np.int32) * np.array(tint, np.int32) >> 7).clip(0, 255)
-    return canvas.finished(scene.stream("look"), scene.stream("noise"))
 
 
 def _soil(canvas: Canvas, stream: Stream, layout: Stream, tone: Colour) -> None:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.edits.glyphs import lettering
+from ndec_bench.edits.raster import lettering
 from ndec_bench.mini.canvas import Canvas, fractal, gradient, material, mixed, varied
 from ndec_bench.mini.scenes.still import THINGS, thing
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ndec_bench.mini.canvas import Colour
     from ndec_bench.mini.scenes.base import Scene
     from ndec_bench.randomness import Stream
@@ -28,10 +26,9 @@ WORDS = (
 )  # fmt: skip
 
 
-def page(scene: Scene) -> NDArray[np.uint8]:
-    """Return the picture (height, width, 3), uint8, of a printed or web page."""
-    width, height = scene.shape()
-    canvas = Canvas(height, width)
+def page(canvas: Canvas, scene: Scene) -> None:
+    """Paint a printed or web page."""
+    width, height = canvas.width, canvas.height
     layout, palette, objects = scene.stream("layout"), scene.stream("palette"), scene.stream("objects")
     paper = palette.choice(PAPERS)
     ink: Colour = (28, 28, 32) if sum(paper) > 360 else (240, 240, 236)
@@ -42,7 +39,6 @@ def page(scene: Scene) -> NDArray[np.uint8]:
     texture = fractal(scene.stream("texture").child("paper"), height, width, levels=6, gain=8).astype(np.int32)
     lit = canvas.pixels.astype(np.int32) * (shade + (texture * layout.integer(0, 12) >> 7))[..., None] >> 7
     canvas.pixels[:] = lit.clip(0, 255)
-    return canvas.finished(scene.stream("look"), scene.stream("noise"))
 
 
 def _template(canvas: Canvas, scene: Scene, layout: Stream, objects: Stream, ink: Colour, accent: Colour) -> None:

@@ -10,8 +10,6 @@ from ndec_bench.mini.canvas import SURFACES, Canvas, body, fractal, gradient, ma
 from ndec_bench.mini.scenes.base import TRAVEL
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ndec_bench.mini.canvas import Colour, Field
     from ndec_bench.mini.scenes.base import Scene
     from ndec_bench.randomness import Stream
@@ -33,10 +31,9 @@ THINGS: tuple[tuple[Colour, ...], ...] = (
 )
 
 
-def still(scene: Scene) -> NDArray[np.uint8]:
-    """Return the picture (height, width, 3), uint8, of a still life."""
-    width, height = scene.shape()
-    canvas = Canvas(height, width)
+def still(canvas: Canvas, scene: Scene) -> None:
+    """Paint a still life."""
+    width, height = canvas.width, canvas.height
     layout, palette, light = scene.stream("layout"), scene.stream("palette"), scene.stream("light")
     edge = height * layout.integer(28, 56) // 100
     travel = scene.travel() - TRAVEL // 2
@@ -56,7 +53,6 @@ def still(scene: Scene) -> NDArray[np.uint8]:
         radius = min(60, max(4, size * height * (70 + depth) // 22000))
         thing(canvas, objects, x, y, radius, varied(objects, objects.choice(tones), 26), lamp, texture)
     canvas.pixels[:] = (canvas.pixels.astype(np.int32) * np.array(warm, np.int32) >> 7).clip(0, 255)
-    return canvas.finished(scene.stream("look"), scene.stream("noise"))
 
 
 def _room(canvas: Canvas, palette: Stream, layout: Stream, scene: Scene, edge: int, side: int, travel: int) -> None:

@@ -243,7 +243,7 @@
     return pair.holm > Math.max(0.05, pair.p) ? `${higher}, but not after Holm` : higher;
   }
 
-  // Returns where values stand in a plot, and its ticks: round numbers, 0 among them.
+  // Returns where values are in a plot, and its ticks: round numbers, 0 among them.
   function scaleOf(found) {
     const values = [0, ...found.flatMap((pair) => [pair.difference, ...pair.bounds])];
     const [low, high] = [Math.min(...values), Math.max(...values)];

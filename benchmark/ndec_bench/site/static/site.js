@@ -65,7 +65,7 @@
     }
   }
 
-  // The state of a page stands in its query. Browsers may forbid a page from disk to change that: then it stands behind
+  // The state of a page is in its query. Browsers may forbid a page from disk to change that: then it goes behind
   // the "#", and is kept here when an anchor takes that place.
   let kept = null;
   const hashed = () => location.hash.startsWith("#?");

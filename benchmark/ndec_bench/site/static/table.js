@@ -1,4 +1,4 @@
-// The tables of a page: search, filters, order, choice of columns and of rows. What is chosen stands in the address,
+// The tables of a page: search, filters, order, choice of columns and of rows. What is chosen is in the address,
 // so that a link shows the same view. The markup it works on is in board.html.j2 and tools.html.j2.
 "use strict";
 (function () {
@@ -151,7 +151,7 @@
     count.textContent = `${part} row${rows.length === 1 ? "" : "s"}${ids.length ? `, ${ids.length} selected` : ""}`;
   }
 
-  // Returns in words what is left out and how it is ordered; nothing if all stands by rank.
+  // Returns in words what is left out and how it is ordered; nothing if all rows are shown by rank.
   function described(part) {
     const { q, filters, sort } = state;
     const chosen = selects.filter(({ name }) => filters[name]).map((select) =>
@@ -265,7 +265,7 @@
     if (chosen.length < 2) return "Select another row of the same table to compare the two.";
     if (chosen.length > MOST) return `Up to ${MOST} rows can be compared.`;
     if (chosen.every((row) => row.board === chosen[0].board)) return "";
-    return "These rows stand in different tables, whose numbers do not compare.";
+    return "These rows are in different tables, whose numbers do not compare.";
   }
 
   function showPicked() {

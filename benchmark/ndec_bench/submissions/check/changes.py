@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,7 +72,7 @@ class Edit:
 def edits(row: Row) -> list[Edit]:
     """Return what a pull request changes in the card and the result of a row that was there before.
 
-    A verified row may be lost or won by a word of it. Lists of numbers are left out: they have digests and scores.
+    A verified row may be lost or won by a word of it. Of long lists, the length and a digest are shown.
     """
     found: list[Edit] = []
     if row.card_before is not None and row.card is not None:
@@ -91,7 +93,10 @@ def _flat(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, ob
     for key, value in content.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{above}{key}.")
-        elif not isinstance(value, list) or len(value) <= _LONGEST_LIST:
+        elif isinstance(value, list) and len(value) > _LONGEST_LIST:
+            digest = hashlib.sha256(json.dumps(value).encode()).hexdigest()
+            yield f"{above}{key}", f"{len(value):,} values, {digest[:12]}"
+        else:
             yield f"{above}{key}", value
 
 
@@ -184,7 +189,7 @@ def _history(card: CardFile, old: SubmissionCard | None, results: Sequence[Resul
     for place, change in enumerate(known):
         if place >= len(told) or told[place] != change:
             message = f"the entry of {change.date} was changed or removed"
-            yield card.problem(("changes",), message, "put it back; new entries stand behind the old ones")
+            yield card.problem(("changes",), message, "put it back; new entries come after the old ones")
             return
     for place, change in enumerate(told[len(known) :], start=len(known)):
         if not any(_tells_of(change, result) for result in results):
@@ -208,7 +213,7 @@ def _unverified(row: Row, card: CardFile, old: SubmissionCard | None) -> Iterato
         message = "is written by the maintainers" if verified else "was removed; it is the maintainers'"
         yield card.problem(("verified",), message, f"{taken}; they write it after their own check")
     elif verified and row.found and verified.predictions_sha256 == digest and _says_more(row.before, row.found):
-        # The word holds for a list; the scores, the file and the protocol beside it were others when it was given.
+        # The word holds for a list; the scores, the file and the protocol with it were others when it was given.
         message = f"is the list that [verified] is about, but this {row.kind} result of it was not verified"
         yield row.found.problem(("predictions_sha256",), message, "score again; if it stays, ask the maintainers")
 

@@ -16,7 +16,7 @@ from ndec_bench.download.public import is_public
 from ndec_bench.errors import UsageError
 from ndec_bench.progress import silent
 from ndec_bench.submissions.check.changes import NEEDS_MAINTAINER, problems_of_row, rows
-from ndec_bench.submissions.check.consistency import inconsistencies
+from ndec_bench.submissions.check.consistency import inconsistencies, skeleton
 from ndec_bench.submissions.check.repository import Problem, in_order, read_repository
 from ndec_bench.submissions.check.standing import Change, stand
 from ndec_bench.submissions.policy import declared_values, undeclared
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ndec_bench.submissions.check.repository import CardFile, Repository, ResultFile
 
 _SECRET = re.compile(r"(token|signature|sig|key|secret|passw(or)?d|credential)$", re.IGNORECASE)
-_LOOK_LATIN = str.maketrans("авеіјкмнорсѕтухԁһԛԝαβεικνορτυχ", "abeijkmhopcstyxdhqwabeiknoptux")
 _AGAIN = 'score again with "ndec-bench score --record" and commit what it writes'
 
 
@@ -172,7 +171,7 @@ def _problems_of_card(card: CardFile, repository: Repository, *, public: bool) -
 
 
 def _keeps_from_ranking(card: CardFile) -> Iterator[Problem]:
-    """Yield warnings of what the authors alone can add, and without which the row stands unranked."""
+    """Yield warnings of what the authors alone can add, and without which the row is not ranked."""
     unknown = undeclared(card.card)
     if unknown:
         message = f"{', '.join(unknown)} unknown, and what is unknown does not rank"
@@ -293,27 +292,26 @@ def _one_method(first: str, second: str, repository: Repository) -> bool:
 
 
 def _look_alike_titles(repository: Repository) -> Iterator[tuple[str, Problem]]:
-    """Yield (name, warning) of titles that a reader would take for that of another method."""
+    """Yield (name, warning) of titles, of single rows and of runs, that a reader would take for another method's."""
+    titles = [
+        (card, key, title)
+        for _, card in sorted(repository.cards.items())
+        for key, title in ((("method", "title"), card.card.method.title), (("runs_of",), card.card.runs_of))
+        if title is not None
+    ]
     owners: defaultdict[str, list[CardFile]] = defaultdict(list)
-    for _, card in sorted(repository.cards.items()):
-        owners[_skeleton(card.card.method.title)].append(card)
-    for card in (one for group in owners.values() for one in group):
-        title = card.card.method.title
-        for other in owners[_skeleton(title)]:
-            if other.card.authors != card.card.authors:
-                message = f"looks like the title of {other.name}, by other authors"
-                yield card.name, card.problem(("method", "title"), message, "give it a title of its own", warning=True)
-                break
+    for card, _, title in titles:
+        owners[skeleton(title)].append(card)
+    hint = "give it a title of its own, in one alphabet"
+    for card, key, title in titles:
+        other = next((one for one in owners[skeleton(title)] if one.card.authors != card.card.authors), None)
+        if other is not None:
+            message = f"looks like the title of {other.name}, by other authors"
+            yield card.name, card.problem(key, message, hint, warning=True)
         mixed = next((word for word in re.findall(r"\w+", title) if len(_scripts(word)) > 1), None)
         if mixed:
             message = f"{mixed!r} mixes letters of {' and '.join(sorted(_scripts(mixed)))}"
-            yield card.name, card.problem(("method", "title"), message, "write it in one alphabet", warning=True)
-
-
-def _skeleton(title: str) -> str:
-    """Return ``title`` without case, signs and spaces, letters of Cyrillic and Greek that look Latin made Latin."""
-    plain = unicodedata.normalize("NFKC", title).casefold().translate(_LOOK_LATIN)
-    return re.sub(r"[\W_]+", "", plain)
+            yield card.name, card.problem(key, message, hint, warning=True)
 
 
 def _scripts(word: str) -> set[str]:
@@ -322,15 +320,15 @@ def _scripts(word: str) -> set[str]:
 
 
 def _other_editions(repository: Repository) -> Iterator[tuple[str, Problem]]:
-    """Yield (name, warning) of results whose split has another digest than most results of that name."""
-    digests: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    """Yield (name, warning) of results whose split has another digest or spelling than in most results of that name."""
+    editions: defaultdict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     for found in repository.scored.values():
-        digests[found.result.split][found.result.digests.split] += 1
+        editions[skeleton(found.result.split)][found.result.split, found.result.digests.split] += 1
     for found in repository.scored.values():
-        counts = digests[found.result.split]
-        usual = min(counts, key=lambda digest: (-counts[digest], digest))
-        if found.result.digests.split != usual:
+        counts = editions[skeleton(found.result.split)]
+        usual = min(counts, key=lambda edition: (-counts[edition], edition))
+        if (found.result.split, found.result.digests.split) != usual:
             key: Key = ("digests", "split")
-            message = f"another edition of {found.result.split}: most results have {usual[:12]}"
+            message = f"another edition of {usual[0]}: most results have {usual[1][:12]}"
             hint = "score against the published split; other editions have tables of their own"
             yield found.name, found.problem(key, message, hint, warning=True)

@@ -6,7 +6,9 @@ that was changed by hand, or belongs to another run, is caught by those that wer
 
 from __future__ import annotations
 
+import re
 import shlex
+import unicodedata
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,9 @@ _THINNED = 2e-4
 rounding."""
 
 _EXACT = 1e-9
+
+_LOOK_ALIKE = str.maketrans("авеіјкмнорсѕтухԁһԛԝαβεικνορτυχı1i|0", "abeljkmhopcstyxdhqwabelknoptuxllllo")
+"""Letters of Cyrillic and Greek, and digits, that look like Latin letters."""
 
 MOST_PRECISIONS = 50
 """Each is computed again with the row."""
@@ -92,10 +97,11 @@ def _signature(result: Result, protocol: Protocol) -> Iterator[Found]:
         "ground_truth": result.digests.ground_truth[:8],
         "version": result.provenance.ndec_bench,
     }
-    for name, value in expected.items():
-        found = getattr(signature, name)
-        if found != value:
-            yield ("signature",), f"{name} is {found!r}, the result says {value!r}"
+    yield from (
+        (("signature",), f"{name} is {getattr(signature, name)!r}, the result says {value!r}")
+        for name, value in expected.items()
+        if getattr(signature, name) != value
+    )
 
 
 def _command(result: Result) -> Iterator[Found]:
@@ -160,9 +166,24 @@ def _is_digest(text: str) -> bool:
     return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
+def skeleton(text: str) -> str:
+    """Return ``text`` as a reader may take it: without case, accents, signs and spaces, look-alike letters as one."""
+    plain = unicodedata.normalize("NFKD", text).casefold().translate(_LOOK_ALIKE)
+    return re.sub(r"[\W_]+", "", "".join(sign for sign in plain if not unicodedata.combining(sign)))
+
+
 def _known_split(result: Result) -> Iterator[Found]:
+    """Yield what is not as in the known split of that name or truth: a name decides what a method may have seen."""
     known = KNOWN.get(result.split)
     if known is None:
+        for other in KNOWN.values():
+            if skeleton(result.split) in (skeleton(other.name), skeleton(other.title)):
+                yield ("split",), f"{result.split!r} looks like {other.name}"
+            elif result.digests.ground_truth == other.pairs_sha256:
+                yield (
+                    ("split",),
+                    f"{result.split!r} has the true pairs of {other.title}, which are scored as {other.name}",
+                )
         return
     part = result.parts["all"]
     account = result.hard_negatives
@@ -290,13 +311,12 @@ def _account(account: HardNegativeAccount, result: Result) -> Iterator[Found]:
         return
     if isc.positives != everything.positives:
         yield ("queries",), "a hard negative has a true pair"
-    if not _near(account.weight, (plain + hard) / plain if plain else None):
-        yield ("weight",), f"{account.weight} with {plain} plain distractors and {hard} hard negatives"
-    if not _near(account.difference, isc.micro_ap - everything.micro_ap):
-        yield ("difference",), f"{account.difference}, µAP of isc minus all is {isc.micro_ap - everything.micro_ap}"
     weighted = account.micro_ap_isc_weighted
-    if not _near(account.cost, None if weighted is None else weighted - everything.micro_ap):
-        yield ("cost",), f"{account.cost} is not micro_ap_isc_weighted minus µAP of all"
+    yield from _apart(
+        (("weight",), account.weight, (plain + hard) / plain if plain else None),
+        (("difference",), account.difference, isc.micro_ap - everything.micro_ap),
+        (("cost",), account.cost, None if weighted is None else weighted - everything.micro_ap),
+    )
     for name, threshold in (
         ("at_p90_isc", isc.threshold_at_p90),
         ("at_p90_all", everything.threshold_at_p90),
@@ -319,27 +339,25 @@ def _at_threshold(at: ThresholdAccount, account: HardNegativeAccount, part: Part
         return
     if true > part.positives or true + false > part.predictions:
         yield ("true_positives",), f"{true} of {part.positives} true pairs, {true + false} of {part.predictions} pairs"
-    if not _near(at.precision, true / (true + false) if true + false else None):
-        yield ("precision",), f"{at.precision}, {true} of {true + false} pairs are true"
-    if not _near(at.recall, true / part.positives if part.positives else 0.0):
-        yield ("recall",), f"{at.recall}, {true} of {part.positives} true pairs are found"
-    shares: tuple[tuple[str, Share, int, int], ...] = (
-        ("hard_negatives_hit", at.hard_negatives_hit, account.queries, wrong.hard_negative),
-        ("plain_distractors_hit", at.plain_distractors_hit, account.plain_distractors, wrong.plain_distractor),
-        (
-            "without_match_hit",
-            at.without_match_hit,
-            account.queries + account.plain_distractors,
-            wrong.hard_negative + wrong.plain_distractor,
-        ),
+    yield from _apart(
+        (("precision",), at.precision, true / (true + false) if true + false else None),
+        (("recall",), at.recall, true / part.positives if part.positives else 0.0),
     )
-    for name, share, size, pairs in shares:
-        if share.queries != size or not 0 <= share.hits <= min(size, pairs):
-            yield (name,), f"{share.hits} of {share.queries} queries, with {pairs} wrong pairs of {size} queries"
-        elif not _near(share.rate, share.hits / size if size else None):
-            yield (name, "rate"), f"{share.rate}, {share.hits} of {size} are hit"
-        elif share.interval is not None and not _holds(share.interval, share.rate):
-            yield (name, "interval"), f"{share.interval} does not hold {share.rate}"
+    hard, plain = (account.queries, wrong.hard_negative), (account.plain_distractors, wrong.plain_distractor)
+    yield from _share("hard_negatives_hit", at.hard_negatives_hit, *hard)
+    yield from _share("plain_distractors_hit", at.plain_distractors_hit, *plain)
+    yield from _share("without_match_hit", at.without_match_hit, hard[0] + plain[0], hard[1] + plain[1])
+
+
+def _share(name: str, share: Share, size: int, pairs: int) -> Iterator[Found]:
+    """Yield what is wrong with the share of ``size`` queries that are hit, by ``pairs`` wrong pairs at most."""
+    if share.queries != size or not 0 <= share.hits <= min(size, pairs):
+        yield (name,), f"{share.hits} of {share.queries} queries, with {pairs} wrong pairs of {size} queries"
+        return
+    yield from _apart(((name, "rate"), share.rate, share.hits / size if size else None))
+    low, high = share.interval or (0.0, 1.0)
+    if share.rate is not None and not low - _EXACT <= share.rate <= high + _EXACT:
+        yield (name, "interval"), f"{share.interval} does not hold {share.rate}"
 
 
 def _direction(result: Result) -> Iterator[Found]:
@@ -350,17 +368,19 @@ def _direction(result: Result) -> Iterator[Found]:
     for name, part in result.direction.parts.items():
         if name not in result.parts:
             yield ("direction", "parts", name), "there is no such part"
-        elif not _near(getattr(part, side).micro_ap, result.parts[name].micro_ap):
-            message = f"{getattr(part, side).micro_ap}, the part has {result.parts[name].micro_ap}"
-            yield ("direction", "parts", name, side, "micro_ap"), message
+        else:
+            key = ("direction", "parts", name, side, "micro_ap")
+            yield from _apart((key, getattr(part, side).micro_ap, result.parts[name].micro_ap))
+
+
+def _apart(*facts: tuple[Key, float | None, float | None]) -> Iterator[Found]:
+    """Yield those of ``facts``, each a key with the number found and the one that the others give, that differ."""
+    for key, found, expected in facts:
+        if not _near(found, expected):
+            yield key, f"{found}, the other numbers give {expected}"
 
 
 def _near(found: float | None, expected: float | None) -> bool:
     if found is None or expected is None:
         return found is expected
     return abs(found - expected) <= _EXACT * max(1.0, abs(expected))
-
-
-def _holds(interval: tuple[float, float], value: float | None) -> bool:
-    low, high = interval
-    return value is not None and low - _EXACT <= value <= high + _EXACT

@@ -272,7 +272,7 @@ def _card_problems(path: Path, text: str, found: Repository) -> Iterator[Problem
 
 
 def _line_of(error: tomllib.TOMLDecodeError, text: str) -> int:
-    """Return the line that ``error`` names; the last one where it stands at the end of the document."""
+    """Return the line that ``error`` names; the last one for an error at the end of the document."""
     named = re.search(r"at line (\d+)", str(error))
     return int(named[1]) if named else max(1, len(text.splitlines()))
 

@@ -1,6 +1,6 @@
 """The summary of a check: Markdown for a comment on a pull request, and the same as data.
 
-Names, titles and messages hold what strangers wrote. In the comment they stand in code spans, where nothing is a link,
+Names, titles and messages hold what strangers wrote. In the comment they are in code spans, where nothing is a link,
 a mention, HTML or the end of a table cell.
 """
 
@@ -45,7 +45,7 @@ def markdown(report: Report) -> str:
     environment = jinja2.Environment(autoescape=False, trim_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
     environment.filters["code"] = code
     environment.globals |= {
-        "verdict": verdict,
+        "headline": headline,
         "counted": _counted,
         "score": _score,
         "rank": _rank,
@@ -101,6 +101,13 @@ def verdict(report: Report) -> str:
         return "no problems"
     counts = f"{number(errors, 'error')}, {number(warnings, 'warning')}"
     return f"{NEEDS_MAINTAINER}; {counts}" if report.needs_maintainer else counts
+
+
+def headline(report: Report) -> str:
+    """Return the verdict with the gravest problem: what needs a maintainer, else the first error or warning."""
+    gravest = [one for one in report.errors if one.message.startswith(NEEDS_MAINTAINER)]
+    first = next(iter((*gravest, *report.errors, *report.warnings)), None)
+    return verdict(report) if first is None else f"{verdict(report)}: {code(str(first), _LIMITS['long'])}"
 
 
 def number(count: int, noun: str) -> str:
