@@ -15,6 +15,7 @@ from zipfile import is_zipfile
 
 import torch
 
+from ndec_baselines.weights import check_kind
 from ndec_bench.errors import DataError
 from ndec_bench.printable import one_line
 
@@ -50,6 +51,7 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     DataError
         If the file cannot be read, is damaged, or holds anything but tensors, plain containers and ``inert`` classes.
     """
+    check_kind(path, torchscript=False)
     stand_ins: list[Any] = [(_stand_in(name), name) for name in inert]
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
@@ -59,7 +61,7 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     except Exception as error:
         # Besides UnpicklingError and RuntimeError, damaged files make torch raise KeyError, EOFError and others.
         raise DataError(
-            f"{path}: not a checkpoint that can be read safely ({_first_lines(error)})", hint="give the published file"
+            f"{path}: not a checkpoint that can be read safely{_why(error)}", hint="give the published file"
         ) from error
 
 
@@ -129,7 +131,7 @@ def load_strictly(
     Raises
     ------
     DataError
-        If names or shapes do not fit; the first of each kind are named.
+        If names or shapes do not fit, or a value is NaN; the first of each kind are named.
     """
     given = {name: value for name, value in state.items() if drop is None or not drop(name)}
     wanted = network.state_dict()
@@ -149,6 +151,11 @@ def load_strictly(
         raise DataError(
             f"{path}: the weights do not fit the network: {'; '.join(problems)}", hint="give the published file"
         )
+    if broken := [name for name, value in given.items() if bool(torch.isnan(value).any())]:
+        raise DataError(
+            f"{path}: not numbers (NaN): {'; '.join(_named('entries', broken))}",
+            hint="download it again, or train again",
+        )
     network.load_state_dict(given, strict=True)
 
 
@@ -162,15 +169,14 @@ def read_torchscript(path: Path) -> torch.nn.Module:
     DataError
         If it is not a TorchScript file, or damaged.
     """
+    check_kind(path, torchscript=True)
     try:
         with warnings.catch_warnings():
             # torch calls TorchScript deprecated; the published files are what they are.
             warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")
             module: torch.nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:
-        raise DataError(
-            f"{path}: not a TorchScript module ({_first_lines(error)})", hint="give the published file"
-        ) from error
+        raise DataError(f"{path}: not a TorchScript module{_why(error)}", hint="give the published file") from error
     return module.eval()
 
 
@@ -186,7 +192,8 @@ def _named(what: str, names: list[str]) -> list[str]:
     return [f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{more})"]
 
 
-def _first_lines(error: Exception) -> str:
-    # torch wraps the reason in advice to switch its safety off.
+def _why(error: Exception) -> str:
+    """Return what torch says, in brackets, without its advice to switch its safety off."""
     reason = str(error).rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
-    return one_line(reason, _MESSAGE)
+    reason = " ".join(reason.split())[:_MESSAGE]
+    return f" ({reason})" if reason and "weights_only" not in reason else ""
