@@ -21,13 +21,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import registrations
-from ndec_baselines.networks.checkpoints import (
-    load_strictly,
-    read_checkpoint,
-    state_dict_in,
-    unfilled,
-    without_prefix,
-)
+from ndec_baselines.networks.checkpoints import filled, read_checkpoint, state_dict_in, without_prefix
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_baselines.networks.pixels import stretched
 from ndec_baselines.networks.pooling import GeM, UnitLength
@@ -79,11 +73,9 @@ def trained_student(path: Path, dimension: int) -> nn.Sequential:
     DataError
         If the file is not such a checkpoint, lacks a name or has another one.
     """
-    network = unfilled(lambda: student(dimension))
     state = state_dict_in(path, read_checkpoint(path, inert=INERT), "state_dict")
     kept = {name: values for name, values in state.items() if not _dropped(name)}
-    load_strictly(path, network, without_prefix(kept, STUDENT))
-    return network
+    return filled(path, partial(student, dimension), without_prefix(kept, STUDENT))
 
 
 def _dropped(name: str) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     State = dict[str, torch.Tensor]
+    Drop = Callable[[str], bool]
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -114,12 +115,21 @@ def unfilled(make: Callable[[], Network]) -> Network:
     return network.to_empty(device="cpu")
 
 
-def load_strictly(
+def filled(
     path: Path,
-    network: torch.nn.Module,
+    make: Callable[[], Network],
     state: Mapping[str, torch.Tensor],
     *,
     drop: Callable[[str], bool] | None = None,
+) -> Network:
+    """Return the network that ``make`` builds, with all its numbers from ``state``; the rest is `load_strictly`'s."""
+    network = unfilled(make)
+    load_strictly(path, network, state, drop=drop)
+    return network
+
+
+def load_strictly(
+    path: Path, network: torch.nn.Module, state: Mapping[str, torch.Tensor], *, drop: Drop | None = None
 ) -> None:
     """Load ``state`` into ``network``: nothing missing, nothing left over, every shape as it is.
 
