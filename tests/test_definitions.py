@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
@@ -188,6 +188,8 @@ def predictions(
         st.lists(st.tuples(st.sampled_from(queries[:4]), st.sampled_from(references)), min_size=1, unique=True)
     )
     ids = draw(st.lists(st.tuples(st.sampled_from(queries), st.sampled_from(references)), min_size=1, unique=True))
+    # A list without any true reference is refused: its ids are of another form.
+    assume({reference for _, reference in ids} & {reference for _, reference in truth})
     values = draw(st.lists(scores, min_size=len(ids), max_size=len(ids), unique=unique))
     pairs = [(query, reference, value) for (query, reference), value in zip(ids, values, strict=True)]
     named = {query for query, _ in truth}

@@ -17,6 +17,7 @@ from ndec_bench.descriptors import (
     read_submission_parts,
     write_submission,
 )
+from ndec_bench.descriptors.packing import pack
 from ndec_bench.errors import SubmissionError, UsageError
 
 QUERY = np.array([[1, 0], [0, 1]], dtype=np.float32)
@@ -74,8 +75,8 @@ def test_several_files_per_side_are_one_submission(tmp_path: Path, parts: dict[s
     with submission:
         assert submission.queries.ids == ("Q1", "Q2", "Q3")
         assert submission.queries.vectors.tolist() == [[1, 0], [0, 1], [1, 0]]
-        # Only .jpg, .jpeg and .png go; R2.JPG keeps its name, and so would a folder.
-        assert submission.references.ids == ("R1", "R2.JPG", "R3", "R5")
+        # The suffix of a picture goes, in any case; a folder would stay.
+        assert submission.references.ids == ("R1", "R2", "R3", "R5")
         expected = np.array([[1, 0], [0, 2], [3, 3], [5, 5]], dtype=np.float32)
         for start in range(5):
             for stop in range(start, 6):
@@ -191,8 +192,27 @@ def test_norms_of_the_files_of_a_side_are_joined_without_those_of_broken_images(
         assert submission.query_norms is not None
         assert submission.reference_norms is not None
         assert submission.query_norms.tolist() == [1, 2, 3]
-        assert submission.references.ids == ("R1", "R2.JPG", "R3", "R5")
+        assert submission.references.ids == ("R1", "R2", "R3", "R5")
         assert submission.reference_norms.tolist() == [4, 5, 6, 8]
+
+
+def test_packing_takes_several_files_of_a_side(tmp_path: Path) -> None:
+    rows, norms = np.eye(5, dtype=np.float32), np.arange(5, dtype=np.float32)
+    ids, queries = ["R3", "R1", "R5", "R2", "R4"], vectors_file(tmp_path / "q.h5", ["Q1", "Q2"], QUERY @ rows[:2])
+    with h5py.File(queries, "a") as file:
+        file["norms"] = norms[:2]
+    whole = vectors_file(tmp_path / "r.h5", ids, rows, norms=norms, invalid_ids=["R9"])
+    shards = [
+        vectors_file(tmp_path / "r1.h5", ids[:2], rows[:2], norms=norms[:2]),
+        vectors_file(tmp_path / "r2.h5", ids[2:], rows[2:], norms=norms[2:], invalid_ids=["R9"]),
+    ]
+    pack(queries, whole, tmp_path / "one.h5", split="x").close()
+    pack([queries], shards, tmp_path / "many.h5", split="x").close()
+    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "many.h5").read_bytes()
+    with pytest.raises(UsageError, match=r"r1\.h5 appears twice among the reference files"):
+        pack(queries, [shards[0], shards[0]], tmp_path / "s.h5", split="x")
+    with pytest.raises(SubmissionError, match=r"r1\.h5: id R1 is in .*r\.h5 too \(2 such ids\)"):
+        pack(queries, [whole, shards[0]], tmp_path / "s.h5", split="x")
 
 
 def test_norms_in_some_files_only_are_refused(parts: dict[str, Path]) -> None:

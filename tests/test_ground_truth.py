@@ -48,6 +48,14 @@ def test_dialects_read_the_same(tmp_path: Path, text: str) -> None:
         ("Q1," + "R" * 200_000, "line 1 is longer than 131,072 bytes"),
         ("Q" * 300 + ",R1\n", "longer than 256"),
         ("Q1,R\t1\n", r"line 1: reference_id 'R.t1' has characters that cannot be printed"),
+        ("qid,rid\nQ1,R1\nQ2,\n", r"line 1 looks like a header with other names \('qid,rid'\); begin the file with"),
+        ("image,source\nQ1,R1\nQ2,\n", "line 1 looks like a header"),
+        ("id\nQ1\nQ2\n", "line 1 looks like a header"),
+        ("alpha,beta\nQ1,R1\nQ2,\n", "line 1 looks like a header"),
+        ("# dev set\nquery_id,reference_id\nQ1,R1\n", "line 1 looks like a header"),
+        ("sep=,\nquery_id,reference_id\nQ1,R1\n", "line 2 is a header, but not the first line"),
+        ("Q1,R1\nquery_id,reference_id\nQ2,R2\n", "line 2 is a header, but not the first line"),
+        ("Q1,nan\nQ1,NA\n", "line 2 repeats line 1"),
         ("\nquery_id,ref\nQ1,R1\n", "line 2 looks like a header with other names"),
         ('{"Q1": ["R1"], "Q2": [], "Q1": []}', "key 'Q1' appears twice"),
         ('{"Q1": ["R1"], " Q1": []}', "key ' Q1' gives Q1 a second row"),
@@ -69,6 +77,22 @@ def test_dialects_read_the_same(tmp_path: Path, text: str) -> None:
 def test_bad_files_are_named_with_their_row(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_ground_truth(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "NA", "N/A", "None", "NULL", "null", "<NA>", "-", "-1"])
+@pytest.mark.parametrize("text", ["Q1,R1\nQ2,{0}\nQ3,{0}\n", '{{"Q1": ["R1"], "Q2": ["{0}"], "Q3": ["{0}"]}}'])
+def test_a_missing_value_is_no_reference(tmp_path: Path, word: str, text: str) -> None:
+    path = written(tmp_path, text.format(word))
+    truth = read_ground_truth(path)
+    assert truth == GroundTruth(("Q1", "Q2", "Q3"), (("Q1", "R1"),))
+    assert truth.empty_words == {word: 2}
+    kept = read_ground_truth(path, references={word, "R1"})  # an image of that name
+    assert (len(kept.pairs), kept.empty_words) == (3, {})
+
+
+@pytest.mark.parametrize("text", ["cat,dog\nbird,fish\n", "Q1,R1\nQ2,\n", "aa1,R1\nbb,\n", "abc,R1\n"])
+def test_first_rows_with_ids_of_any_form_are_data(tmp_path: Path, text: str) -> None:
+    assert len(read_ground_truth(written(tmp_path, text)).query_ids) == text.count("\n")
 
 
 def test_several_references_are_accepted_on_request(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_a_background_image_among_the_images_is_named(folder: Folder) -> None:
     folder.file("r.h5", "out.h5", ["centre"], background=folder / "b.h5")
     # A suffix does not make another image of it.
     write_descriptors(folder / "b.h5", Descriptors((*vectors("B", 89).ids, "R0003.jpg"), rows), {})
-    with pytest.raises(SubmissionError, match=r"background image R0003 is among the images of .*r\.h5"):
+    with pytest.raises(SubmissionError, match=r"background image R0003.jpg is among the images of .*r\.h5"):
         folder.file("r.h5", "out.h5", ["centre"], background=folder / "b.h5")
 
 

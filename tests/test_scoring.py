@@ -10,7 +10,7 @@ import pytest
 from ndec_bench.data.ground_truth import GroundTruth
 from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission, write_submission
-from ndec_bench.errors import SubmissionError
+from ndec_bench.errors import DataError, SubmissionError
 from ndec_bench.matches import Matches
 from ndec_bench.protocol import NDEC_1
 from ndec_bench.results.record import Signature, result_json
@@ -178,6 +178,16 @@ def test_unlabelled_queries_are_dropped_with_a_count_for_a_users_truth_only(make
         score_descriptors(submission, replace(users, reference_ids=split.reference_ids), options=NO_BOOTSTRAP)
 
 
+def test_words_for_no_match_are_noted_and_are_no_name_of_a_reference(make_submission: Make) -> None:
+    submission, split = make_submission()
+    users = Split("user", replace(split.truth, empty_words={"nan": 30}))
+    result = score_descriptors(submission, users, options=NO_BOOTSTRAP)
+    assert "30 rows of the ground truth have 'nan' as reference: no match" in result.notes
+    called = Descriptors((*submission.references.ids[:-1], "nan"), submission.references.vectors)
+    with pytest.raises(DataError, match=r"stands for no match, but .* has a reference of that name"):
+        score_descriptors(replace(submission, references=called), users, options=NO_BOOTSTRAP)
+
+
 def test_refusals_against_the_split(make_submission: Make) -> None:
     submission, split = make_submission()
     fewer = Descriptors(submission.queries.ids[:-2], submission.queries.vectors[:-2])
@@ -188,7 +198,7 @@ def test_refusals_against_the_split(make_submission: Make) -> None:
         score_descriptors(replace(submission, references=renamed), split)
     with pytest.raises(SubmissionError, match="says it is for split 'ndec', scored against 'random'"):
         score_descriptors(replace(submission, split="ndec"), split)
-    with pytest.raises(SubmissionError, match="no pair names a labelled query"):
+    with pytest.raises(SubmissionError, match="none of its 1 query ids is known: it has X"):
         score_matches(Matches(np.array(["X"]), np.array(["R1"]), np.array([1.0])), Split("user", split.truth))
 
 

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ndec_baselines.running import describe, run
     from ndec_bench.data.split import Split
+    from ndec_bench.deciding.doors import alarm_curve, operating_point
     from ndec_bench.descriptors import Descriptors
     from ndec_bench.matches import Matches
     from ndec_bench.protocol import Protocol
@@ -34,8 +35,10 @@ _PUBLIC = {
     "Protocol": "ndec_bench.protocol",
     "Result": "ndec_bench.results.record",
     "Split": "ndec_bench.data.split",
+    "alarm_curve": "ndec_bench.deciding.doors",
     "describe": "ndec_baselines.running",
     "leaderboard": "ndec_bench.submissions.leaderboard",
+    "operating_point": "ndec_bench.deciding.doors",
     "run": "ndec_baselines.running",
     "score": "ndec_bench.scoring.score",
     "score_descriptors": "ndec_bench.scoring.score",
@@ -50,8 +53,10 @@ __all__ = [
     "Result",
     "Split",
     "__version__",
+    "alarm_curve",
     "describe",
     "leaderboard",
+    "operating_point",
     "run",
     "score",
     "score_descriptors",

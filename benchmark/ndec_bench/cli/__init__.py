@@ -30,6 +30,7 @@ from ndec_bench.cli import (
     serve,
     site,
     submit,
+    threshold,
     train,
 )
 from ndec_bench.errors import DataError, InterruptedRun, NdecBenchError, UsageError, reason
@@ -87,6 +88,7 @@ for command in (
     run_baseline,
     score,
     compare,
+    threshold,
     cite,
     submit,
     reproduce,
@@ -115,7 +117,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Return the exit code of the command line given as ``arguments``; print results and errors as documented."""
     as_json = "--json" in arguments
-    if arguments[:1] in (["score"], ["validate"]):
+    if arguments[:1] in (["score"], ["validate"], ["pack"]):
         arguments = options.spread(arguments)
     try:
         _check_text(arguments)

@@ -16,12 +16,12 @@ def register(app: typer.Typer) -> None:
 
 
 def pack(
-    query: Annotated[Path, typer.Option(help="Descriptors of the queries.")],
-    reference: Annotated[Path, typer.Option(help="Descriptors of the references.")],
+    query: Annotated[list[Path], typer.Option(help="Descriptors of the queries; several files.")],
+    reference: Annotated[list[Path], typer.Option(help="Descriptors of the references; several files.")],
     split: Annotated[str, typer.Option(help="Split they are of, for example ndec.")],
     out: Annotated[Path, typer.Option(help="Submission file to write.")],
     background: Annotated[
-        Path | None, typer.Option(help="Descriptors of background images.", show_default=False)
+        list[Path] | None, typer.Option(help="Descriptors of background images; several files.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was packed as JSON.")] = False,
 ) -> None:
@@ -32,10 +32,10 @@ def pack(
     from ndec_bench.descriptors import packing, sha256_of_file
     from ndec_bench.results.describing import forget, joined, read_report, write_describing
 
-    took = [read_report(path) for path in (query, reference)]
+    took = {path: read_report(path) for path in (*query, *reference)}
     with (
         console.progress() as progress,
-        packing.pack(query, reference, out, split=split, background=background, progress=progress) as submission,
+        packing.pack(query, reference, out, split=split, background=background or (), progress=progress) as submission,
     ):
         content = {
             "file": str(out),
@@ -47,11 +47,11 @@ def pack(
             "dimensions": submission.references.dimension,
             "invalid": len(submission.invalid_ids),
         }
-    known = [report for report in took if report is not None]
+    known = [report for report in took.values() if report is not None]
     if len(known) == len(took):
         write_describing(out, joined(known))
     else:
-        unknown = ", ".join(str(path) for path, report in zip((query, reference), took, strict=True) if report is None)
+        unknown = ", ".join(str(path) for path, report in took.items() if report is None)
         console.note(f"what describing took is not recorded: there is no record of it next to {unknown}")
         forget(out)
     if json:

@@ -8,27 +8,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ndec_bench.data.ids import note_of, other_forms
 from ndec_bench.data.tables import check_ids, first_repeat, read_table, read_text
 from ndec_bench.errors import DataError
 from ndec_bench.printable import one_line, wrong_with_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     import pandas as pd
 
     from ndec_bench.data.tables import TextFile, TextTable
 
-NO_MATCH = ("",)
-"""What the column of references holds for a query that copies nothing."""
+NO_MATCH = frozenset({"", "-", "-1", "<na>", "n/a", "na", "nan", "none", "null"})
+"""What the column of references holds for a query that copies nothing, in any case: programs write such words for a
+missing value. One that is the id of a reference is that reference."""
 
 _HEADER = ("query_id", "reference_id")
+_HEADER_WORDS = re.compile(
+    r"(?:query|q|reference|ref|r|db|image|img|file|copy|original|source|target)[ _-]?"
+    r"(?:ids?|images?|imgs?|names?|files?|filenames?|paths?)?|ids?|filenames?|paths?",
+    re.IGNORECASE,
+)
+_SHAPE_ROWS = 1000
 _MAX_BYTES = 1 << 30
 _MAX_JSON_BYTES = 1 << 28
 _LINES_PER_STEP = 1 << 14
@@ -46,11 +55,17 @@ class GroundTruth:
         True (query_id, reference_id) pairs, sorted.
     listed
         Whether a list of all labelled queries was given with the pairs.
+    notes
+        What a reader of a result should know of the files, in sentences.
+    empty_words
+        Words of `NO_MATCH` that were read as no reference, with the number of rows; empty fields do not count.
     """
 
     query_ids: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     listed: bool = field(default=False, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    empty_words: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @property
     def matches_only(self) -> bool:
@@ -83,12 +98,14 @@ def sha256_of_lines(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def read_ground_truth(path: Path, *, multi: bool = False, queries: Path | None = None) -> GroundTruth:
+def read_ground_truth(
+    path: Path, *, multi: bool = False, queries: Path | None = None, references: Collection[str] = ()
+) -> GroundTruth:
     """Return the ground truth of a CSV or JSON file, told apart by content.
 
     CSV: one row per query with an empty or no reference for "no match", or matches only; the header
     ``query_id,reference_id`` is optional. JSON: an object, query id to list of references. UTF-8, with or without a
-    byte order mark.
+    byte order mark. Words for a missing value (`NO_MATCH`) are no reference.
 
     Parameters
     ----------
@@ -99,13 +116,15 @@ def read_ground_truth(path: Path, *, multi: bool = False, queries: Path | None =
     queries
         All labelled queries, one id per line, for a file that holds matches only. Those without a row are labelled
         without a match.
+    references
+        Ids of references that are ids although they look like a word for a missing value.
 
     Raises
     ------
     DataError
-        If a file cannot be read, a row does not have one or two fields, an id is empty, overlong or unprintable, a
-        pair or JSON key appears twice, a query has several references without ``multi``, or a query is not in
-        ``queries``. The message names file and line.
+        If a file cannot be read, its first row looks like another header, a row does not have one or two fields, an id
+        is empty, overlong or unprintable, a pair or JSON key appears twice, a query has several references without
+        ``multi``, or a query is not in ``queries``. The message names file and line.
     """
     file = read_text(path, DataError, "expected lines query_id,reference_id", largest=_MAX_BYTES)
     if file.content.lstrip()[:1] in {b"{", b"["}:
@@ -113,12 +132,22 @@ def read_ground_truth(path: Path, *, multi: bool = False, queries: Path | None =
         entries, place = _json_entries(file)
     else:
         entries, place = _csv_entries(file)
-    truth = _truth(file, entries, place, multi)
+    words = _empty_words(entries, references)
+    truth = replace(_truth(file, entries, place, multi), empty_words=words)
     return truth if queries is None else _completed(path, truth, queries)
 
 
+def _empty_words(entries: pd.DataFrame, references: Collection[str]) -> dict[str, int]:
+    """Return the words for a missing value among the references, with their rows; in ``entries`` they become empty."""
+    column = entries["reference_id"].astype(object)
+    words = {name for name in column.unique() if name.lower() in NO_MATCH and name and name not in references}
+    missing = column.isin(words)
+    entries["reference_id"] = column.mask(missing, "")
+    return {str(word): int(rows) for word, rows in column[missing].value_counts().sort_index().items()}
+
+
 def _truth(file: TextFile, entries: pd.DataFrame, place: Callable[[int], str], multi: bool) -> GroundTruth:
-    """Return the ground truth of ``entries``, query and reference by row; a reference in `NO_MATCH` is none."""
+    """Return the ground truth of ``entries``, query and reference by row; the reference may be empty."""
     if entries.empty:
         file.refuse("no query found")
     queries, references = (entries[name].astype(object) for name in _HEADER)
@@ -135,7 +164,7 @@ def _truth(file: TextFile, entries: pd.DataFrame, place: Callable[[int], str], m
             f"{place(row)} gives {queries[row]} {second}",
             hint="one row per query is expected; allow several references with --multi",
         )
-    matched = ~references.isin(NO_MATCH)
+    matched = references != ""
     pairs = zip(queries[matched], references[matched], strict=True)
     return GroundTruth(query_ids=tuple(sorted(queries.unique())), pairs=tuple(sorted(pairs)))
 
@@ -144,13 +173,16 @@ def _completed(path: Path, truth: GroundTruth, queries: Path) -> GroundTruth:
     listed = read_ids(queries)
     if not listed:
         raise DataError(f"{queries}: no query id", hint="list all labelled queries, one id per line")
+    forms = other_forms(listed, truth.query_ids, str(queries), "query", kind=DataError)
+    notes = (*truth.notes, f"{queries}: {note_of('query', forms)}") if forms else truth.notes
+    listed = tuple(forms.get(query, query) for query in listed)
     strange = sorted(set(truth.query_ids).difference(listed))
     if strange:
         raise DataError(
             f"{path}: {strange[0]} is not in {queries} ({len(strange):,} such queries)",
             hint="list all labelled queries, those with a match too",
         )
-    return replace(truth, query_ids=tuple(sorted(listed)), listed=True)
+    return replace(truth, query_ids=tuple(sorted(listed)), listed=True, notes=notes)
 
 
 def write_ground_truth(truth: GroundTruth) -> str:
@@ -191,6 +223,12 @@ def _csv_entries(file: TextFile) -> tuple[pd.DataFrame, Callable[[int], str]]:
         )
     rows.check_widths(1, 2)
     entries = rows.frame({"query_id": 0, "reference_id": 1})
+    headers = (entries["query_id"].astype(object) == _HEADER[0]).to_numpy()
+    if headers.any():
+        file.refuse(
+            f"{rows.place(int(headers.argmax()))} is a header, but not the first line",
+            hint="remove what comes before it; a second header goes",
+        )
     check_ids(file, entries["query_id"], rows.place)
     check_ids(file, entries["reference_id"], rows.place, empty=True)
     return entries, rows.place
@@ -198,15 +236,30 @@ def _csv_entries(file: TextFile) -> tuple[pd.DataFrame, Callable[[int], str]]:
 
 def _rows_of_header(table: TextTable) -> int:
     """Return how many rows are a header: one or none. Raises DataError for a header with other names."""
-    header = [name.lower() for name in table.header()]
-    if tuple(header) == _HEADER:
+    header = table.header()
+    if tuple(name.lower() for name in header) == _HEADER:
         return 1
-    if header and header[0].startswith("query"):
+    if header and (
+        header[0].startswith("#")
+        or all(name and _HEADER_WORDS.fullmatch(name) for name in header)
+        or header[0].lower().startswith("query")
+        or _unlike_the_rest(table, header[0])
+    ):
         table.file.refuse(
             f"{table.place(0)} looks like a header with other names ({table.text(0)!r})",
-            hint="name the columns query_id,reference_id or leave the header out",
+            hint="begin the file with the line query_id,reference_id",
         )
     return 0
+
+
+def _unlike_the_rest(table: TextTable, first: str) -> bool:
+    """Return whether the first query is the only one without a digit: no id, but the name of a column."""
+    rest = range(1, min(len(table), _SHAPE_ROWS))
+    return (
+        len(rest) > 0
+        and not any(map(str.isdigit, first))
+        and all(any(map(str.isdigit, table.text(row).partition(",")[0])) for row in rest)
+    )
 
 
 def _json_entries(file: TextFile) -> tuple[pd.DataFrame, Callable[[int], str]]:

@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth
+from ndec_bench.data.ids import bare
 from ndec_bench.data.split import GROUND_TRUTH_FILE, Split
 from ndec_bench.errors import DataError, MissingDataError
 
@@ -195,9 +196,9 @@ def recognise(query_ids: Iterable[str], reference_sample: Iterable[str] = (), ro
     """Return the name of the split that a submission is for, by the ids of its queries; None when in doubt.
 
     All queries of a known split and no other, or, with ``root``, all queries of a split folder there, make it that
-    split. NDEC is known by its ISC queries with 24,252 others from Q50000 on. Of lists that miss queries, as lists of
-    pairs may, only those with ids from both halves of dev and none beyond are sure: dev II, dev and NDEC share ids,
-    and so do NDEC and final.
+    split; a folder and the suffix of a picture do not matter. NDEC is known by its ISC queries with 24,252 others from
+    Q50000 on. Of lists that miss queries, as lists of pairs may, only those with ids from both halves of dev and none
+    beyond are sure: dev II, dev and NDEC share ids, and so do NDEC and final.
 
     Parameters
     ----------
@@ -208,7 +209,11 @@ def recognise(query_ids: Iterable[str], reference_sample: Iterable[str] = (), ro
     root
         Where split folders lie; they are read.
     """
-    ids, references = frozenset(query_ids), tuple(reference_sample)
+    exact, references = frozenset(query_ids), tuple(reference_sample)
+    return _recognised(exact, references, root) or _recognised(frozenset(map(bare, exact)), references, root)
+
+
+def _recognised(ids: frozenset[str], references: tuple[str, ...], root: Path | None) -> str | None:
     names = set(_in_folders(ids, references, root)) if root is not None else set()
     if all(_REFERENCE.fullmatch(reference) for reference in references):
         by_ids = _by_ids(ids)

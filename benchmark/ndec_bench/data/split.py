@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ndec_bench.data.ground_truth import GroundTruth, read_ground_truth, read_ids, sha256_of_lines
+from ndec_bench.data.ids import note_of, other_forms
 from ndec_bench.data.tables import read_table, read_text
 from ndec_bench.errors import DataError, os_errors
 
@@ -75,6 +76,8 @@ class Split:
         Further parts to score: name to labelled query ids.
     source
         The files the truth was read from, and what was derived, in words; None if it came from elsewhere.
+    notes
+        What a reader of a result should know of these files, in sentences.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Split:
     test: bool = True
     own_parts: Mapping[str, frozenset[str]] = field(default_factory=dict)
     source: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the names and members of the parts. Raises DataError."""
@@ -158,13 +162,15 @@ class Split:
             a true reference, or a part is called ``all`` or ``isc``.
         """
         truth = read_ground_truth(path, multi=multi, queries=queries)
+        notes: list[str] = []
         return cls(
             name=name or f"user-{truth.sha256[:8]}",
             truth=truth,
-            hard_negatives=None if hard_negatives is None else _hard_negatives(hard_negatives, truth),
+            hard_negatives=None if hard_negatives is None else _hard_negatives(hard_negatives, truth, notes),
             test=False,
-            own_parts={part: _members(part, file, truth) for part, file in (parts or {}).items()},
+            own_parts={part: _members(part, file, truth, notes) for part, file in (parts or {}).items()},
             source=str(path),
+            notes=(*truth.notes, *notes),
         )
 
     @classmethod
@@ -177,13 +183,13 @@ class Split:
             If a file of the split is missing or unusable, or the folder holds none.
         """
         info = read_split_info(folder)
-        truth = replace(read_ground_truth(folder / GROUND_TRUTH_FILE), listed=True)
         references = tuple(sorted(read_ids(folder / REFERENCES_FILE)))
+        truth = replace(read_ground_truth(folder / GROUND_TRUTH_FILE, references=frozenset(references)), listed=True)
         _check_references(folder, truth, references)
         return cls(
             name=info.name,
             truth=truth,
-            hard_negatives=_hard_negatives(folder / HARD_NEGATIVES_FILE, truth),
+            hard_negatives=_hard_negatives(folder / HARD_NEGATIVES_FILE, truth, []),
             reference_ids=references,
             edits=_read_edits(folder / EDITS_FILE),
             folder=folder,
@@ -224,9 +230,9 @@ def _check_references(folder: Path, truth: GroundTruth, references: tuple[str, .
             )
 
 
-def _hard_negatives(path: Path, truth: GroundTruth) -> frozenset[str]:
+def _hard_negatives(path: Path, truth: GroundTruth, notes: list[str]) -> frozenset[str]:
     queries, matched = frozenset(truth.query_ids), {query for query, _ in truth.pairs}
-    ids = read_ids(path)
+    ids = _listed(path, truth, notes)
     for query in ids:
         if query not in queries:
             raise DataError(f"{path}: {query} is not a labelled query", hint="list queries of the ground truth only")
@@ -239,11 +245,20 @@ def _hard_negatives(path: Path, truth: GroundTruth) -> frozenset[str]:
 
 def _parts_in(folder: Path, truth: GroundTruth) -> dict[str, frozenset[str]]:
     """Return the parts listed in the text files of ``folder``, by the names of the files; none without the folder."""
-    return {path.stem: _members(path.stem, path, truth) for path in sorted(folder.glob("*.txt"))}
+    return {path.stem: _members(path.stem, path, truth, []) for path in sorted(folder.glob("*.txt"))}
 
 
-def _members(name: str, path: Path, truth: GroundTruth) -> frozenset[str]:
-    members = frozenset(read_ids(path))
+def _listed(path: Path, truth: GroundTruth, notes: list[str]) -> list[str]:
+    """Return the queries that ``path`` lists, with the ids of ``truth``; ids in another form add to ``notes``."""
+    ids = read_ids(path)
+    forms = other_forms(ids, truth.query_ids, str(path), "query", kind=DataError)
+    if forms:
+        notes.append(f"{path}: {note_of('query', forms)}")
+    return [forms.get(query, query) for query in ids]
+
+
+def _members(name: str, path: Path, truth: GroundTruth, notes: list[str]) -> frozenset[str]:
+    members = frozenset(_listed(path, truth, notes))
     _check_part(name, members, truth, where=str(path))
     return members
 

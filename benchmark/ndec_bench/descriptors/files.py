@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
+from ndec_bench.data.ids import without_suffix
 from ndec_bench.descriptors.hdf5 import (
     has,
     is_hdf5,
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from ndec_bench.descriptors.vectors import Descriptors, VectorSource
     from ndec_bench.progress import Progress
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -176,8 +175,8 @@ def read_descriptors(path: Path) -> Descriptors:
 def read_background(path: Path, *, progress: Progress = silent) -> VectorSource:
     """Return the background descriptors in the HDF5 file ``path``.
 
-    It holds ``vectors`` and ``image_names``, or ``background`` and ``background_ids``. Of names in ``image_names`` a
-    suffix ``.jpg``, ``.jpeg`` or ``.png`` is taken off.
+    It holds ``vectors`` and ``image_names``, or ``background`` and ``background_ids``. Of names in ``image_names`` the
+    suffix of a picture is taken off.
 
     Raises
     ------
@@ -193,9 +192,7 @@ def read_background(path: Path, *, progress: Progress = silent) -> VectorSource:
 
 
 def read_query_ids(path: Path) -> tuple[str, ...]:
-    """Return the query ids of a submission, or the image names of a descriptor file, in row order.
-
-    Of image names a suffix ``.jpg``, ``.jpeg`` or ``.png`` is taken off.
+    """Return the query ids of a submission, or the image names of a descriptor file without suffix, in row order.
 
     Raises
     ------
@@ -234,14 +231,6 @@ def without_suffixes(images: ImageSet) -> ImageSet:
         return images
     ids, invalid = tuple(map(without_suffix, images.ids)), frozenset(map(without_suffix, images.invalid))
     return replace(images, ids=ids, invalid=invalid)
-
-
-def without_suffix(name: str) -> str:
-    """Return ``name`` without the suffix .jpg, .jpeg or .png, if it has one (isc2021 ``isc/io.py`` takes off two)."""
-    for suffix in SUFFIXES:
-        if name.endswith(suffix) and len(name) > len(suffix):
-            return name.removesuffix(suffix)
-    return name
 
 
 def _names(name: str) -> tuple[str, str]:

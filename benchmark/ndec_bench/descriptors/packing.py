@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from os import PathLike
 from typing import TYPE_CHECKING, cast
+
+import numpy as np
 
 from ndec_bench.descriptors.files import open_descriptors
 from ndec_bench.descriptors.hdf5 import read_attributes
-from ndec_bench.descriptors.stored import IN_MEMORY, KEPT_BYTES, in_memory, told
-from ndec_bench.descriptors.submission import Submission
+from ndec_bench.descriptors.stored import IN_MEMORY, KEPT_BYTES, in_memory, joined, told
+from ndec_bench.descriptors.submission import Submission, check_ids_apart, check_paths
 from ndec_bench.descriptors.writing import write_submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from ndec_bench.descriptors.files import DescriptorFile
     from ndec_bench.progress import Progress
@@ -27,59 +32,81 @@ _OF_THE_IMAGES = frozenset({"images_sha256", DETECTIONS})
 
 
 def pack(
-    query: Path,
-    reference: Path,
+    query: Path | Sequence[Path],
+    reference: Path | Sequence[Path],
     out: Path,
     *,
     split: str,
-    background: Path | None = None,
+    background: Path | Sequence[Path] = (),
     progress: Progress = silent,
 ) -> Submission:
     """Return the submission made of descriptor files, written to ``out`` with the recipe in its attributes.
 
-    References and background are read block by block, and stay in their files, which the submission keeps open. Images
-    that any of the files lists in ``invalid_ids`` are listed in the submission's, norms become ``query_norms`` and
-    ``reference_norms``. Of what names the images, only the digest of detections goes over (``detections_sha256``, for
-    the references ``reference_detections_sha256``), for they decide about the descriptors.
+    Each side is one file, or several that hold different images. References and background are read block by block,
+    and stay in their files, which the submission keeps open. Images that any of the files lists in ``invalid_ids`` are
+    listed in the submission's, norms become ``query_norms`` and ``reference_norms``. Of what names the images, only the
+    digest of detections goes over (``detections_sha256``, for the references ``reference_detections_sha256``), for they
+    decide about the descriptors.
 
     Raises
     ------
     SubmissionError
-        If a file cannot be read, or the files were made by different recipes or have different dimensions, or only one
-        of query and reference has norms.
+        If a file cannot be read, or the files were made by different recipes or have different dimensions, an image is
+        in two files of a side, or only some files of query and reference have norms.
+    UsageError
+        If a file is given twice for a side.
     """
-    paths = {"query": query, "reference": reference, **({"background": background} if background else {})}
-    attributes = {side: read_attributes(path) for side, path in paths.items()}
-    recipe = _common_recipe({paths[side]: texts for side, texts in attributes.items()})
+    given = {"query": query, "reference": reference, "background": background}
+    paths = {side: [files] if isinstance(files, PathLike) else list(files) for side, files in given.items() if files}
+    check_paths(paths)
+    attributes = {path: read_attributes(path) for files in paths.values() for path in files}
+    recipe = _common_recipe(attributes)
     metric = recipe.pop("metric", "l2")
     if metric not in ("l2", "ip"):
-        raise SubmissionError(f"{query}: attribute metric is {metric[:40]!r}", hint='expected "l2" or "ip"')
-    for side, texts in attributes.items():
-        if DETECTIONS in texts:
-            recipe[DETECTIONS if side == "query" else f"{side}_{DETECTIONS}"] = texts[DETECTIONS]
+        raise SubmissionError(f"{paths['query'][0]}: attribute metric is {metric[:40]!r}", hint='expected "l2" or "ip"')
+    for side, files in paths.items():
+        if detections := _detections(files, attributes):
+            recipe[DETECTIONS if side == "query" else f"{side}_{DETECTIONS}"] = detections
     with ExitStack() as stack:
-        files = {
-            side: stack.enter_context(
-                open_descriptors(
-                    path, keep=IN_MEMORY if side == "query" else KEPT_BYTES, progress=progress, stage=f"checking {side}"
-                )
-            )
-            for side, path in paths.items()
-        }
-        _check_fit(paths, files)
+        opened = {side: [stack.enter_context(_opened(path, side, progress)) for path in paths[side]] for side in paths}
+        _check_fit(paths, opened)
+        vectors = {side: joined([file.vectors for file in files]) for side, files in opened.items()}
+        every = [file for files in opened.values() for file in files]
         submission = Submission(
-            queries=in_memory(files["query"].vectors),
-            references=files["reference"].vectors,
-            background=files["background"].vectors if background else None,
+            queries=in_memory(vectors["query"]),
+            references=vectors["reference"],
+            background=vectors.get("background"),
             metric=cast("Metric", metric),
             split=split,
-            invalid_ids=tuple(sorted(frozenset().union(*(file.invalid_ids for file in files.values())))),
-            query_norms=files["query"].norms,
-            reference_norms=files["reference"].norms,
+            invalid_ids=tuple(sorted(frozenset().union(*(file.invalid_ids for file in every)))),
+            query_norms=_norms(opened["query"]),
+            reference_norms=_norms(opened["reference"]),
         )
         write_submission(out, submission, recipe, progress=told(progress, len(submission.references)))
         stack.pop_all()  # all is well: the files stay open for the submission
     return submission
+
+
+def _opened(path: Path, side: str, progress: Progress) -> DescriptorFile:
+    keep = IN_MEMORY if side == "query" else KEPT_BYTES
+    return open_descriptors(path, keep=keep, progress=progress, stage=f"checking {side}")
+
+
+def _norms(files: Sequence[DescriptorFile]) -> NDArray[np.float32] | None:
+    norms = [file.norms for file in files if file.norms is not None]
+    return np.concatenate(norms) if norms else None
+
+
+def _detections(files: Sequence[Path], attributes: Mapping[Path, Mapping[str, str]]) -> str | None:
+    """Return the digest of the detections that the files of one side were made with. Raises SubmissionError if two."""
+    found = {path: attributes[path].get(DETECTIONS) for path in files}
+    for path, digest in found.items():
+        if digest != found[files[0]]:
+            raise SubmissionError(
+                f"{path}: {DETECTIONS} is {digest!r}, but {found[files[0]]!r} in {files[0]}",
+                hint="describe all images of a side with the same detections",
+            )
+    return found[files[0]]
 
 
 def _common_recipe(attributes: Mapping[Path, Mapping[str, str]]) -> dict[str, str]:
@@ -101,19 +128,22 @@ def _common_recipe(attributes: Mapping[Path, Mapping[str, str]]) -> dict[str, st
     return expected
 
 
-def _check_fit(paths: Mapping[str, Path], files: Mapping[str, DescriptorFile]) -> None:
-    """Raise SubmissionError unless all files have the same dimension, and both sides norms or none."""
-    query, reference = files["query"], files["reference"]
-    for side, file in files.items():
-        if file.vectors.dimension != query.vectors.dimension:
+def _check_fit(paths: Mapping[str, Sequence[Path]], opened: Mapping[str, Sequence[DescriptorFile]]) -> None:
+    """Raise SubmissionError unless all have one dimension, both sides norms or none, and no image is given twice."""
+    files = {path: file for side in paths for path, file in zip(paths[side], opened[side], strict=True)}
+    first = paths["query"][0]
+    for path, file in files.items():
+        if file.vectors.dimension != files[first].vectors.dimension:
             raise SubmissionError(
-                f"{paths[side]}: {file.vectors.dimension} dimensions, but {query.vectors.dimension} in "
-                f"{paths['query']}",
+                f"{path}: {file.vectors.dimension} dimensions, but {files[first].vectors.dimension} in {first}",
                 hint="describe all sides with the same model",
             )
-    if (query.norms is None) != (reference.norms is None):
-        has, lacks = ("reference", "query") if query.norms is None else ("query", "reference")
+    with_norms = [path for path in (*paths["query"], *paths["reference"]) if files[path].norms is not None]
+    without = [path for path in (*paths["query"], *paths["reference"]) if files[path].norms is None]
+    if with_norms and without:
         raise SubmissionError(
-            f"{paths[lacks]}: no dataset 'norms', but {paths[has]} has one",
+            f"{without[0]}: no dataset 'norms', but {with_norms[0]} has one",
             hint="describe both sides with the same baseline",
         )
+    for side in paths.values():
+        check_ids_apart([(str(path), files[path].vectors.ids) for path in side])

@@ -158,9 +158,8 @@ def read_submission_parts(
 
     Each file holds ``vectors`` (n, d) and ``image_names`` (n,); optionally ``norms`` (n,), ``invalid_ids`` and the
     attributes ``metric``, ``split``, ``threshold`` and ``query_independent``. Rows are in the order of the files. Of
-    image names a suffix ``.jpg``, ``.jpeg`` or ``.png`` is taken off, as isc2021's reader does with two of them;
-    nothing else is repaired. Files that name a metric or a threshold name the same; where files are for different
-    splits, the submission names none.
+    image names the suffix of a picture is taken off, as isc2021's reader does with two of them. Files that name a
+    metric or a threshold name the same; where files are for different splits, the submission names none.
     ``sha256`` is that over the sorted lines ``side TAB sha256-of-file LF`` (sides ``query``, ``reference``,
     ``background``).
 
@@ -183,7 +182,7 @@ def read_submission_parts(
         If a side has no file or a file appears twice on one side.
     """
     paths = {"query": queries, "reference": references, "background": backgrounds}
-    _check_paths(paths)
+    check_paths(paths)
     with ExitStack() as stack:
         sides: dict[str, list[ImageSet]] = {side: [] for side in paths}
         for side, files in paths.items():
@@ -191,7 +190,7 @@ def read_submission_parts(
                 file = stack.enter_context(kept_open(path))
                 require(file, ("vectors", "image_names"), "expected vectors and image_names, as isc2021 has them")
                 sides[side].append(without_suffixes(image_set(file, "vectors")))
-            _check_apart(sides[side])
+            check_ids_apart([(images.path, images.ids) for images in sides[side]])
         return _assembled(sides, lambda: _digest(paths), progress, keep)
 
 
@@ -314,7 +313,8 @@ def _norms(sets: Sequence[ImageSet], sources: Sequence[StoredVectors]) -> NDArra
     return np.concatenate([images.norms(vectors) for images, vectors in zip(sets, sources, strict=True)])
 
 
-def _check_paths(paths: Mapping[str, Sequence[Path]]) -> None:
+def check_paths(paths: Mapping[str, Sequence[Path]]) -> None:
+    """Raise UsageError unless there are queries and references, and no file is given twice for a side."""
     for side in ("query", "reference"):
         if not paths[side]:
             raise UsageError(f"no {side} file", hint=f"give at least one, --{side} FILE")
@@ -324,16 +324,17 @@ def _check_paths(paths: Mapping[str, Sequence[Path]]) -> None:
             raise UsageError(f"{twice[0]} appears twice among the {side} files", hint="give each file once")
 
 
-def _check_apart(sets: Sequence[ImageSet]) -> None:
-    for number, images in enumerate(sets):
-        ids = frozenset(images.ids)
-        for earlier in sets[:number]:
-            common = ids.intersection(earlier.ids)
-            if common:
-                raise SubmissionError(
-                    f"{images.path}: id {min(common)} is in {earlier.path} too ({len(common):,} such ids)",
-                    hint="each image belongs in one file",
-                )
+def check_ids_apart(files: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Raise SubmissionError if an image is in two of ``files``, each a path and its ids."""
+    where: dict[str, str] = {}
+    for path, ids in files if len(files) > 1 else ():
+        common = where.keys() & ids
+        if common:
+            raise SubmissionError(
+                f"{path}: id {min(common)} is in {where[min(common)]} too ({len(common):,} such ids)",
+                hint="each image belongs in one file",
+            )
+        where |= dict.fromkeys(ids, path)
 
 
 def _digest(paths: Mapping[str, Sequence[Path]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
+from ndec_bench.data.ids import check_apart
 from ndec_bench.descriptors import (
     form_of,
     open_descriptors,
@@ -13,7 +14,6 @@ from ndec_bench.descriptors import (
     read_submission,
     sha256_of_file,
 )
-from ndec_bench.descriptors.files import without_suffix
 from ndec_bench.descriptors.hdf5 import metric_attribute, number_attribute, open_file
 from ndec_bench.descriptors.stored import close_all
 from ndec_bench.errors import SubmissionError, UsageError
@@ -330,16 +330,10 @@ class Line:
         stream = self._stream_of("background")
         if stream not in self._streams:
             return
-        ids = frozenset(map(without_suffix, self._streams[stream].ids))
         for other, source in self._streams.items():
-            common = () if _side_of(other) == "background" else ids.intersection(map(without_suffix, source.ids))
-            if common:
-                raise SubmissionError(
-                    f"{self._where[stream]}: background image {min(common)} is among the {PLURAL[_side_of(other)]} of "
-                    f"{self._where[other]} too ({len(common):,} such ids)",
-                    hint="take images outside queries and references; give --side background to change the "
-                    "background images themselves",
-                )
+            if _side_of(other) != "background":
+                others = f"the {PLURAL[_side_of(other)]} of {self._where[other]}"
+                check_apart(str(self._where[stream]), self._streams[stream].ids, others, source.ids)
 
     def _stream_of(self, side: Side) -> Stream:
         return "fit" if side == "background" and "fit" in self._streams else side

@@ -361,6 +361,10 @@ class Result(_Record):
     own_threshold: float | None = Field(default=None, description="Threshold that the authors declared")
     describing: Describing | None = None
     notes: list[str] = Field(default_factory=list)
+    mapped_ids: dict[str, int] | None = Field(
+        default=None,
+        description="Ids in another form than in the split, such as file names, by side; left out where there are none",
+    )
     digests: Digests
     provenance: Provenance
 
@@ -371,11 +375,12 @@ class Result(_Record):
         return parts(self)
 
     @model_serializer(mode="wrap")
-    def _without_absent_direction(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Results of submissions without norms keep the bytes they had before there was this field.
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Results without these fields keep the bytes they had before there were any.
         content: dict[str, Any] = handler(self)
-        if self.direction is None:
-            content.pop("direction", None)
+        for name in ("direction", "mapped_ids"):
+            if getattr(self, name) is None:
+                content.pop(name, None)
         return content
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from ndec_bench.data.ids import note_of, other_forms
 from ndec_bench.errors import DataError, SubmissionError
+from ndec_bench.matches import Matches
 from ndec_bench.search import RATIO, PairRule, parse_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from ndec_bench.data.split import Split
-    from ndec_bench.descriptors import Submission
-    from ndec_bench.matches import Matches
+    from ndec_bench.descriptors import Submission, VectorSource
     from ndec_bench.search import Rule
+
+T = TypeVar("T", bound="VectorSource")
 
 _SHOWN = 3
 _MOST_RUNS = 100
@@ -41,6 +45,8 @@ class Fit:
         What a reader should know, in sentences.
     missing_runs
         Which they are, neighbours in the split as ``first to last``; of many runs the first 100.
+    mapped_ids
+        How many ids of each side were in another form than in the split; sides without any are left out.
     """
 
     labelled: NDArray[np.bool_]
@@ -48,20 +54,22 @@ class Fit:
     recall_ceiling: float
     notes: list[str]
     missing_runs: tuple[str, ...] = ()
+    mapped_ids: Mapping[str, int] = field(default_factory=dict)
 
 
-def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str) -> list[Fit]:
-    """Return how ``submission`` fits each of ``splits``, which share its references.
+def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str) -> tuple[Submission, list[Fit]]:
+    """Return ``submission`` with the ids of ``splits``, which share its references, and how it fits each of them.
 
     Raises
     ------
     SubmissionError
-        If a labelled query has no row, an id does not belong to the split, or the file is for another split. The
-        message begins with ``where``.
+        If a labelled query has no row, an id does not belong to the split, no id of a side does, two ids mean one
+        image, or the file is for another split. The message begins with ``where``.
     DataError
         If the ground truth lists matches only and the submission has further queries.
     """
     _check_named_split(where, submission, splits)
+    submission, forms = _with_ids_of(splits, submission, where)
     queries = submission.queries.ids
     known = [frozenset(split.query_ids) for split in splits]
     everywhere = frozenset().union(*known)
@@ -70,9 +78,10 @@ def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str)
     broken = frozenset(submission.invalid_ids)
     fits = []
     for split, labelled in zip(splits, known, strict=True):
-        notes = _check_unlabelled(where, foreign, split)
+        notes = [*split.notes, *(note_of(side, of_side) for side, of_side in forms.items())]
+        notes += _check_unlabelled(where, foreign, split)
         notes += _check_absent(where, submission, split)
-        _check_reference_ids(where, references, split)
+        notes += _check_reference_ids(where, references, split)
         _check_invalid_ids(where, submission, everywhere, split)
         if unreadable := broken.intersection(split.reference_ids or ()):
             notes.append(f"{len(unreadable):,} references are listed in invalid_ids and have no predictions")
@@ -86,20 +95,28 @@ def fit_descriptors(submission: Submission, splits: Sequence[Split], where: str)
                 "ranks. Figures on hard negatives would be invalid, for look-alikes are missing too: they are left out"
             )
         mask = np.fromiter((query in labelled for query in queries), dtype=bool, count=len(queries))
-        fits.append(Fit(mask, missing, ceiling, notes, tuple(runs[:_MOST_RUNS])))
-    return fits
+        fits.append(Fit(mask, missing, ceiling, notes, tuple(runs[:_MOST_RUNS]), _counts(forms)))
+    return submission, fits
 
 
-def fit_matches(matches: Matches, split: Split, where: str) -> Fit:
-    """Return how scored pairs fit ``split``; errors as `fit_descriptors`, and if no pair names a labelled query."""
-    names, inverse = np.unique(matches.query_ids, return_inverse=True)
+def fit_matches(matches: Matches, split: Split, where: str) -> tuple[Matches, Fit]:
+    """Return scored pairs with the ids of ``split``, and how they fit it; errors as `fit_descriptors`."""
     known = frozenset(split.query_ids)
+    names, inverse = np.unique(matches.query_ids, return_inverse=True)
+    references, of_row = np.unique(matches.reference_ids, return_inverse=True)
+    forms = {}
+    for side, ids, of_split in (("query", names, known), ("reference", references, _references(split))):
+        if found := other_forms(ids.tolist(), of_split, where, side):
+            forms[side] = found
+    if forms:
+        names = np.array(_renamed(names.tolist(), forms.get("query", {})))
+        references = np.array(_renamed(references.tolist(), forms.get("reference", {})))
+        matches = Matches.trusted(names[inverse], references[of_row], matches.scores)
     labelled = np.fromiter((query in known for query in names.tolist()), dtype=bool, count=len(names))
-    notes = _check_unlabelled(where, names[~labelled].tolist(), split)
-    if not labelled.any():
-        raise SubmissionError(f"{where}: no pair names a labelled query", hint="check the form of the query ids")
-    _check_reference_ids(where, frozenset(np.unique(matches.reference_ids).tolist()), split)
-    return Fit(labelled[inverse], 0, 1.0, notes)
+    notes = [*split.notes, *(note_of(side, of_side) for side, of_side in forms.items())]
+    notes += _check_unlabelled(where, names[~labelled].tolist(), split)
+    notes += _check_reference_ids(where, frozenset(references.tolist()), split)
+    return matches, Fit(labelled[inverse], 0, 1.0, notes, mapped_ids=_counts(forms))
 
 
 def pair_rule(submission: Submission, rows: NDArray[np.int64], asymmetric: str, where: str) -> PairRule | None:
@@ -126,6 +143,54 @@ def pair_rule(submission: Submission, rows: NDArray[np.int64], asymmetric: str, 
     query = _checked_norms(f"{where}: query_norms", submission.query_norms, submission.queries.ids, rule)
     reference = _checked_norms(f"{where}: reference_norms", submission.reference_norms, submission.references.ids, rule)
     return PairRule(rule, query[rows], reference)
+
+
+def _with_ids_of(
+    splits: Sequence[Split], submission: Submission, where: str
+) -> tuple[Submission, dict[str, dict[str, str]]]:
+    """Return ``submission`` with the ids of ``splits``, and what they replace, by side. Raises SubmissionError."""
+    sides: dict[str, tuple[VectorSource, frozenset[str]]] = {
+        "query": (submission.queries, frozenset().union(*(split.query_ids for split in splits))),
+        "reference": (submission.references, frozenset().union(*map(_references, splits))),
+    }
+    forms = {}
+    for side, (source, known) in sides.items():
+        # An image that could not be decoded has no row, but an id that must not be that of a row in another form.
+        if found := other_forms([*source.ids, *submission.invalid_ids], known, where, side):
+            forms[side] = found
+    if forms:
+        invalid = {one for of_side in forms.values() for one in _renamed(submission.invalid_ids, of_side)}
+        replaced = {one for of_side in forms.values() for one in of_side}
+        submission = replace(
+            submission,
+            queries=_with_ids(submission.queries, forms.get("query", {})),
+            references=_with_ids(submission.references, forms.get("reference", {})),
+            invalid_ids=tuple(sorted(invalid - replaced)),
+        )
+    return submission, forms
+
+
+def _with_ids(source: T, forms: Mapping[str, str]) -> T:
+    """Return the same vectors under other ids; they were surveyed and need not be read again."""
+    if not forms:
+        return source
+    renamed = copy(source)
+    object.__setattr__(renamed, "ids", tuple(_renamed(source.ids, forms)))
+    return renamed
+
+
+def _renamed(ids: Iterable[str], forms: Mapping[str, str]) -> list[str]:
+    return [forms.get(identifier, identifier) for identifier in ids]
+
+
+def _references(split: Split) -> frozenset[str]:
+    """Return all references of ``split``, or those that it knows: the true ones."""
+    return frozenset(split.reference_ids or (reference for _, reference in split.truth.pairs))
+
+
+def _counts(forms: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+    plural = {"query": "queries", "reference": "references"}
+    return {plural[side]: len(of_side) for side, of_side in forms.items()}
 
 
 def _check_named_split(where: str, submission: Submission, splits: Sequence[Split]) -> None:
@@ -170,16 +235,29 @@ def _check_absent(where: str, submission: Submission, split: Split) -> list[str]
     return [f"{broken:,} labelled queries are listed in invalid_ids and have no predictions"] if broken else []
 
 
-def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> None:
-    """Raise SubmissionError for references outside a split that knows its references."""
+def _check_reference_ids(where: str, ids: frozenset[str], split: Split) -> list[str]:
+    """Return what to note of words that the ground truth holds for no match.
+
+    Raises SubmissionError for references outside a split that knows its references, DataError for one that is called
+    like such a word.
+    """
+    words = split.truth.empty_words
+    notes = [f"{rows:,} rows of the ground truth have {word!r} as reference: no match" for word, rows in words.items()]
     if split.reference_ids is None:
-        return
+        if unclear := ids.intersection(words):
+            raise DataError(
+                f"the ground truth has {min(unclear)!r} as reference, which stands for no match, but {where} has a "
+                "reference of that name",
+                hint="leave the field empty where there is no match, and rename that reference",
+            )
+        return notes
     foreign = ids.difference(split.reference_ids)
     if foreign:
         raise SubmissionError(
             f"{where}: {len(foreign):,} reference ids are not in split {split.name}, first {min(foreign)}",
             hint=f"its references look like {split.reference_ids[0]}",
         )
+    return notes
 
 
 def _check_invalid_ids(where: str, submission: Submission, queries: frozenset[str], split: Split) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndec_bench.data.ids import check_apart
 from ndec_bench.data.known import KNOWN, recognise
 from ndec_bench.data.roots import data_root, find_split
 from ndec_bench.data.split import Split
@@ -285,7 +286,7 @@ def score_splits(
         As `score_descriptors`; a query must be labelled in one of the splits.
     """
     started = time.perf_counter()
-    fits = fit_descriptors(submission, splits, where)
+    submission, fits = fit_descriptors(submission, splits, where)
     rows = np.flatnonzero(np.logical_or.reduce([fit.labelled for fit in fits]))
     queries = submission.queries if len(rows) == len(submission.queries) else submission.queries.take(rows)
     truths = truths or [TruthTable(split) for split in splits]
@@ -364,7 +365,8 @@ def score_matches(
             f"--asymmetric {options.asymmetric}: {where} is a list of pairs, which has no norms",
             hint="apply the rule before writing the pairs",
         )
-    fit = fit_matches(matches, split, where)
+    digest = submission_sha256 or matches.sorted().sha256
+    matches, fit = fit_matches(matches, split, where)
     kept = matches.take(fit.labelled)
     cap = options.protocol.cap(len(split.query_ids))
     truth = TruthTable(split)
@@ -385,7 +387,7 @@ def score_matches(
         # Without a list of references, those that are named anywhere.
         references=len(split.reference_ids or {*kept.reference_ids.tolist(), *(pair[1] for pair in split.truth.pairs)}),
         searched=None if split.reference_ids is None else len(split.reference_ids),
-        submission_sha256=submission_sha256 or matches.sorted().sha256,
+        submission_sha256=digest,
         truncated=len(kept) > cap,
         threshold=options.threshold,
     )
@@ -448,6 +450,8 @@ def _plan(
                 f"background has {background.dimension} dimensions, {where} has {queries.dimension}",
                 hint="describe the background with the same model",
             )
+        for side, ids in (("queries", queries.ids), ("references", submission.references.ids)):
+            check_apart(where, background.ids, f"the {side}", ids)
         offsets = biases(
             queries,
             background,
@@ -526,6 +530,7 @@ def _result(
         own_threshold=facts.threshold,
         describing=options.describing,
         notes=fit.notes,
+        mapped_ids=dict(fit.mapped_ids) or None,
         digests=Digests(submission=facts.submission_sha256, ground_truth=split.truth.sha256, split=split.sha256),
         provenance=provenance.collect(
             time.perf_counter() - started,

@@ -117,7 +117,7 @@ def _descriptors(
     }
     found = Validation(str(file), "descriptor", facts, [split.name for split in splits])
     if splits:
-        fits = fit_descriptors(submission, splits, str(file))
+        submission, fits = fit_descriptors(submission, splits, str(file))
         found.notes += dict.fromkeys(note for fit in fits for note in fit.notes)
     if other is not None:
         positives = labelled = None
@@ -134,7 +134,7 @@ def _pairs(file: Path, splits: Sequence[Split], other: Path | None, progress: Pr
     if other is not None:
         raise UsageError(f"--audit compares descriptors, {file} is a list of pairs", hint="leave --audit out")
     pairs = read_pairs(file, progress=progress)
-    fits = [fit_matches(pairs, split, str(file)) for split in splits]
+    fits = [fit_matches(pairs, split, str(file))[1] for split in splits]
     facts = {
         "pairs": len(pairs),
         "queries": len(set(pairs.query_ids.tolist())),

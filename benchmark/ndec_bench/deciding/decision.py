@@ -1,0 +1,158 @@
+"""Decisions: operating points of one list with what is needed to use them, as records, JSON and tables."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ndec_bench.deciding.alarms import alarm_curve
+from ndec_bench.deciding.evidence import evidence
+from ndec_bench.deciding.floods import floods
+from ndec_bench.deciding.point import WITHOUT_MATCH, Goal, operating_point
+from ndec_bench.deciding.unit import unit_of
+from ndec_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from ndec_bench.data.split import Split
+    from ndec_bench.deciding.alarms import Alarms
+    from ndec_bench.deciding.floods import Flood
+    from ndec_bench.deciding.point import OperatingPoint
+    from ndec_bench.deciding.unit import Unit
+    from ndec_bench.matches import Matches
+    from ndec_bench.results.record import Result
+
+_USEFUL = (
+    *(Goal("min_recall", recall) for recall in (0.5, 0.7, 0.9)),
+    *(Goal("max_alarms", budget) for budget in (0.1, 0.01, 0.001)),
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Operating points of one list on one split.
+
+    Attributes
+    ----------
+    split, ground_truth_sha256, matches_sha256
+        What they were chosen on.
+    name, baseline, metric, dimensions
+        Of the result that came with the list; None without one, or where it does not say.
+    unit
+        In which thresholds are shown.
+    references
+        How many were searched; None if unknown.
+    points
+        One for the goal that was asked for; otherwise the useful ones that the data can certify.
+    out_of_reach
+        By goal, why there is no point.
+    curve, floods
+        At the point that was asked for; empty otherwise.
+    notes
+        What a reader should know, in sentences.
+    """
+
+    split: str
+    ground_truth_sha256: str
+    matches_sha256: str
+    name: str | None
+    baseline: str | None
+    metric: str | None
+    dimensions: int | None
+    unit: Unit
+    references: int | None
+    points: list[OperatingPoint]
+    out_of_reach: dict[str, str]
+    curve: list[Alarms]
+    floods: list[Flood]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the decision as JSON values; each point has its ``threshold`` in the unit and its ``rule``."""
+        content = {"schema_version": 1, **asdict(self), "unit": self.unit.name}
+        content["points"] = [
+            {**asdict(point), "threshold": self.unit.of(point.score), "rule": self.unit.rule(point.score)}
+            for point in self.points
+        ]
+        return content
+
+
+def decide(
+    matches: Matches,
+    split: Split,
+    goal: Goal | None = None,
+    *,
+    result: Result | None = None,
+    references: int | None = None,
+    where: str = "pairs",
+) -> Decision:
+    """Return the operating point for ``goal``, or without one useful points: recalls and budgets of alarms.
+
+    Parameters
+    ----------
+    matches, split
+        Scored pairs and the truth about them.
+    goal
+        What the threshold has to reach.
+    result
+        The result of the same list; it names the metric.
+    references
+        How many were searched, for a split that does not know.
+    where
+        What messages call the list.
+
+    Raises
+    ------
+    SubmissionError
+        If pairs do not fit the split.
+    UsageError
+        If the goal is out of reach, or ``result`` is of another split.
+    """
+    if result is not None and result.digests.ground_truth != split.truth.sha256:
+        raise UsageError(
+            f"the result {result.name} is of split {result.split}, the list is compared with {split.name}: their "
+            "ground truths differ",
+            hint="give the result of this list",
+        )
+    seen = evidence(matches, split, where=where)
+    known = references or (result.references if result is not None else None) or seen.references
+    points, out_of_reach = [], {}
+    for one in [goal] if goal is not None else _USEFUL:
+        try:
+            points.append(operating_point(seen, one))
+        except UsageError as error:
+            if goal is not None:
+                raise
+            out_of_reach[str(one)] = str(error)
+    curve, worst, notes = [], [], []
+    if goal is not None:
+        score = points[0].score
+        worst = floods(seen, score)
+        try:
+            curve = alarm_curve(seen, score, references=known)
+        except UsageError as error:
+            notes.append(f"no alarms against the number of references: {error.message}")
+    if seen.groups[WITHOUT_MATCH].sum() == 0:
+        notes.append("every query has a match: alarms of queries without one are unknown")
+    describing = None if result is None else result.describing
+    return Decision(
+        split=split.name,
+        ground_truth_sha256=split.truth.sha256,
+        matches_sha256=matches.sorted().sha256,
+        name=None if result is None else result.name,
+        baseline=None if describing is None else describing.baseline,
+        metric=None if result is None else result.metric,
+        dimensions=None if result is None else result.dimensions,
+        unit=unit_of(None if result is None else result.metric, seen.scores),
+        references=known,
+        points=points,
+        out_of_reach=out_of_reach,
+        curve=curve,
+        floods=worst,
+        notes=notes,
+    )
+
+
+def text_of(decision: Decision) -> str:
+    """Return ``decision`` as the text of a JSON file."""
+    return json.dumps(decision.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
