@@ -1,4 +1,4 @@
-"""Weights files: where they are, and checks that they are what they claim to be."""
+"""Files of weights: their places, and checks that they are what they claim to be."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def student(dimension: int) -> nn.Sequential:
     """Return the untrained student, from images (n, 3, 288, 288) to unit vectors (n, ``dimension``).
 
     Source: ``get_encoder`` of ``rdcd/models/model.py``: torchvision's network with another pooling and classifier,
-    named ``backbone.*``, then ``projector.*``. Nothing stands between the two linear layers.
+    named ``backbone.*``, then ``projector.*``. There is nothing between the two linear layers.
     """
     backbone = import_torchvision().models.efficientnet_b0(weights=None, num_classes=FEATURES)
     backbone.avgpool = GeM(GEM_POWER)

@@ -1,4 +1,4 @@
-"""Reading published checkpoints: strangers' pickles, opened so that they cannot run code, and loaded strictly.
+"""Published checkpoints: strangers' pickles, opened so that they cannot run code, and loaded strictly.
 
 Everything goes through ``torch.load(weights_only=True)``, which knows tensors and plain containers. Classes that
 published files are known to hold next to the weights (an ``argparse.Namespace``, callbacks of a trainer) are named by
