@@ -40,16 +40,13 @@ NEEDS_PDQHASH = pytest.mark.skipif(find_spec("pdqhash") is None, reason="pdqhash
 
 # One of each architecture and preprocessing; variants of the list differ from these in numbers alone.
 DESCRIBED = [
-    pytest.param("asl", marks=pytest.mark.slow),
     "asl-small",
     pytest.param("bot", marks=pytest.mark.slow),
     "bot-256",
     "cnncl",
     "copynce",
     "d2lv-blur-bw-ibn",
-    pytest.param("d2lv-baseline-cc-152", marks=pytest.mark.slow),
     "dinov2-s",
-    "dinov2-b",
     "efnet-4",  # tests/test_baselines_efnet.py has the ensemble
     "esvitp",
     "gist",
