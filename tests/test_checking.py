@@ -343,6 +343,8 @@ def edited(result: Result, field: str, value: object) -> Result:
         ("hard_negatives.at_p90_isc.hard_negatives_hit.hits", 0, "hard_negatives.at_p90_isc.hard_negatives_hit.rate"),
         ("hard_negatives.at_p90_isc.without_match_hit.queries", 1, "hard_negatives.at_p90_isc.without_match_hit"),
         ("own_threshold", -1.0, "hard_negatives.at_own_threshold"),
+        ("references", -90, "references"),
+        ("missing_references", -5, "missing_references"),
         ("provenance.seconds", -5.0, "provenance.seconds"),
         ("describing", {"milliseconds_per_image": -5.0}, "describing.milliseconds_per_image"),
         ("describing", {"seconds": 1e300}, "describing.seconds"),

@@ -230,7 +230,7 @@ def test_an_interrupted_run_says_so_with_exit_code_6(files: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["pack", "--query", "a.h5", "--reference", "b.h5", "--reference", "c.h5", "--split", "x", "--out", "p.h5"],
+        ["pack", "--query", "a.h5", "--reference", "b.h5", "--split", "x", "--split", "y", "--out", "p.h5"],
         ["score", "a.h5", "--ground-truth", "gt.csv", "--ground-truth=other.csv"],
         ["postprocess", "a.h5", "b.h5", "--step", "l2", "--background", "c.h5", "--background", "d.h5"],
         ["submit", "new", "mine", "--title", "one", "--title", "two"],

@@ -119,7 +119,7 @@ def test_compare_refuses_two_splits(scored: Path, capsys: pytest.CaptureFixture[
 def test_cite_prints_three_sections(capsys: pytest.CaptureFixture[str]) -> None:
     card = REPOSITORY / "submissions" / "mini-phash" / "submission.toml"
     text = shown(["cite", MINI[0], "--card", card], capsys)
-    places = [text.index(head) for head in ("For the methods section", "BibTeX", "Published results that may")]
+    places = [text.index(head) for head in ("For the methods section", "BibTeX", "Published results that compare")]
     assert places == sorted(places)
     assert "@misc{method:mini-phash," in text
     assert "None: no results on this split are known here." in text

@@ -12,8 +12,6 @@ import pytest
 
 import ndec_bench as nb
 from ndec_bench.cli import run
-from ndec_bench.data.ground_truth import GroundTruth
-from ndec_bench.data.split import Split
 from ndec_bench.deciding.alarms import alarm_curve, curve_frame
 from ndec_bench.deciding.bounds import (
     lower_bound,
@@ -28,44 +26,10 @@ from ndec_bench.deciding.floods import floods
 from ndec_bench.deciding.point import Goal, operating_point
 from ndec_bench.deciding.unit import unit_of
 from ndec_bench.errors import UsageError
+from populations import CASES, coverage, pairs_of, population, split_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def split_of(matched: int, plain: int, hard: int = 0, references: int = 50) -> Split:
-    """Return a split of queries M, P and H, each matched query with the reference of its number."""
-    queries = [
-        f"{kind}{number:04}" for kind, count in (("M", matched), ("P", plain), ("H", hard)) for number in range(count)
-    ]
-    pairs = [(f"M{number:04}", f"R{number:04}") for number in range(matched)]
-    return Split(
-        name="user",
-        truth=GroundTruth(tuple(sorted(queries)), tuple(pairs)),
-        hard_negatives=frozenset(query for query in queries if query[0] == "H") if hard else None,
-        reference_ids=tuple(f"R{number:04}" for number in range(references)),
-    )
-
-
-def pairs_of(rows: list[tuple[str, str, float]]) -> nb.Matches:
-    queries, references, scores = zip(*rows, strict=True)
-    return nb.Matches(np.array(queries), np.array(references), np.array(scores, dtype=np.float64))
-
-
-def population(rng: np.random.Generator, split: Split, *, ties: bool, tail: str) -> nb.Matches:
-    """Return three pairs per query with scores of one kind of population."""
-    rows = []
-    for query in split.query_ids:
-        wrong = rng.standard_t(2) * 0.5 if tail == "heavy" else rng.normal()
-        if tail == "rare":
-            wrong = 5.0 + rng.normal() if rng.random() < 0.01 else wrong - 3.0
-        scores = [wrong, wrong - abs(rng.normal()), wrong - 2 * abs(rng.normal())]
-        if query[0] == "M":
-            rows.append((query, f"R{query[1:]}", rng.normal(3.0, 1.5)))
-        rows += [(query, f"W{rng.integers(50) + 100 * place:04}", score) for place, score in enumerate(scores)]
-    if ties:
-        rows = [(query, reference, round(score * 2) / 2) for query, reference, score in rows]
-    return pairs_of(rows)
 
 
 def _chance(share: float, queries: int, hits: range) -> float:
@@ -90,46 +54,12 @@ def test_a_bound_at_all_thresholds_is_wider_than_one_at_a_single_threshold(hits:
     assert upper_bound(hits, 300) <= upper_bound_anywhere(hits, 300) <= 1.0
 
 
-@pytest.mark.parametrize(
-    ("goal", "tail", "ties"),
-    [
-        (Goal("max_alarms", 0.03), "heavy", False),
-        (Goal("max_alarms", 0.03), "rare", False),
-        (Goal("max_alarms", 0.05), "normal", True),
-        (Goal("max_alarms", 0.08, hard_share=0.3), "heavy", False),
-        (Goal("min_recall", 0.7), "heavy", False),
-        (Goal("min_precision", 0.8, prior=0.3), "normal", False),
-    ],
-)
+@pytest.mark.parametrize(("goal", "tail", "ties"), CASES)
 def test_bounds_hold_as_often_as_they_say(goal: Goal, tail: str, ties: bool) -> None:
-    # 150 draws from one population; 133 or fewer of 150 hits have a chance below one in ten thousand at 95 %.
-    rng = np.random.default_rng(18)
-    hard = 0 if goal.hard_share is None else 150
-    everyone = split_of(4000, 6000, 10 * hard, references=0)
-    true = evidence(population(rng, _open(everyone), ties=ties, tail=tail), _open(everyone))
-    split = _open(split_of(150, 250, hard, references=0))
-    held = []
-    for _ in range(150):
-        try:
-            point = operating_point(evidence(population(rng, split, ties=ties, tail=tail), split), goal)
-        except UsageError:
-            continue
-        at = operating_point(true, Goal("threshold", max(point.score, true.lowest), goal.prior, goal.hard_share))
-        held.append(
-            (
-                (at.alarm_rate or 0.0) <= point.alarm_rate_upper,
-                point.recall.lower <= (at.recall.rate or 0.0),
-                (at.recall.rate or 0.0) <= point.recall.upper,
-                goal.prior is None or (point.precision_at_prior_lower or 0.0) <= (at.precision_at_prior or 1.0),
-            )
-        )
+    held = coverage(goal, tail=tail, ties=ties, draws=150)
     assert len(held) > 120
+    # Where the chance is 95 %, fewer than 133 of 150 have one below a thousandth.
     assert (np.mean(held, axis=0) >= 133 / 150).all()
-
-
-def _open(split: Split) -> Split:
-    """Return ``split`` without the list of its references."""
-    return Split(name=split.name, truth=split.truth, hard_negatives=split.hard_negatives)
 
 
 def test_the_budget_is_spent_and_ties_are_alarms() -> None:

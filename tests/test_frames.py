@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import ndec_bench
 from ndec_bench.errors import DataError
 from ndec_bench.progress import silent
 from ndec_bench.results.frames import PART_COLUMNS
@@ -75,7 +74,3 @@ def test_a_result_has_a_row_for_each_part() -> None:
     for row, score in zip(frame.to_dict("records"), result.parts.values(), strict=True):
         assert (row["queries"], row["micro_ap"], row["complete"]) == (score.queries, score.micro_ap, score.complete)
         assert (row["micro_ap_low"], row["micro_ap_high"]) == score.micro_ap_interval
-
-
-def test_the_package_names_it() -> None:
-    assert ndec_bench.leaderboard is leaderboard

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-MODULES = ["ndec_bench.scoring.score", "ndec_bench.scoring.evaluator"]
+MODULES = ["ndec_bench.scoring.score", "ndec_bench.scoring.evaluator", "ndec_bench.deciding.doors"]
 
 
 @pytest.mark.parametrize("module", MODULES)

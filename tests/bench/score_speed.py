@@ -167,7 +167,7 @@ def _floors(arguments: argparse.Namespace, references: int) -> list[Job]:
         return facts["seconds"] * share, f"{facts['library']}; {facts['gflops']:.0f} GFLOP/s{part}"
 
     def product(library: str) -> list[str]:
-        return _script("product.py", library, *shape, "--threads", arguments.threads)
+        return _script("score_parts.py", "product", "--library", library, *shape, "--threads", arguments.threads)
 
     jobs = [Job("bare product, NumPy", product("numpy"), read, floor=True)]
     if _installed("torch"):
@@ -186,7 +186,7 @@ def _own_jobs(arguments: argparse.Namespace, references: int, *, small: bool) ->
             options = [*threads, "--backend", backend, "--no-bootstrap", "--json"]
             command = [_ndec_bench(), "score", files["submission"], *labels, *options]
             jobs.append(Job(f"ndec-bench score --no-bootstrap, {backend}", command, _read_score))
-    full = _script("after_search.py", files["submission"], files["ground_truth"], files["hard_negatives"], *threads)
+    full = _script("score_parts.py", "after", "--submission", files["submission"], *labels, *threads)
     jobs.append(Job("score with bootstrap and protocol table", full, _read_whole, most=1))
     return jobs
 
@@ -196,7 +196,9 @@ def _peers(arguments: argparse.Namespace, references: int) -> list[Job]:
     threads = {"OMP_NUM_THREADS": str(arguments.threads)}
     jobs = []
     if _installed("faiss"):
-        command = _script("plain_faiss.py", files["submission"], "--threads", arguments.threads)
+        command = _script(
+            "score_parts.py", "faiss", "--submission", files["submission"], "--threads", arguments.threads
+        )
         jobs.append(Job("peer: faiss.IndexFlatL2, 10 per query, no score", command, _read_whole))
     if arguments.isc2021:
         script = arguments.isc2021 / "scripts/compute_metrics.py" if arguments.isc2021.is_dir() else arguments.isc2021
@@ -217,7 +219,8 @@ def _epochs(arguments: argparse.Namespace) -> Table:
     """Return the timings of the Evaluator, each beside the product in its own process."""
     queries, references = EPOCH
     command = _script(
-        "epoch.py",
+        "score_parts.py",
+        "evaluator",
         *("--queries", queries, "--references", references, "--dimension", arguments.dimension),
         *("--threads", arguments.threads, "--repetitions", max(5, arguments.repetitions)),
     )

@@ -98,7 +98,7 @@ def write(folder: Path, shape: Shape, *, parted: bool = False) -> dict[str, str]
     paths |= {"ground_truth": folder / "ground_truth.csv", "hard_negatives": folder / "hard_negatives.txt"}
     if not all(path.is_file() for path in paths.values()):
         plan = Plan(shape)
-        _write_labels(paths, plan)
+        write_labels(plan, paths["ground_truth"], paths["hard_negatives"])
         _write_vectors(paths, plan)
     return {name: str(path) for name, path in paths.items()}
 
@@ -113,29 +113,18 @@ def reference_ids(shape: Shape) -> list[str]:
     return [f"R{row:06d}" for row in range(shape.references)]
 
 
-def truth_lines(plan: Plan) -> list[str]:
-    """Return the ground truth as lines of a CSV file, with a header."""
-    references = reference_ids(plan.shape)
+def write_labels(plan: Plan, truth: Path, hard_negatives: Path) -> None:
+    """Write the ground truth, with a header, and the list of hard negatives."""
+    queries, references = query_ids(plan.shape), reference_ids(plan.shape)
     true = dict(zip(plan.copies.tolist(), plan.sources[plan.copies].tolist(), strict=True))
-    rows = enumerate(query_ids(plan.shape))
-    lines = (f"{query},{references[true[row]] if row in true else ''}" for row, query in rows)
-    return ["query_id,reference_id", *lines]
-
-
-def hard_ids(plan: Plan) -> list[str]:
-    """Return the ids of the hard negatives."""
-    queries = query_ids(plan.shape)
-    return [queries[row] for row in plan.hard.tolist()]
+    lines = (f"{query},{references[true[row]] if row in true else ''}" for row, query in enumerate(queries))
+    truth.write_text("\n".join(["query_id,reference_id", *lines]) + "\n", encoding="utf-8")
+    hard_negatives.write_text("\n".join(queries[row] for row in plan.hard.tolist()) + "\n", encoding="utf-8")
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     vectors /= np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
     return vectors
-
-
-def _write_labels(paths: dict[str, Path], plan: Plan) -> None:
-    paths["ground_truth"].write_text("\n".join(truth_lines(plan)) + "\n", encoding="utf-8")
-    paths["hard_negatives"].write_text("\n".join(hard_ids(plan)) + "\n", encoding="utf-8")
 
 
 def _write_vectors(paths: dict[str, Path], plan: Plan) -> None:

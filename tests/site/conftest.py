@@ -430,6 +430,7 @@ class Opened:
 
     def __init__(self, browser: Browser, **settings: Any) -> None:  # noqa: ANN401 - what Playwright takes
         self.context = browser.new_context(**settings)
+        self.context.set_default_timeout(120_000)  # for a machine that is busy with something else
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []

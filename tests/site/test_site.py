@@ -352,17 +352,6 @@ def test_editions_of_a_split_get_tables_of_their_own(folders: Folders) -> None:
     assert "edition eeeeeeee" in html
 
 
-def test_names_are_escaped_once(full_site: Folders) -> None:
-    for page in pages(full_site.out).values():
-        assert "&amp;#" not in page
-        assert "&amp;lt;" not in page
-
-
-def test_hard_negative_columns_are_left_out_where_the_split_knows_none(full_site: Folders) -> None:
-    assert "Hard negatives" not in full_site.page("disc21-final/index.html")
-    assert "Hard negatives" in full_site.page()
-
-
 def test_mini_stands_under_its_warning_and_on_the_home_page_only_without_ndec(
     full_site: Folders, folders: Folders
 ) -> None:
@@ -376,11 +365,6 @@ def test_mini_stands_under_its_warning_and_on_the_home_page_only_without_ndec(
     assert "s/thumbnail/index.html" in folders.page()
     assert "µAP <small>without</small>" in folders.page()
     assert "ISC part" not in plain(folders.page("s/thumbnail/index.html"))
-
-
-def test_mini_tells_the_order_of_methods(full_site: Folders) -> None:
-    order = full_site.page("ndec-mini/index.html").split("Order of methods found on it</h3>")[1].split("</ol>")[0]
-    assert re.findall(r"s/([a-z-]+)/", order) == ["random-features", "mini-phash", "thumbnail"]
 
 
 def test_an_empty_folder_says_so(folders: Folders) -> None:
@@ -620,11 +604,6 @@ def test_hostile_names_stay_inside_the_site(folders: Folders) -> None:
     assert "../../escape &lt;b&gt;" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["a", "sscd.v2_x-1", "0"])
-def test_slug_keeps_good_names(name: str) -> None:
-    assert slug_of(name) == name
-
-
 @pytest.mark.parametrize("name", ["", ".", "..", "Ä", "A", "a/b", "x" * 200, "\ud800", "a\n"])
 def test_slug_of_other_names_fits_an_address(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", slug_of(name))
@@ -758,12 +737,6 @@ def _merged(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return content | {
         key: _merged(content[key], value) if isinstance(value, dict) else value for key, value in changes.items()
     }
-
-
-def test_submissions_are_optional(folders: Folders) -> None:
-    folders.add(folders.result("one"))
-    build(folders.results, folders.out)
-    assert "no card" in folders.page()
 
 
 # Numbers as text and as lengths

@@ -79,12 +79,6 @@ def test_rows_hold_the_unrounded_figures(full_site: Folders) -> None:
     assert boards[-1].startswith("ndec-mini")
 
 
-def test_runs_of_one_method_are_one_row(full_site: Folders) -> None:
-    row = next(row for row in compare_rows(tables_of(full_site)) if row["runs"] == 3)
-    assert row["title"] == "Seeded network"
-    assert row["parts"]["all"]["micro_ap"] == pytest.approx(0.648)
-
-
 def test_tables_of_one_split_are_told_apart(folders: Folders) -> None:
     folders.add(folders.result("old", 0.5))
     digests = folders.result("x").digests.model_copy(update={"split": "ab" * 32}).model_dump()
@@ -111,20 +105,6 @@ def test_a_script_hands_over_replicates_as_stored(full_site: Folders) -> None:
     place = next(i for i, recall in enumerate(result.parts["all"].pr_curve.recall) if recall >= level)
     assert (level, precision) == (0.05, result.parts["all"].pr_curve.precision[place])
     assert script == (full_site.out / "data/v1/replicates/gist.js").read_text(encoding="utf-8")
-
-
-def test_means_are_handed_over_with_eight_decimals(full_site: Folders) -> None:
-    runs = [read_result(full_site.results / f"ndec-1/seeded-{seed}.json") for seed in (1, 2, 3)]
-    row = next(row for table in tables_of(full_site) for row in table.boards[0].rows if len(row.entries) == 3)
-    _, data = handed_over(replicates_js(row))
-    lists = [run.parts["isc"].replicates.micro_ap for run in runs if run.parts["isc"].replicates]
-    assert data["parts"]["isc"]["micro_ap"] == [round(sum(values) / 3, 8) for values in zip(*lists, strict=True)]
-
-
-def test_a_result_without_replicates_hands_over_its_curve_alone(full_site: Folders) -> None:
-    _, data = handed_over(replicates_js(row_of(tables_of(full_site), "no-replicates")))
-    assert data["parts"] == {"all": None, "isc": None}
-    assert data["curve"]["path"]
 
 
 def test_no_name_breaks_out_of_a_script_or_the_page(folders: Folders) -> None:

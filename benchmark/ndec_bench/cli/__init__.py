@@ -15,7 +15,6 @@ import typer
 from ndec_bench.cli import (
     baselines,
     cite,
-    compare,
     console,
     data,
     download,
@@ -27,7 +26,6 @@ from ndec_bench.cli import (
     reproduce,
     run_baseline,
     score,
-    serve,
     site,
     submit,
     threshold,
@@ -87,14 +85,12 @@ for command in (
     train,
     run_baseline,
     score,
-    compare,
-    threshold,
     cite,
+    threshold,
     submit,
     reproduce,
     site,
     gallery,
-    serve,
 ):
     command.register(app)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ndec_bench.cli import console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pydantic.fields import FieldInfo
 
@@ -171,75 +171,41 @@ def _take_file(draft: Draft, file: Path) -> None:
 
 def _ask_for_missing(draft: Draft) -> None:
     """Ask on the terminal for what is not in ``draft`` yet: what is required, the method, each declaration."""
-    from pydantic import TypeAdapter
+    from ndec_bench.submissions.draft import asked
 
-    from ndec_bench.submissions.card import Declarations, Line, Method, SubmissionCard
-    from ndec_bench.submissions.draft import Track, choices
-
-    def ask(field: tuple[str, ...], meaning: str, read: Callable[[str], object], default: str = "") -> None:
+    for field, info in asked():
         if not draft.has(field):
-            value = _answer(field[-1], meaning, read, default)
+            value = _answer(field[-1], info)
             if value is not None:
                 draft.put(field, value)
 
-    def line(text: str) -> object:
-        return TypeAdapter(Line).validate_python(text)
 
-    def track(text: str) -> object:
-        return TypeAdapter(Track).validate_python(text)
-
-    ask(("split",), _meaning(SubmissionCard.model_fields["split"]), line)
-    ask(
-        ("authors",),
-        "Authors or a team; several separated by commas",
-        lambda text: [line(one.strip()) for one in text.split(",")],
-    )
-    ask(("method", "title"), _meaning(Method.model_fields["title"]), line)
-    ask(("track",), f"What was scored: {', '.join(get_args(Track))}", track, "descriptor")
-    for name in ("paper", "code", "code_licence", "weights_licence", "commercial_use"):
-        field = Method.model_fields[name]
-
-        def fact(text: str, name: str = name) -> object:
-            return getattr(Method.model_validate({"title": "-", name: text}), name) if text else None
-
-        if name == "commercial_use":
-            ask(("method", name), f"{_meaning(field)}: {', '.join(choices(field))}", fact, str(field.default))
-        else:
-            ask(("method", name), f"{_meaning(field)}; Enter for none", fact)
-    for name, field in Declarations.model_fields.items():
-        several = isinstance(field.get_default(), list)
-
-        def declared(text: str, name: str = name, several: bool = several) -> object:
-            value = [one.strip() for one in text.split(",")] if several else text
-            return getattr(Declarations.model_validate({name: value}), name)
-
-        if name != "details":
-            meaning = f"{_meaning(field)}\n  {', '.join(choices(field))}{'; several by commas' if several else ''}"
-            ask(("declarations", name), meaning, declared, "unknown")
-
-
-def _answer(name: str, meaning: str, read: Callable[[str], object], default: str) -> object:
-    """Return the first answer that ``read`` takes, ``default`` for an empty one; InterruptedRun at the end of input."""
+def _answer(name: str, info: FieldInfo) -> object:
+    """Return the first answer that fits a field; for an empty one its default. InterruptedRun at the end of input."""
     from pydantic import ValidationError
 
     from ndec_bench.errors import InterruptedRun
     from ndec_bench.submissions.card import violations
+    from ndec_bench.submissions.draft import choices, fitting, is_list
 
-    console.note(f"{name}: {meaning}")
+    several = "; several separated by commas" if is_list(info) else ""
+    console.note(f"{name}: {info.description}{several}{'' if info.is_required() else '; Enter for the default'}")
+    if choices(info):
+        console.note(f"  {', '.join(choices(info))}")
+    default = None if info.is_required() else info.get_default()
+    shown = default[0] if isinstance(default, list) else default
     while True:
-        sys.stderr.write(f"  [{default}] " if default else "  ")
+        sys.stderr.write(f"  [{shown or 'none'}] " if not info.is_required() else "  ")
         sys.stderr.flush()
-        answer = sys.stdin.readline()
-        if not answer:
+        line = sys.stdin.readline()
+        if not line:
             raise InterruptedRun("stopped; no card was written")
+        if not line.strip() and not info.is_required():
+            return default
         try:
-            return read(answer.strip() or default)
+            return fitting(info, line.strip())
         except ValidationError as error:
             console.note(f"  {violations(error)[0][1]}")
-
-
-def _meaning(field: FieldInfo) -> str:
-    return field.description or ""
 
 
 def check(

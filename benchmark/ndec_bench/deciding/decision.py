@@ -124,7 +124,9 @@ def decide(
             if goal is not None:
                 raise
             out_of_reach[str(one)] = str(error)
-    curve, worst, notes = [], [], []
+    curve: list[Alarms] = []
+    worst: list[Flood] = []
+    notes = list(seen.notes)
     if goal is not None:
         score = points[0].score
         worst = floods(seen, score)

@@ -38,6 +38,8 @@ class Evidence:
         score.
     full
         Whether the list is as long as a list of the protocol may be, so that pairs below its lowest score were cut.
+    notes
+        What a reader should know of the list, in sentences.
     """
 
     truth: TruthTable
@@ -50,6 +52,7 @@ class Evidence:
     best_true: NDArray[np.float64]
     per_query: bool
     full: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def lowest(self) -> float:
@@ -81,7 +84,7 @@ def evidence(matches: Matches, split: Split, *, where: str = "pairs") -> Evidenc
         If a pair names a query or reference outside the split; the message begins with ``where``. If no query has a
         true reference.
     """
-    fit = fit_matches(matches, split, where)
+    matches, fit = fit_matches(matches, split, where)
     listed = matches.take(fit.labelled).sorted()
     truth = TruthTable(split)
     if not truth.positives.any():
@@ -106,6 +109,7 @@ def evidence(matches: Matches, split: Split, *, where: str = "pairs") -> Evidenc
         best_true=best_true,
         per_query=_per_query(codes, queries),
         full=len(listed) >= NDEC_1.cap(queries),
+        notes=tuple(fit.notes),
     )
 
 

@@ -127,9 +127,8 @@ def _marks(scenery: Pixels, stream: Stream, device: str, ink: int) -> None:
         return
     _write(scenery, f"{stream.integer(1, 24)}:{stream.integer(10, 60)}", 6, 3, ink)
     scenery[3:9, -18:-6] = ink
-    _write(
-        scenery, stream.choice(("@ANNA.K", "@CITY_LIFE", "@PIXEL", "GALLERY", "MESSAGES", "@TRAVELLER")), 20, 15, ink
-    )
+    name = stream.choice(("@ANNA.K", "@CITY_LIFE", "@PIXEL", "GALLERY", "MESSAGES", "@TRAVELLER"))
+    _write(scenery, name, 20, 15, ink)
     scenery[13:23, 6:16] = stream.choice(((220, 90, 90), (90, 140, 220), (90, 190, 120)))
 
 

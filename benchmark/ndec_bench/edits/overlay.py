@@ -55,13 +55,8 @@ def _text(picture: Picture, step: EditStep, donors: Donors) -> Picture:
         size = max(1, min(size, picture.width // (6 * min(len(text), 9))))
         letters = lettering(text[: max(1, picture.width // (6 * size))], size)
         x = stream.integer(0, max(1, picture.width - letters.shape[1]))
-        y = stream.choice(
-            (
-                picture.height // 30,
-                picture.height - letters.shape[0] - picture.height // 30,
-                stream.integer(0, picture.height),
-            )
-        )
+        edge = picture.height // 30
+        y = stream.choice((edge, picture.height - letters.shape[0] - edge, stream.integer(0, picture.height)))
         ink = stream.choice(_COLOURS)
         if stream.unit() < 0.35:
             plate = np.full((letters.shape[0] + 2 * size, picture.width), stream.choice((150, 256)), np.int32)
@@ -115,9 +110,8 @@ def _face(picture: Picture, stream: Stream, size: int, x: int, y: int) -> Pictur
     eye = max(1, size // 8)
     tall = stream.choice((eye, eye * 2, max(1, eye // 2)))
     for side in (30, 70):
-        picture = _laid(
-            picture, _disc(eye, tall), (50, 30, 20), x + size * side // 100 - eye // 2, y + size * 34 // 100
-        )
+        at_x, at_y = x + size * side // 100 - eye // 2, y + size * 34 // 100
+        picture = _laid(picture, _disc(eye, tall), (50, 30, 20), at_x, at_y)
     mouth, open_ = max(2, size // 2), max(2, size // stream.integer(4, 9))
     alpha = _disc(mouth, open_ * 2)
     half = alpha[open_:] if stream.unit() < 0.6 else alpha[:open_]

@@ -1,4 +1,4 @@
-"""What edits work on and what they are: a picture that knows how much of its original still shows; edit steps."""
+"""Pictures under edit, which know how much of their original still shows; steps and kinds of edits."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class EditStep:
         """Return the step that `as_json` wrote. Raises ValueError if a field is missing or of another type."""
         kind, strength, parameters = (content.get(k) for k in ("kind", "strength", "parameters"))
         if not isinstance(kind, str) or not isinstance(strength, int | float) or not isinstance(parameters, dict):
-            raise ValueError(f"no edit step: {content!r}")
+            raise ValueError(f"not an edit step: {content!r}")
         return cls(kind, float(strength), parameters)
 
 

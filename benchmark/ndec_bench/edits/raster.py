@@ -130,8 +130,8 @@ def sampled(
 ) -> tuple[Pixels, Mask]:
     """Return ``pixels`` read at the positions ``x``, ``y`` (in 1/256 pixel, centre of the first pixel at 0).
 
-    Bilinear, with weights of 8 bits. Where the position lies outside, ``fill`` stands (a colour, or a picture of the
-    shape of ``x``), and the second result, a mask of 0 and 255, is 0.
+    Bilinear, with weights of 8 bits. Where the position lies outside, the result is ``fill`` (a colour, or a picture
+    of the shape of ``x``), and the second result, a mask of 0 and 255, is 0.
     """
     height, width = pixels.shape[:2]
     inside = (x >= -128) & (y >= -128) & (x < (width << 8) - 128) & (y < (height << 8) - 128)

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ndec_bench.scoring.truth import HARD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ndec_bench.data.split import Split
     from ndec_bench.gallery.lists import ResultList
     from ndec_bench.results.record import Result
     from ndec_bench.scoring.truth import TruthTable
+
+    Found = tuple[str, Sequence[Any], Callable[[Any], "Row"]]
 
 Side = Literal["queries", "references"]
 
@@ -170,13 +173,8 @@ class Rows:
     def at(self, place: int, remark: str = "") -> Reference:
         """Return the reference of the pair at ``place`` in the list."""
         matches = self.first.matches
-        return Reference(
-            str(matches.reference_ids[place]),
-            bool(self.first.correct[place]),
-            place + 1,
-            float(matches.scores[place]),
-            remark,
-        )
+        reference, score = str(matches.reference_ids[place]), float(matches.scores[place])
+        return Reference(reference, bool(self.first.correct[place]), place + 1, score, remark)
 
     def true(self, query: str, reference: str, remark: str = "") -> Reference:
         """Return a true ``reference`` of ``query``, in the list or not."""
@@ -196,41 +194,52 @@ class Rows:
 
 def sections_of(rows: Rows, results: Sequence[ResultList], count: int) -> list[Section]:
     """Return the sections of at most ``count`` rows: of the first result and, where there are several, of all."""
-    one = [_false_positives, _hard_negatives, _missed, _lowest_true]
-    several = [_missed_by_most, _hit_by_most] if len(results) > 1 else []
-    return [make(rows, count) for make in one] + [make(rows, results, count) for make in several]
+    makers = {
+        ("false-positives", "Worst false positives"): _false_positives,
+        ("hard-negatives", "Hard negatives hit"): _hard_negatives,
+        ("missed", "Missed copies"): _missed,
+        ("lowest-true", "Lowest true positives"): _lowest_true,
+    }
+    if len(results) > 1:
+        makers["missed-by-most", "Copies that most results miss"] = partial(_missed_by_most, results)
+        makers["hit-by-most", "Hard negatives and distractors that most results hit"] = partial(_hit_by_most, results)
+    sections = []
+    for (name, title), make in makers.items():
+        text, found, row = make(rows)
+        sections.append(Section(name, title, text, len(found), tuple(row(each) for each in found[:count])))
+    return sections
 
 
-def _false_positives(rows: Rows, count: int) -> Section:
-    places = rows.first.best_wrong
-    return Section(
-        "false-positives",
-        "Worst false positives",
-        "Wrong pairs with the highest scores, highest first; each query once, with its best wrong pair.",
-        len(places),
-        tuple(rows.wrong(place) for place in places[:count].tolist()),
-    )
+# What the rows of a section are and in which order, what they are about, and how to make one.
 
 
-def _hard_negatives(rows: Rows, count: int) -> Section:
+def _false_positives(rows: Rows) -> Found:
+    text = "Wrong pairs with the highest scores, highest first; each query once, with its best wrong pair."
+    return text, rows.first.best_wrong.tolist(), rows.wrong
+
+
+def _hard_negatives(rows: Rows) -> Found:
     first, threshold = rows.first, rows.first.isc_threshold
-    name, title = "hard-negatives", "Hard negatives hit"
     if threshold is None:
-        return Section(name, title, f"None can be shown: {_no_isc_threshold(rows)}.", 0, ())
+        return f"None can be shown: {_no_isc_threshold(rows)}.", [], rows.wrong
     places = first.best_wrong
     hard = rows.truth.kinds[first.codes[places]] == HARD
-    hit = places[hard & (first.matches.scores[places] >= threshold)]
-    return Section(
-        name,
-        title,
+    text = (
         "Hard negatives with a pair at or above the threshold that was tuned without hard negatives, highest first; "
-        "each query once, with its best pair. They look like a reference and are copies of none.",
-        len(hit),
-        tuple(rows.wrong(place) for place in hit[:count].tolist()),
+        "each query once, with its best pair. They look like a reference and are copies of none."
     )
+    return text, places[hard & (first.matches.scores[places] >= threshold)].tolist(), rows.wrong
 
 
-def _missed(rows: Rows, count: int) -> Section:
+def _no_isc_threshold(rows: Rows) -> str:
+    if rows.split.hard_negatives is None:
+        return "the split does not say which queries are hard negatives"
+    if rows.first.result.hard_negatives is None:
+        return "references are missing, and look-alikes with them"
+    return "precision 0.90 is never reached on the queries without hard negatives, so there is no threshold"
+
+
+def _missed(rows: Rows) -> Found:
     first, end = rows.first, len(rows.first.matches)
     missed = [pair for pair in rows.split.truth.pairs if first.misses(pair)]
     codes = dict(zip(missed, rows.truth.query_codes([query for query, _ in missed]).tolist(), strict=True))
@@ -250,47 +259,32 @@ def _missed(rows: Rows, count: int) -> Section:
             f"True pairs that are below the threshold of recall@P90 ({listed:,}) or not in the list "
             f"({len(missed) - listed:,})."
         )
-    return Section(
-        "missed",
-        "Missed copies",
+    text = (
         f"{what} First those whose query has the wrong pair with the highest score, which is shown too; those "
-        "without any come last.",
-        len(missed),
-        tuple(row(pair) for pair in sorted(missed, key=order)[:count]),
+        "without any come last."
     )
+    return text, sorted(missed, key=order), row
 
 
-def _lowest_true(rows: Rows, count: int) -> Section:
+def _lowest_true(rows: Rows) -> Found:
     first = rows.first
     places = np.flatnonzero(first.correct)
     if first.threshold is not None:
         places = places[first.matches.scores[places] >= first.threshold]
     above = " at or above the threshold of recall@P90" if first.threshold is not None else ""
-    return Section(
-        "lowest-true",
-        "Lowest true positives",
-        f"True pairs{above} with the lowest scores, lowest first: found, but only just.",
-        len(places),
-        tuple(rows.row(str(first.matches.query_ids[place]), rows.at(place)) for place in places[::-1][:count].tolist()),
-    )
+    text = f"True pairs{above} with the lowest scores, lowest first: found, but only just."
+    return text, places[::-1].tolist(), lambda place: rows.row(str(first.matches.query_ids[place]), rows.at(place))
 
 
-def _no_isc_threshold(rows: Rows) -> str:
-    if rows.split.hard_negatives is None:
-        return "the split does not say which queries are hard negatives"
-    if rows.first.result.hard_negatives is None:
-        return "references are missing, and look-alikes with them"
-    return "precision 0.90 is never reached on the queries without hard negatives, so there is no threshold"
-
-
-def _missed_by_most(rows: Rows, results: Sequence[ResultList], count: int) -> Section:
+def _missed_by_most(results: Sequence[ResultList], rows: Rows) -> Found:
     pairs = rows.split.truth.pairs
     codes = rows.truth.query_codes([query for query, _ in pairs]).tolist()
     of_all = f"of {len(results)}"
 
-    def row(pair: tuple[str, str], missed: int, returned: Counter[str]) -> Row:
+    def row(candidate: tuple[int, int, tuple[str, str], Counter[str]]) -> Row:
+        missed, _, pair, returned = candidate
         wrong = _agreed(rows, pair[0], returned, f"best wrong one in {{times}} {of_all}") if returned else None
-        return rows.row(pair[0], wrong, rows.true(*pair, remark=f"missed by {missed} {of_all}"))
+        return rows.row(pair[0], wrong, rows.true(*pair, remark=f"missed by {-missed} {of_all}"))
 
     candidates = []
     for pair, code in zip(pairs, codes, strict=True):
@@ -299,32 +293,31 @@ def _missed_by_most(rows: Rows, results: Sequence[ResultList], count: int) -> Se
             returned = _returned(results, code, [None] * len(results))
             agreed = returned.most_common(1)[0][1] if returned else 0
             candidates.append((-missed, -agreed, pair, returned))
-    candidates.sort(key=lambda one: one[:3])
-    return Section(
-        "missed-by-most",
-        "Copies that most results miss",
+    text = (
         f"True pairs that more than half of {len(results)} results miss, each at its own threshold of recall@P90; "
         "most often missed first, then those for which most results have the same best wrong reference. A copy that "
-        "all miss may be edited beyond recognition, or wrongly labelled.",
-        len(candidates),
-        tuple(row(pair, -missed, returned) for missed, _, pair, returned in candidates[:count]),
+        "all miss may be edited beyond recognition, or wrongly labelled."
     )
+    return text, sorted(candidates, key=lambda one: one[:3]), row
 
 
-def _hit_by_most(rows: Rows, results: Sequence[ResultList], count: int) -> Section:
+def _hit_by_most(results: Sequence[ResultList], rows: Rows) -> Found:
     known = rows.split.hard_negatives is not None
     tuned = [(listed, listed.isc_threshold if known else listed.threshold) for listed in results]
     able = [listed for listed, threshold in tuned if threshold is not None]
     thresholds = [threshold for _, threshold in tuned if threshold is not None]
+
+    def row(candidate: tuple[int, int, str, Counter[str]]) -> Row:
+        *_, query, returned = candidate
+        return rows.row(query, _agreed(rows, query, returned, f"{{times}} of {len(able)} return it first"))
+
     candidates = []
     for code, query in enumerate(rows.split.query_ids):
         if query in rows.true_references:
             continue
         returned = _returned(able, code, thresholds)
-        hits = returned.total()
-        if 2 * hits > len(able):
-            candidates.append((-hits, -returned.most_common(1)[0][1], query, returned))
-    candidates.sort(key=lambda one: one[:3])
+        if 2 * returned.total() > len(able):
+            candidates.append((-returned.total(), -returned.most_common(1)[0][1], query, returned))
     left_out = ", ".join(listed.result.name for listed, threshold in tuned if threshold is None)
     which = "threshold tuned without hard negatives" if known else "own threshold of recall@P90"
     text = (
@@ -334,16 +327,7 @@ def _hit_by_most(rows: Rows, results: Sequence[ResultList], count: int) -> Secti
     )
     if left_out:
         text += f" Without such a threshold, and left out: {left_out}."
-    return Section(
-        "hit-by-most",
-        "Hard negatives and distractors that most results hit",
-        text,
-        len(candidates),
-        tuple(
-            rows.row(query, _agreed(rows, query, returned, f"{{times}} of {len(able)} return it first"))
-            for _, _, query, returned in candidates[:count]
-        ),
-    )
+    return text, sorted(candidates, key=lambda one: one[:3]), row
 
 
 def _returned(results: Sequence[ResultList], code: int, thresholds: Sequence[float | None]) -> Counter[str]:

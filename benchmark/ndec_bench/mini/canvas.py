@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Alpha runs from 0 to 128, so that (255 * 128) still fits int16, which numpy adds fastest.
 OPAQUE = 128
+LAMP = (-60, -80, 80)
 
 
 # Kinds of surface in `material`.
@@ -41,27 +42,24 @@ def fractal(stream: Stream, height: int, width: int, *, levels: int = 5, gain: i
     A random grid is doubled ``levels`` times by linear interpolation; each time noise of ``gain``/16 of the last
     amplitude is added. Gain 8 gives an amplitude spectrum near 1/f, 11 a rough surface, 5 a smooth one.
     """
-    shape = (height, width)
-    sizes = [(-(-shape[0] >> k) + 2, -(-shape[1] >> k) + 2) for k in range(levels, -1, -1)]
+    sizes = [(-(-height >> k) + 2, -(-width >> k) + 2) for k in range(levels, -1, -1)]
     amplitude = 120
     field = random_field(stream, *sizes[0], amplitude)
     for rows, columns in sizes[1:]:
-        field = _doubled(field)[:rows, :columns]
+        field = _doubled(_doubled(field).T).T[:rows, :columns]
         amplitude = (amplitude * gain) >> 4
         if amplitude:
             field = field + random_field(stream, rows, columns, amplitude)
     return np.ascontiguousarray(field[:height, :width])
 
 
-def _doubled(field: Field) -> Field:
-    for axis in (0, 1):
-        turned = field if axis == 0 else field.T
-        first, second = turned[:-1], turned[1:]
-        out = np.empty((2 * len(first), turned.shape[1]), np.int16)
-        out[0::2] = (3 * first + second) >> 2
-        out[1::2] = (first + 3 * second) >> 2
-        field = out if axis == 0 else out.T
-    return field
+def _doubled(values: Field) -> Field:
+    """Return linear interpolation along the first axis, two for each step."""
+    first, second = values[:-1], values[1:]
+    out = np.empty((2 * len(first), *values.shape[1:]), np.int16)
+    out[0::2] = (3 * first + second) >> 2
+    out[1::2] = (first + 3 * second) >> 2
+    return out
 
 
 def material(stream: Stream, height: int, width: int, kind: str = "") -> Field:
@@ -71,9 +69,8 @@ def material(stream: Stream, height: int, width: int, kind: str = "") -> Field:
     """
     kind = kind or stream.choice(SURFACES)
     if kind in ("cloud", "rough", "grain"):
-        levels, gain = {"cloud": (6, stream.integer(5, 10)), "rough": (5, stream.integer(10, 14)), "grain": (2, 15)}[
-            kind
-        ]
+        kinds = {"cloud": (6, stream.integer(5, 10)), "rough": (5, stream.integer(10, 14)), "grain": (2, 15)}
+        levels, gain = kinds[kind]
         return fractal(stream, height, width, levels=levels, gain=gain)
     if kind in ("along", "across"):
         return _fibres(stream, height, width, kind)
@@ -110,10 +107,7 @@ def fractal_line(stream: Stream, length: int, *, levels: int = 6, gain: int = 8)
     amplitude = 120
     line = random_field(stream, 1, size, amplitude)[0]
     for k in range(levels - 1, -1, -1):
-        out = np.empty(2 * (len(line) - 1), np.int16)
-        out[0::2] = (3 * line[:-1] + line[1:]) >> 2
-        out[1::2] = (line[:-1] + 3 * line[1:]) >> 2
-        line = out[: -(-length >> k) + 2]
+        line = _doubled(line)[: -(-length >> k) + 2]
         amplitude = (amplitude * gain) >> 4
         line = line + random_field(stream, 1, len(line), max(amplitude, 1))[0]
     ridge: Field = line[:length]
@@ -154,11 +148,8 @@ def body(rx: int, ry: int, degrees: int = 0) -> tuple[Field, Field, Field, Field
 
 def tiled(field: Field, height: int, width: int) -> Field:
     """Return the first (height, width) of ``field``, repeated where it is smaller."""
-    if field.shape[0] >= height and field.shape[1] >= width:
-        return field[:height, :width]
-    return np.pad(field, ((0, max(0, height - field.shape[0])), (0, max(0, width - field.shape[1]))), mode="wrap")[
-        :height, :width
-    ]
+    missing = [(0, max(0, side - have)) for side, have in zip((height, width), field.shape, strict=True)]
+    return (np.pad(field, missing, mode="wrap") if any(map(any, missing)) else field)[:height, :width]
 
 
 def gradient(first: Colour, last: Colour, steps: int) -> Field:
@@ -223,9 +214,9 @@ class Canvas:
         rx: int,
         ry: int,
         colour: Colour,
-        *,
-        light: tuple[int, int, int] = (-60, -80, 80),
+        light: tuple[int, int, int] = LAMP,
         texture: Field | None = None,
+        *,
         grain: int = 40,
         gloss: int = 0,
         degrees: int = 0,

@@ -149,6 +149,16 @@ def _mild(stream: Stream) -> tuple[EditStep, ...]:
     return sample_chain(stream, 1, kinds=MILD_KINDS, strength=MILD_STRENGTH)
 
 
+def plain_item(key: str, source: Source, seed: int, salt: str = "") -> Item:
+    """Return a plain distractor: edited as copies are, of no reference."""
+    return Item(key, "plain", source, query_chain(seed, salt + key))
+
+
+def hard_item(key: str, source: Source, partner: str, why: str, seed: int, salt: str = "") -> Item:
+    """Return a hard negative that resembles ``partner``, in the way that ``why`` says."""
+    return Item(key, "hard", source, hard_chain(seed, salt + key), partner, why)
+
+
 def copies_of(reference: Item, count: int, seed: int, salt: str = "") -> list[Item]:
     """Return ``count`` edited copies of ``reference``; ``salt`` keeps their edits apart from those of other plans."""
     keys = [f"copy {n} of {reference.key}" for n in range(count)]

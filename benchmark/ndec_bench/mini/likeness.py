@@ -1,4 +1,4 @@
-"""How alike two pictures are, in whole numbers: signatures of the whole, and local block matching.
+"""Likeness of pictures in whole numbers: signatures of the whole, and local block matching.
 
 All products are of whole numbers and stay below 2**24, so float32 matrix products give them exactly, in any order and
 with any BLAS: the check comes to the same verdict on every machine.

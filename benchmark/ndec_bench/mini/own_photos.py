@@ -13,7 +13,7 @@ import numpy as np
 from ndec_bench.atomic import write_text
 from ndec_bench.errors import DataError, UsageError, os_errors
 from ndec_bench.mini.dedup import TONE_LIMIT, compared, ways
-from ndec_bench.mini.items import Item, Plan, copies_of, hard_chain, numbered, query_chain, table
+from ndec_bench.mini.items import Item, Plan, copies_of, hard_item, numbered, plain_item, table
 from ndec_bench.mini.likeness import TURNS, shared_parts, signature, small_grey
 from ndec_bench.mini.sources import LONG_SIDE, Region, fitted, read_photo
 from ndec_bench.printable import escaped
@@ -74,7 +74,7 @@ class OwnPhoto:
 
 @dataclass(frozen=True)
 class Register:
-    """What became of every file: private, for the user alone."""
+    """The pictures made of each file, and the files left out with the reason: private, for the user alone."""
 
     used: dict[str, str]
     skipped: tuple[tuple[str, str], ...]
@@ -267,11 +267,11 @@ def _test_photo(photo: OwnPhoto, role: str, partner: str, copies: int, seed: int
         case "matched":
             return _matched(key, region, copies, seed)
         case "hard":
-            return [Item(key, "hard", region, hard_chain(seed, f"own {key}"), partner, why)]
+            return [hard_item(key, region, partner, why, seed, "own ")]
         case "look-alike":
             return [Item(key, "look-alike", region, (), partner, why)]
         case "plain":
-            return [Item(key, "plain", region, query_chain(seed, f"own {key}"))]
+            return [plain_item(key, region, seed, "own ")]
         case _:
             return [Item(key, "distractor", region)]
 
@@ -285,6 +285,5 @@ def _halves(photo: OwnPhoto, copies: int, seed: int) -> list[Item]:
     """Return the items of a photograph cut in two that do not touch: a reference and a look-alike of it."""
     grid = (2, 1) if photo.width >= photo.height else (1, 2)
     items = _matched(f"matched {photo.number}", photo.region(*grid), copies, seed)
-    key, second = f"hard {photo.number}", photo.region(*grid, grid[0] - 1, grid[1] - 1)
-    why = "other half of the same photograph"
-    return [*items, Item(key, "hard", second, hard_chain(seed, f"own {key}"), f"matched {photo.number}", why)]
+    second, why = photo.region(*grid, grid[0] - 1, grid[1] - 1), "other half of the same photograph"
+    return [*items, hard_item(f"hard {photo.number}", second, f"matched {photo.number}", why, seed, "own ")]

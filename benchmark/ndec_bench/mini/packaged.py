@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ndec_bench.errors import DataError
-from ndec_bench.mini.items import Item, Plan, copies_of, hard_chain, numbered, query_chain
+from ndec_bench.mini.items import Item, Plan, copies_of, hard_item, numbered, plain_item
 from ndec_bench.mini.scenes import Scene
 from ndec_bench.mini.sources import Region
 from ndec_bench.randomness import Stream
@@ -157,7 +157,7 @@ def _items(size: Size, seed: int) -> list[Item]:
     items = _photo_items(size, seed)
     items += _matched(counts, prefix, seed)
     items += _targets(counts, prefix, seed)
-    items += [_plain(f"plain {i}", _scene(prefix + "plain", i), seed) for i in range(counts.plain)]
+    items += [plain_item(f"plain {i}", _scene(prefix + "plain", i), seed) for i in range(counts.plain)]
     items += _originals("distractor", "distractor", prefix, counts.distractors)
     items += _originals("train", "train", prefix, counts.train)
     items += _originals("background", "background", prefix, counts.background)
@@ -181,10 +181,6 @@ def _originals(role: Role, part: str, prefix: str, count: int) -> list[Item]:
     return [Item(f"{part} {i}", role, _scene(prefix + part, i)) for i in range(count)]
 
 
-def _plain(key: str, source: Source, seed: int) -> Item:
-    return Item(key, "plain", source, query_chain(seed, key))
-
-
 def _matched(counts: Counts, prefix: str, seed: int) -> list[Item]:
     items: list[Item] = []
     for i in range(counts.scenes):
@@ -192,11 +188,16 @@ def _matched(counts: Counts, prefix: str, seed: int) -> list[Item]:
         items.append(Item(key, "matched", scene))
         items += copies_of(items[-1], 1 + (i < counts.second_copies), seed)
         if i < counts.hard_on_matched:
-            items.append(_hard(f"hard on {key}", _look_alike(scene, i, 1), key, seed))
+            items.append(_hard_on(key, scene, i, seed))
         if i < counts.look_alikes:
             source = _look_alike(scene, i + 1, 2)
             items.append(Item(f"look-alike of {key}", "look-alike", source, (), key, REASONS[source.change]))
     return items
+
+
+def _hard_on(reference: str, scene: Scene, number: int, seed: int) -> Item:
+    source = _look_alike(scene, number, 1)
+    return hard_item(f"hard on {reference}", source, reference, REASONS[source.change], seed)
 
 
 def _targets(counts: Counts, prefix: str, seed: int) -> list[Item]:
@@ -204,12 +205,8 @@ def _targets(counts: Counts, prefix: str, seed: int) -> list[Item]:
     for i in range(counts.targets):
         key, scene = f"target {i}", _scene(prefix + "target", i)
         items.append(Item(key, "target", scene))
-        items.append(_hard(f"hard on {key}", _look_alike(scene, i, 1), key, seed))
+        items.append(_hard_on(key, scene, i, seed))
     return items
-
-
-def _hard(key: str, source: Scene, reference: str, seed: int) -> Item:
-    return Item(key, "hard", source, hard_chain(seed, key), reference, REASONS[source.change])
 
 
 def _photo_items(size: Size, seed: int) -> list[Item]:
@@ -240,10 +237,10 @@ def _test_photos(series: str, regions: Sequence[Region], seed: int) -> list[Item
         key = f"photo {series} {_cell(region)}"
         if n % 3 == 1:
             same = "other region of the same photograph" if _one_file(regions) else "other photograph of the same scene"
-            items.append(Item(f"hard {key}", "hard", region, hard_chain(seed, key), latest, same))
+            items.append(replace(hard_item(key, region, latest, same, seed), key=f"hard {key}"))
             continue
         if len(regions) == 1 and Stream("ndec-mini single", series).integer(0, 8) == 0:
-            items.append(_plain(f"plain {key}", region, seed))
+            items.append(plain_item(f"plain {key}", region, seed))
             continue
         latest = key
         items.append(Item(key, "matched", region))

@@ -1,4 +1,4 @@
-"""Where a picture comes from: a drawn scene, a region of a packaged photograph, a user's photograph."""
+"""Sources of pictures: drawn scenes, regions of packaged photographs, a user's photographs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to cite a result: one sentence for the methods section, BibTeX, and the published rows that compare with it.
+"""Citations of results: one sentence for the methods section, BibTeX, and the published rows that compare with it.
 
 Names and titles in results and cards were written by strangers; `tex` makes them harmless.
 """

@@ -1,4 +1,4 @@
-"""Which of several results is better, and how sure that is: ranks, paired differences and tie groups of results."""
+"""Comparisons of results: ranks, paired differences and tie groups."""
 
 from __future__ import annotations
 

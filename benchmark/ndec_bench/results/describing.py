@@ -1,4 +1,4 @@
-"""Records of what describing took, next to descriptor files and submissions; never part of compared bytes."""
+"""Timing records of descriptor files and submissions, next to them; never part of compared bytes."""
 
 from __future__ import annotations
 

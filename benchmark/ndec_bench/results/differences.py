@@ -1,4 +1,4 @@
-"""Whether a measured number is the published one, and a second scoring the recorded one."""
+"""Differences between measured and published numbers, and between a record and a second scoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where and how a result was computed: versions, machine, commit, memory."""
+"""Provenance of results: versions, machine, commit, memory."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from ndec_bench.site.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick, y_of
+from ndec_bench.site.charts import BOTTOM, HEIGHT, RIGHT, TOP, WIDTH, Tick, y_of
 
 if TYPE_CHECKING:
     from ndec_bench.deciding.alarms import Alarms
@@ -19,6 +19,7 @@ _NAMES = {
     "hard_negative": "hard negatives",
 }
 _DECADES = 4
+_LEFT = 60
 
 
 def alarm_plot(decision: Decision) -> str:
@@ -30,7 +31,7 @@ def alarm_plot(decision: Decision) -> str:
     low, high = (math.log10(sizes[0]), math.log10(sizes[-1])) if sizes else (0.0, 1.0)
 
     def x_of(references: int) -> float:
-        return round(LEFT + (math.log10(references) - low) / max(high - low, 1e-9) * (WIDTH - LEFT - RIGHT), 1)
+        return round(_LEFT + (math.log10(references) - low) / max(high - low, 1e-9) * (WIDTH - _LEFT - RIGHT), 1)
 
     def point(references: int, rate: float) -> str:
         height = 1.0 + math.log10(max(rate, 10.0**-_DECADES)) / _DECADES
@@ -63,7 +64,7 @@ def alarm_plot(decision: Decision) -> str:
             y_ticks=[Tick(y_of(step / _DECADES), f"{10.0 ** (step - _DECADES):g}") for step in range(_DECADES + 1)],
             width=WIDTH,
             height=HEIGHT,
-            left=LEFT,
+            left=_LEFT,
             right=WIDTH - RIGHT,
             top=TOP,
             bottom=HEIGHT - BOTTOM,

@@ -1,4 +1,4 @@
-"""What the page "compare" is given: the figures of every row, its replicates as a script, and tables of the best rows.
+"""Data of the page "compare": the figures of every row, its replicates as a script, and tables of the best rows.
 
 Any two rows of a table can be compared in a browser, from disk as well, because the replicates of each row are a
 classic script of their own; static/compare.js loads those it needs and computes what `ndec_bench.results.comparison`

@@ -327,7 +327,7 @@ def _labels(points: Sequence[Point], *, crowded: bool) -> dict[int, Label]:
     taken: list[Box] = []
     for place, name in zip(order, _short([points[place].row.title for place in order]), strict=True):
         x, y = points[place].x, points[place].y
-        others = [dot for dot in dots if dot != (x, y)]
+        others = [dot for dot in dots if dot != (x, y) and abs(dot[1] - y) < 3 * FONT]  # no label reaches further
         free = [
             (_dots_in(box, 2 * RADIUS + 2, others), label, box)
             for label, box in _candidates(x, y, name)

@@ -1,1 +1,1 @@
-"""What a team hands in: the card, what ranks, the checks of a pull request."""
+"""Submissions of teams: the card, the rules of ranking, the checks of a pull request."""

@@ -213,8 +213,8 @@ class SubmissionCard(_Record):
     schema_version: Literal[1] = 1
     name: Name = Field(description="Short name; the folder's name and part of the page's address")
     split: Line = Field(description="Split that was described, for example ndec")
-    track: Literal["descriptor", "matching"] = "descriptor"
-    authors: list[Line] = Field(min_length=1, max_length=100)
+    track: Literal["descriptor", "matching"] = Field(default="descriptor", description="What was scored")
+    authors: list[Line] = Field(min_length=1, max_length=100, description="Authors or a team")
     date: Day | None = Field(default=None, description="Day of submission, YYYY-MM-DD")
     runs_of: Line | None = Field(
         default=None,

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ndec_bench.errors import SubmissionError, UsageError
-from ndec_bench.submissions.card import CARD_FILE, SubmissionCard, check_name, read_card, violations
+from ndec_bench.submissions.card import (
+    CARD_FILE,
+    Declarations,
+    Method,
+    SubmissionCard,
+    check_name,
+    read_card,
+    violations,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pydantic.fields import FieldInfo
 
 Field = tuple[str, ...]
-Track = Literal["descriptor", "matching"]
 
 _IN_TABLES: Mapping[str, tuple[str, ...]] = {
     "": ("split", "track", "date", "runs_of", "seed", "threshold"),
-    "method": ("title", "description", "paper", "code", "code_licence", "weights_licence", "commercial_use"),
-    "declarations": (
-        "labels_used",
-        "train_images",
-        "reference_images_in_training",
-        "ndec_pairs",
-        "background",
-        "external_data",
-        "query_independent",
-        "selected_on",
-        "details",
-    ),
+    "method": tuple(Method.model_fields),
+    "declarations": tuple(Declarations.model_fields),
     "descriptors": ("sha256", "url"),
 }
 
@@ -48,6 +45,8 @@ FIELDS: Mapping[str, Field] = {
 """Where each option of ``ndec-bench submit new`` goes in the card; messages name the option in place of the field."""
 
 REQUIRED = ("--split", "--author", "--title")
+
+_NOT_ASKED = ("title", "description", "details")
 
 
 class Draft:
@@ -143,10 +142,34 @@ def card_to_replace(name: str, submissions: Path, *, force: bool) -> tuple[Path,
         return path, None
 
 
+def asked() -> Iterator[tuple[Field, FieldInfo]]:
+    """Yield the fields that a terminal is asked for: what is required, the track, the method, each declaration."""
+    top = SubmissionCard.model_fields
+    yield from ((("split",), top["split"]), (("authors",), top["authors"]))
+    yield ("method", "title"), Method.model_fields["title"]
+    yield ("track",), top["track"]
+    yield from ((("method", name), info) for name, info in Method.model_fields.items() if name not in _NOT_ASKED)
+    yield from (
+        (("declarations", name), info) for name, info in Declarations.model_fields.items() if name not in _NOT_ASKED
+    )
+
+
 def choices(field: FieldInfo) -> tuple[str, ...]:
-    """Return the values that a field admits, of a list those of its items."""
-    arguments = get_args(field.annotation)
-    return arguments if all(isinstance(one, str) for one in arguments) else get_args(arguments[0])
+    """Return the values that a field admits, of a list those of its items; none where it admits any."""
+    arguments = get_args(get_args(field.annotation)[0] if is_list(field) else field.annotation)
+    return arguments if all(isinstance(one, str) for one in arguments) else ()
+
+
+def is_list(field: FieldInfo) -> bool:
+    """Return whether a field has several values."""
+    return get_origin(field.annotation) is list
+
+
+def fitting(field: FieldInfo, text: str) -> object:
+    """Return ``text`` as the value of a field, values of a list parted by commas. Raises pydantic's ValidationError."""
+    value = [one.strip() for one in text.split(",")] if is_list(field) else text
+    adapter: TypeAdapter[object] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
+    return adapter.validate_python(value)
 
 
 def _flag(key: tuple[str | int, ...]) -> str:

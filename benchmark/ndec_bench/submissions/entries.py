@@ -1,4 +1,4 @@
-"""What the site shows: every result below a folder, each with the card of its submission."""
+"""Results below a folder, each with the card of its submission."""
 
 from __future__ import annotations
 

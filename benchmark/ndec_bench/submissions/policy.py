@@ -1,4 +1,4 @@
-"""Which results rank, how far each is verified, and why a result never ranks. The page "How to submit" says the same.
+"""Rules of ranking and levels of verification. The page "How to submit" says the same.
 
 Levels, strongest first: *re-described* (the maintainers ran the method on images again), *re-scored* (the descriptors
 or pairs are public and give the same list of pairs), *reported* (nobody but the submitters checked), *quoted* (read in

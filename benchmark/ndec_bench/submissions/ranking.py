@@ -176,11 +176,7 @@ def _table_of(entry: Entry) -> tuple[str, str, str, str]:
 
 
 def _board(key: tuple[str, str, str, str], entries: Sequence[Entry]) -> Board:
-    families: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.ranks:
-            families.setdefault(entry.family or f"\n{entry.slug}", []).append(entry)
-    rows = [_unranked_row(runs) for runs in families.values()]
+    rows = [_unranked_row(runs) for runs in _families([entry for entry in entries if entry.ranks])]
     by_result = {id(row.result): row for row in rows}
     standings = rank_intervals([row.result for row in rows])
     first = [True, *(a.group != b.group or a.group is None for a, b in pairwise(standings))]
@@ -192,13 +188,23 @@ def _board(key: tuple[str, str, str, str], entries: Sequence[Entry]) -> Board:
     return Board(split, edition, protocol, track, ranked, tuple(entry for entry in entries if not entry.ranks))
 
 
-def _unranked_row(found: Sequence[Entry]) -> Row:
-    runs = tuple(sorted(found, key=lambda entry: (entry.seed, entry.slug)))
+def _families(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Return ``entries`` by the row that they share, the runs of each by seed and name."""
+    families: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.seed, entry.slug)):
+        families.setdefault((*_table_of(entry), entry.family or f"\n{entry.slug}"), []).append(entry)
+    return list(families.values())
+
+
+def _unranked_row(runs: Sequence[Entry]) -> Row:
     if len(runs) == 1:
-        return Row(runs, runs[0].result)
+        return Row(tuple(runs), runs[0].result)
+    return Row(tuple(runs), mean_of([run.result for run in runs], _name_of_runs(runs[0])))
+
+
+def _name_of_runs(run: Entry) -> str:
     # Another table may have runs of the same name.
-    name = slug_of(f"Runs of {runs[0].family}", table=_table_of(runs[0]))
-    return Row(runs, mean_of([run.result for run in runs], name))
+    return slug_of(f"Runs of {run.family}", table=_table_of(run))
 
 
 def fitting(entries: Sequence[Entry], refuse: Refuse = raised) -> list[Entry]:
@@ -210,20 +216,21 @@ def fitting(entries: Sequence[Entry], refuse: Refuse = raised) -> list[Entry]:
     """
     slugs = {entry.slug: entry for entry in entries}
     wrong: dict[str, DataError] = {}
-    for row in (row for board in boards(entries) for row in board.rows if len(row.entries) > 1):
-        facts = [_shared_by_runs(run) for run in row.entries]
+    for runs in _families([entry for entry in entries if entry.ranks and entry.family]):
+        facts = [_shared_by_runs(run) for run in runs]
         usual = max(facts, key=facts.count)
-        first = row.entries[facts.index(usual)]
-        for run, own in zip(row.entries, facts, strict=True):
+        first = runs[facts.index(usual)]
+        for run, own in zip(runs, facts, strict=True):
             if different := [name for name, value in own.items() if value != usual[name]]:
                 message = (
                     f"{run.source}: a run of {run.family!r} but unlike {first.result.name} in {', '.join(different)}"
                 )
                 hint = "runs that share runs_of differ by their seed alone; give the others another runs_of"
                 wrong[run.slug] = DataError(message, hint=hint)
-        if row.slug in slugs:
-            message = f"{slugs[row.slug].source}: its name is the address of the row of {row.title!r}"
-            wrong[row.slug] = DataError(message, hint="give the submission another name")
+        address = _name_of_runs(first)
+        if len(runs) > 1 and address in slugs:
+            message = f"{slugs[address].source}: its name is the address of the row of {first.family!r}"
+            wrong[address] = DataError(message, hint="give the submission another name")
     for error in wrong.values():
         refuse(error)
     return [entry for entry in entries if entry.slug not in wrong]

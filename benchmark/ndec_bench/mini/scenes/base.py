@@ -1,4 +1,4 @@
-"""What names a scene: family, number and part, and which of its random choices a look-alike draws again."""
+"""Scenes by family, part and number, and the random choices that a look-alike draws again."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Scene:
         return items[(original + step) % len(items)]
 
     def travel(self) -> int:
-        """Return the camera's place in 0..`TRAVEL`: a moved camera stands 2/5 to 3/5 of the way round from it."""
+        """Return the camera's place in 0..`TRAVEL`: a moved camera is 2/5 to 3/5 of the way round from it."""
         first = Stream(*self._name(), "camera").integer(0, TRAVEL + 1)
         if "camera" not in CHANGED[self.change]:
             return first

@@ -97,9 +97,8 @@ def _street(canvas: Canvas, scene: Scene, layout: Stream) -> None:
     for _ in range(layout.integer(1, 6)):
         x, wide = layout.integer(0, canvas.width), layout.integer(12, 50)
         tall = height * layout.integer(14, 30) // 100
-        tone = varied(
-            objects, objects.choice(((70, 44, 34), (40, 58, 52), (130, 40, 36), (50, 58, 84), (60, 60, 62))), 24
-        )
+        tones = ((70, 44, 34), (40, 58, 52), (130, 40, 36), (50, 58, 84), (60, 60, 62))
+        tone = varied(objects, objects.choice(tones), 24)
         canvas.rectangle(x, height - tall, wide, tall, tone)
         canvas.rectangle(x + 3, height - tall + 3, max(1, wide - 6), tall // 2, mixed(tone, (190, 200, 206), 50))
         if objects.unit() < 0.5:
@@ -147,9 +146,8 @@ def _before(canvas: Canvas, scene: Scene, travel: int) -> None:
 
 
 def _car(canvas: Canvas, stream: Stream, x: int, y: int, size: int) -> None:
-    tone = varied(
-        stream, stream.choice(((150, 34, 34), (190, 192, 196), (40, 60, 110), (34, 34, 36), (220, 218, 210))), 16
-    )
+    tones = ((150, 34, 34), (190, 192, 196), (40, 60, 110), (34, 34, 36), (220, 218, 210))
+    tone = varied(stream, stream.choice(tones), 16)
     canvas.shadow(x, y, size * 2, max(2, size // 4), 100)
     canvas.ball(x, y - size * 3 // 4, size, size // 2, mixed(tone, (30, 40, 50), 70), gloss=60)
     canvas.ball(x, y - size // 3, size * 7 // 4, max(2, size // 3), tone, gloss=120)

@@ -179,29 +179,15 @@ def _tree(canvas: Canvas, stream: Stream, x: int, y: int, size: int, leaf: Colou
     if stream.unit() < 0.35:
         for i in range(5):
             radius = max(2, size * (6 - i) // 12)
-            canvas.ball(
-                x,
-                y - tall // 4 - i * tall // 6,
-                radius,
-                max(2, tall // 9),
-                varied(stream, leaf, 14),
-                texture=field,
-                grain=130,
-            )
+            tone = varied(stream, leaf, 14)
+            canvas.ball(x, y - tall // 4 - i * tall // 6, radius, max(2, tall // 9), tone, texture=field, grain=130)
         return
     for _ in range(min(9, 3 + size // 5)):
         radius = max(2, size * stream.integer(22, 46) // 100)
         dx, dy = stream.integer(-size // 2, size // 2 + 1), stream.integer(0, tall // 2 + 1)
         at = stream.integer(0, 40)
-        canvas.ball(
-            x + dx,
-            y - tall * 2 // 5 - dy,
-            radius,
-            radius * 4 // 5,
-            varied(stream, leaf, 22),
-            texture=field[at:, at:],
-            grain=190,
-        )
+        tone = varied(stream, leaf, 22)
+        canvas.ball(x + dx, y - tall * 2 // 5 - dy, radius, radius * 4 // 5, tone, texture=field[at:, at:], grain=190)
 
 
 def _house(canvas: Canvas, stream: Stream, x: int, y: int, size: int, light: Colour) -> None:

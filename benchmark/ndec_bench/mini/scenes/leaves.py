@@ -57,16 +57,5 @@ def leaves(canvas: Canvas, scene: Scene) -> None:
         tone = mixed((0, 0, 0), tone, min(128, shine * (70 + 58 * i // count) >> 7))
         canvas.shadow(x + radius // 6, y + radius // 4, radius + 3, max(radius, thin) * 4 // 5 + 3, 60)
         at, across = objects.integer(0, 120), objects.integer(0, 120)
-        canvas.ball(
-            x,
-            y,
-            radius,
-            thin,
-            tone,
-            light=lamp,
-            texture=texture[at:, across:],
-            grain=grain,
-            degrees=angle,
-            flat=flat,
-            gloss=objects.choice((0, 0, 60)),
-        )
+        look, gloss = (tone, lamp, texture[at:, across:]), objects.choice((0, 0, 60))
+        canvas.ball(x, y, radius, thin, *look, grain=grain, degrees=angle, flat=flat, gloss=gloss)

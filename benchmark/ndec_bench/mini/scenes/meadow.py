@@ -52,16 +52,8 @@ def meadow(canvas: Canvas, scene: Scene) -> None:
         size = 8 + 22 * y // height
         x -= travel * (30 + 60 * y // height) // 90
         angle = 20 * layout.integer(3, 7)
-        canvas.ball(
-            x,
-            y,
-            size,
-            max(2, size // layout.integer(4, 8)),
-            varied(objects, green, 30),
-            texture=field,
-            degrees=angle,
-            flat=50,
-        )
+        thin, tone = max(2, size // layout.integer(4, 8)), varied(objects, green, 30)
+        canvas.ball(x, y, size, thin, tone, texture=field, degrees=angle, flat=50)
     most = layout.integer(8, 46)
     count = layout.integer(3, 8 + 360 // most)
     petal_count, slim = layout.integer(4, 10), layout.integer(24, 76)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ndec_bench.edits.raster import lettering
-from ndec_bench.mini.canvas import Canvas, fractal, gradient, material, mixed, varied
-from ndec_bench.mini.scenes.still import THINGS, thing
+from ndec_bench.mini.canvas import LAMP, Canvas, fractal, gradient, material, mixed, varied
+from ndec_bench.mini.scenes.still import THINGS, Look, thing
 
 if TYPE_CHECKING:
     from ndec_bench.mini.canvas import Colour
@@ -46,15 +46,8 @@ def _template(canvas: Canvas, scene: Scene, layout: Stream, objects: Stream, ink
     bar = height * layout.integer(8, 22) // 100
     if layout.unit() < 0.7:
         canvas.rectangle(0, 0, width, bar, accent)
-    _title(
-        canvas,
-        objects,
-        8,
-        max(3, bar // 4),
-        width - 16,
-        max(9, bar * 2 // 3),
-        ink if sum(accent) > 420 else (250, 250, 250),
-    )
+    title = ink if sum(accent) > 420 else (250, 250, 250)
+    _title(canvas, objects, 8, max(3, bar // 4), width - 16, max(9, bar * 2 // 3), title)
     columns, rows = layout.choice(((1, 1), (2, 1), (1, 2), (2, 2), (3, 1), (3, 2), (1, 1)))
     top, bottom = bar + 6, height - height * layout.integer(6, 30) // 100
     wide, tall = (width - 6) // columns, (bottom - top) // rows
@@ -97,16 +90,8 @@ def _cell(
         size = min(wide, tall) * (30 if kind == "product" else objects.integer(8, 24)) // 100
         at_x = wide // 2 if kind == "product" else objects.integer(0, wide)
         at_y = tall * 84 // 100 if kind == "product" else objects.integer(tall // 3, tall + 1)
-        thing(
-            cell,
-            objects,
-            at_x,
-            at_y,
-            max(4, size),
-            varied(objects, objects.choice(tones), 20),
-            (-60, -80, 80),
-            field[:150, :150],
-        )
+        look = Look(varied(objects, objects.choice(tones), 20), LAMP, field[:150, :150])
+        thing(cell, objects, at_x, at_y, max(4, size), look)
     canvas.rectangle(x, y, wide, tall, cell.pixels)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,14 @@ THINGS: tuple[tuple[Colour, ...], ...] = (
 )
 
 
+class Look(NamedTuple):
+    """How a thing looks: its colour, where the lamp is, and a field larger than the thing."""
+
+    colour: Colour
+    lamp: tuple[int, int, int]
+    texture: Field
+
+
 def still(canvas: Canvas, scene: Scene) -> None:
     """Paint a still life."""
     width, height = canvas.width, canvas.height
@@ -51,7 +59,7 @@ def still(canvas: Canvas, scene: Scene) -> None:
         x = width * across // 100 - travel * (30 + depth) // 130
         y = edge + 3 + (height - edge) * depth // 115
         radius = min(60, max(4, size * height * (70 + depth) // 22000))
-        thing(canvas, objects, x, y, radius, varied(objects, objects.choice(tones), 26), lamp, texture)
+        thing(canvas, objects, x, y, radius, Look(varied(objects, objects.choice(tones), 26), lamp, texture))
     canvas.pixels[:] = (canvas.pixels.astype(np.int32) * np.array(warm, np.int32) >> 7).clip(0, 255)
 
 
@@ -80,54 +88,47 @@ def _room(canvas: Canvas, palette: Stream, layout: Stream, scene: Scene, edge: i
     canvas.pixels[edge : edge + 2] = canvas.pixels[edge : edge + 2] * 3 >> 2
 
 
-def thing(
-    canvas: Canvas, stream: Stream, x: int, y: int, radius: int, colour: Colour, lamp: tuple[int, int, int],
-    texture: Field,
-) -> None:  # fmt: skip
+def thing(canvas: Canvas, stream: Stream, x: int, y: int, radius: int, look: Look) -> None:
     """Paint one thing that stands on (x, y): a ball, fruit, box, bottle, cup, pile of books or can."""
     kind = stream.choice(("ball", "ball", "fruit", "box", "bottle", "cup", "books", "can"))
-    drift = -lamp[0] * radius // 160
+    drift = -look.lamp[0] * radius // 160
     canvas.shadow(x + drift, y, radius * 5 // 4 + 2, max(2, radius * 2 // 5), 96)
     at, grain = stream.integer(0, 110), stream.integer(10, 130)
-    patch = texture[at:, at:]
+    look = look._replace(texture=look.texture[at:, at:])
     if kind in ("ball", "fruit"):
         ry = radius if kind == "ball" else radius * stream.integer(80, 116) // 100
-        canvas.ball(
-            x, y - ry * 4 // 5, radius, ry, colour, light=lamp, texture=patch, grain=grain, gloss=stream.integer(0, 200)
-        )
+        gloss = stream.integer(0, 200)
+        canvas.ball(x, y - ry * 4 // 5, radius, ry, *look, grain=grain, gloss=gloss)
         if kind == "fruit":
             canvas.rectangle(x, y - ry * 9 // 5 - 3, 2, max(3, radius // 3), (70, 54, 36))
     elif kind == "box":
-        _box(canvas, stream, x, y, radius, colour, lamp, patch)
+        _box(canvas, stream, x, y, radius, look)
     elif kind == "books":
-        _books(canvas, stream, x, y, radius, colour)
+        _books(canvas, stream, x, y, radius, look.colour)
     else:
-        _round(canvas, stream, kind, x, y, radius, colour, lamp, patch)
+        _round(canvas, stream, kind, x, y, radius, look)
 
 
-def _box(
-    canvas: Canvas, stream: Stream, x: int, y: int, radius: int, colour: Colour, lamp: tuple[int, int, int],
-    texture: Field,
-) -> None:  # fmt: skip
+def _box(canvas: Canvas, stream: Stream, x: int, y: int, radius: int, look: Look) -> None:
     wide, tall = radius * stream.integer(12, 26) // 10, radius * stream.integer(12, 34) // 10
     deep = max(2, wide * stream.integer(15, 40) // 100)
-    face = _surface(stream, wide, min(tall, 120), colour, texture)
+    face = _surface(stream, wide, min(tall, 120), look)
     tall = face.shape[0]
     canvas.rectangle(x - wide // 2, y - tall, wide, tall, face)
-    to_right = lamp[0] < 0
-    dark = mixed(colour, (0, 0, 0), 56)
+    to_right = look.lamp[0] < 0
+    dark = mixed(look.colour, (0, 0, 0), 56)
     for i in range(deep // 2):
         at = x + wide // 2 + i if to_right else x - wide // 2 - 1 - i
         canvas.rectangle(at, y - tall - i, 1, tall, dark)
         lean = i if to_right else -i
-        canvas.rectangle(x - wide // 2 + lean, y - tall - 1 - i, wide, 1, mixed(colour, (255, 255, 255), 40))
+        canvas.rectangle(x - wide // 2 + lean, y - tall - 1 - i, wide, 1, mixed(look.colour, (255, 255, 255), 40))
 
 
-def _surface(stream: Stream, wide: int, tall: int, colour: Colour, texture: Field) -> Field:
+def _surface(stream: Stream, wide: int, tall: int, look: Look) -> Field:
     """Return a printed face (tall, wide, 3): plain, striped, chequered or with a label."""
-    shade = 118 + (tiled(texture, tall, wide).astype(np.int32) * stream.integer(10, 50) >> 7)
-    out = (shade[..., None] * np.array(colour, np.int32) >> 7).clip(0, 255)
-    other = np.array(varied(stream, mixed(colour, (235, 232, 225), 84), 30), np.int32)
+    shade = 118 + (tiled(look.texture, tall, wide).astype(np.int32) * stream.integer(10, 50) >> 7)
+    out = (shade[..., None] * np.array(look.colour, np.int32) >> 7).clip(0, 255)
+    other = np.array(varied(stream, mixed(look.colour, (235, 232, 225), 84), 30), np.int32)
     kind, pitch = stream.integer(0, 5), stream.integer(3, 11)
     rows, columns = np.arange(out.shape[0])[:, None], np.arange(wide)[None]
     if kind == 1:
@@ -154,37 +155,29 @@ def _books(canvas: Canvas, stream: Stream, x: int, y: int, radius: int, colour: 
             canvas.rectangle(left + wide // 4, y + thick // 3, wide // 3, max(1, thick // 4), (228, 214, 170))
 
 
-def _round(
-    canvas: Canvas, stream: Stream, kind: str, x: int, y: int, radius: int, colour: Colour,
-    lamp: tuple[int, int, int], texture: Field,
-) -> None:  # fmt: skip
+def _round(canvas: Canvas, stream: Stream, kind: str, x: int, y: int, radius: int, look: Look) -> None:
     half = max(3, radius * stream.integer(5, 8) // 10)
     tall = min(150, radius * {"bottle": 30, "cup": 14, "can": 20}[kind] // 10)
-    _column(canvas, stream, x, y, half, tall, colour, lamp, texture)
+    _column(canvas, stream, x, y, half, tall, look)
     if kind == "bottle":
         neck = max(1, half // 3)
-        canvas.ball(x, y - tall, half, max(2, half * 2 // 3), colour, light=lamp, gloss=90)
-        _column(canvas, stream, x, y - tall, neck, half * 2, mixed(colour, (0, 0, 0), 14), lamp, texture)
+        canvas.ball(x, y - tall, half, max(2, half * 2 // 3), look.colour, light=look.lamp, gloss=90)
+        dark = look._replace(colour=mixed(look.colour, (0, 0, 0), 14))
+        _column(canvas, stream, x, y - tall, neck, half * 2, dark)
         canvas.rectangle(x - neck - 1, y - tall - half * 2 - 3, 2 * neck + 2, 4, varied(stream, (180, 150, 90), 40))
     else:
         rim = max(2, half // 4)
-        canvas.ball(x, y - tall, half, rim, mixed(colour, (255, 255, 255), 50), flat=110)
-        canvas.ball(x, y - tall, half * 5 // 6, max(1, rim * 3 // 4), mixed(colour, (0, 0, 0), 76), flat=110)
+        canvas.ball(x, y - tall, half, rim, mixed(look.colour, (255, 255, 255), 50), flat=110)
+        canvas.ball(x, y - tall, half * 5 // 6, max(1, rim * 3 // 4), mixed(look.colour, (0, 0, 0), 76), flat=110)
 
 
-def _column(
-    canvas: Canvas, stream: Stream, x: int, y: int, half: int, tall: int, colour: Colour,
-    lamp: tuple[int, int, int], texture: Field,
-) -> None:  # fmt: skip
+def _column(canvas: Canvas, stream: Stream, x: int, y: int, half: int, tall: int, look: Look) -> None:
     _, normal, _, depth = body(half, 1)
     middle = normal.shape[0] // 2
-    across = (normal[middle, 1:-1].astype(np.int32) * lamp[0] + depth[middle, 1:-1].astype(np.int32) * lamp[2]) >> 7
+    across = (
+        normal[middle, 1:-1].astype(np.int32) * look.lamp[0] + depth[middle, 1:-1].astype(np.int32) * look.lamp[2]
+    ) >> 7
     shade = (60 + across).clip(20, 170)
-    face = _surface(stream, 2 * half + 1, tall, colour, texture).astype(np.int32)
-    canvas.rectangle(
-        x - half,
-        y - tall,
-        face.shape[1],
-        tall,
-        (face * shade[None, : face.shape[1], None] >> 7).clip(0, 255).astype(np.int16),
-    )
+    face = _surface(stream, 2 * half + 1, tall, look).astype(np.int32)
+    lit = (face * shade[None, : face.shape[1], None] >> 7).clip(0, 255).astype(np.int16)
+    canvas.rectangle(x - half, y - tall, face.shape[1], tall, lit)

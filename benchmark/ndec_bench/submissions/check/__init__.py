@@ -1,4 +1,4 @@
-"""What a pull request with a submission must hold, and what it changes: problems with file and line, and a summary."""
+"""Checks of a pull request with submissions: problems with file and line, changed rows, and a summary."""
 
 from ndec_bench.submissions.check.changes import Edit, edits
 from ndec_bench.submissions.check.check import Report, check

@@ -1,4 +1,4 @@
-"""What a pull request changes, against a checkout of the branch that it goes to."""
+"""Changes of a pull request, against a checkout of the branch that it goes to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the numbers of one result fit each other, the split and the protocol. None of it needs the descriptors.
+"""Consistency of the numbers of one result, with its split and protocol. None of it needs the descriptors.
 
 An honest result passes, since `ndec_bench.scoring.score` computes each of these numbers from the same lists. A number
 that was changed by hand, or belongs to another run, is caught by those that were left.
@@ -70,6 +70,7 @@ def inconsistencies(result: Result) -> Iterator[Found]:
     yield from _command(result)
     yield from _costs(result)
     yield from _size(result)
+    yield from _references(result)
     yield from _known_split(result)
     for name, part in result.parts.items():
         for key, message in _part(part, protocol, result):
@@ -149,6 +150,13 @@ def _size(result: Result) -> Iterator[Found]:
             yield ("digests", name), "not a SHA-256"
     if not _is_digest(result.predictions_sha256):
         yield ("predictions_sha256",), "not a SHA-256"
+
+
+def _references(result: Result) -> Iterator[Found]:
+    """Yield what is wrong with the counts of references."""
+    for name, least in (("references", 1), ("missing_references", 0)):
+        if getattr(result, name) < least:
+            yield (name,), f"{getattr(result, name)}, expected at least {least}"
     if result.partial != (result.missing_references > 0):
         yield ("partial",), f"{result.partial} with {result.missing_references:,} references missing"
     if not result.partial and result.recall_ceiling != 1.0:
