@@ -98,6 +98,33 @@ def test_the_pieces_of_a_split_archive_are_found_beside_the_first(tmp_path: Path
     assert pieces(tmp_path / "negative_pair.tar.gz") == (tmp_path / "negative_pair.tar.gz",)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x.zip.001", "x.zip.002", "x.zip.003"),
+        ("x.00", "x.01", "x.02"),
+        ("x.01", "x.02"),
+        ("x.tar.partaa", "x.tar.partab"),
+        ("x.part0000", "x.part0001"),
+    ],
+)
+def test_pieces_are_found_under_every_usual_name(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in (*names, "x.tar.gz", "y.001"):
+        (tmp_path / name).write_bytes(b"1")
+    assert [path.name for path in pieces(tmp_path / names[0])] == list(names)
+    with pytest.raises(DataError, match=f"later piece of an archive; give the first one, {names[0]}"):
+        pieces(tmp_path / names[1])
+
+
+def test_a_zip_in_numbered_pieces_with_backslashes_in_its_names_is_read(tmp_path: Path) -> None:
+    content = zip_of([("im/R1.jpg", jpeg(1)), ("im/deep/R2.jpg", jpeg(2))]).replace(b"im/", b"im\\")
+    for number, start in enumerate(range(0, len(content), 400), start=1):
+        (tmp_path / f"x.zip.{number:03d}").write_bytes(content[start : start + 400])
+    with Archive(pieces(tmp_path / "x.zip.001")) as archive:
+        assert list(archive.members.names) == ["im/R1.jpg", "im/deep/R2.jpg"]
+        assert archive.read(1) == jpeg(2)
+
+
 def test_more_than_26_pieces_are_found(tmp_path: Path) -> None:
     names = [f"x.tar.{one}{two}" for one in "ab" for two in "abcdefghijklmnopqrstuvwxyz"][:30]
     for name in names:

@@ -99,8 +99,8 @@ def damaged(kind: str) -> None:  # noqa: PLR0912 -- one branch per kind of damag
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("html", "an HTML page saved under this name"),
-        ("empty", "empty file"),
+        ("html", "a web page, expected descriptors"),
+        ("empty", "empty, expected descriptors"),
         ("truncated", "truncated"),
         ("text", "not an HDF5 file"),
         ("absent", "cannot be read"),

@@ -270,9 +270,9 @@ def test_each_bad_file_gets_one_clear_refusal(tmp_path: Path, change: Change, me
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "empty file"),
-        (b"<!DOCTYPE html><title>Quota exceeded</title>", "an HTML page saved under this name"),
-        (b"PK\x03\x04 not hdf5", "not an HDF5 file, or damaged"),
+        (b"", "empty, expected descriptors"),
+        (b"<!DOCTYPE html><title>Quota exceeded</title>", "a web page, expected descriptors"),
+        (b"\x00\x01 not hdf5", "not an HDF5 file, or damaged"),
     ],
 )
 def test_files_that_are_no_hdf5(tmp_path: Path, content: bytes, message: str) -> None:

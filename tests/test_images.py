@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import re
 import struct
 import zlib
@@ -29,7 +30,7 @@ from small_archives import (
 
 from ndec_bench.archives import safe
 from ndec_bench.data import images
-from ndec_bench.data.images import ArchiveSource, SelectedSource, open_images, read_image
+from ndec_bench.data.images import ArchiveSource, SelectedSource, left_out, open_images, read_image
 from ndec_bench.errors import DataError
 
 
@@ -307,7 +308,7 @@ def test_a_file_of_a_folder_that_is_gone_or_far_too_large_is_told(
     with pytest.raises(DataError, match=r"Q1\.jpg: more than 100 bytes"):
         source.read_bytes("Q1")
     path.unlink()
-    with pytest.raises(DataError, match=r"Q1\.jpg: missing"):
+    with pytest.raises(DataError, match=r"Q1\.jpg: cannot be read \(No such file"):
         source.read_bytes("Q1")
 
 
@@ -344,3 +345,88 @@ def test_two_sets_of_queries_in_one_folder_are_told_apart_by_number(tmp_path: Pa
         SelectedSource.matching(source, re.compile("T[0-9]{6}"))
     with pytest.raises(DataError, match="with a number from 100000 to 100001"):
         SelectedSource.matching(source, pattern, range(100_000, 100_002))
+
+
+def _deep_greys(folder: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Write one grey picture in every depth; return its 8-bit values."""
+    eight = np.random.default_rng(5).integers(17, 236, (30, 40), dtype=np.uint8)
+    wide = eight.astype(np.float32)
+    for name, values in {
+        "eight.png": eight,
+        "sixteen.png": eight.astype(np.uint16) * 257,
+        "twelve.tif": (np.rint(wide * 4095 / 255)).astype(np.uint16),
+        "eight_in_sixteen.tif": eight.astype(np.uint16),
+        "integer.tif": eight.astype(np.int32) * 257,
+        "fraction.tif": wide / 255,
+        "float.tif": wide,
+    }.items():
+        Image.fromarray(values).save(folder / name)
+    return eight
+
+
+def test_deep_greys_are_scaled_by_their_range(tmp_path: Path) -> None:
+    eight = _deep_greys(tmp_path)
+    source = open_images(tmp_path)
+    for image_id in source.ids:
+        assert np.array_equal(np.asarray(source.read(image_id))[..., 0], eight), image_id
+
+
+def test_greys_of_any_other_range_lie_between_black_and_white(tmp_path: Path) -> None:
+    values = np.linspace(-3, 70_000, 600, dtype=np.float32).reshape(20, 30)
+    values[3, 3] = np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    Image.fromarray(np.full((4, 4), -7, dtype=np.float32)).save(tmp_path / "flat.tif")
+    grey = np.asarray(open_images(tmp_path).read("a"))[..., 0]
+    assert (grey.min(), grey.max()) == (0, 255)
+    assert not np.asarray(open_images(tmp_path).read("flat")).any()
+
+
+def test_every_folder_is_entered_once_and_what_is_no_image_is_counted(tmp_path: Path) -> None:
+    top, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    for name in ("a/Q1.jpeg", "a/Q2.jfif", "a/Q3.jpe", "x.heic", "y.heic", "readme", ".DS_Store", "b.avif"):
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _picture().save(path, "JPEG")
+    elsewhere.mkdir()
+    _picture().save(elsewhere / "Q4.png")
+    (top / "shard").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(top)
+    source = open_images(top)
+    assert tuple(source.ids) == ("Q1", "Q2", "Q3", "Q4")
+    assert left_out(source) == "files left out, no images by their names: 2 .heic, 1 .avif, 1 without a suffix"
+    assert left_out(open_images(elsewhere / "back" / "a")) == ""
+    archive = open_images(_write(tmp_path / "a.zip", zip_of([("Q5.jpg", jpeg(1)), ("a.txt", b"1"), ("b.heic", b"2")])))
+    assert left_out(open_images(top, tmp_path / "a.zip")).endswith(": 3 .heic, 1 .avif, 1 without a suffix, 1 .txt")
+    assert tuple(archive.ids) == ("Q5",)
+
+
+def test_a_link_to_nothing_is_a_broken_image(tmp_path: Path) -> None:
+    _picture().save(tmp_path / "Q1.png")
+    (tmp_path / "Q2.png").symlink_to("nowhere.png")
+    source = open_images(tmp_path)
+    assert tuple(source.ids) == ("Q1", "Q2")
+    with pytest.raises(DataError, match=r"Q2\.png: a link to a file that is not there; put the file back"):
+        source.read("Q2")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        (
+            b"caf\xe9.png",
+            r'"caf\\udce9\.png" makes no image id \(1 such files\): it has characters',
+        ),
+        (b" Q1.png", "it has white space at its ends"),
+        (b"a\tb.png", r'"a\\tb\.png" makes no image id'),
+        ("Screenshot at 3.14\u202fPM.png".encode(), None),
+        ("\u5199\u771f\u30001.png".encode(), None),
+    ],
+)
+def test_names_are_refused_that_no_reader_of_ids_takes(tmp_path: Path, name: bytes, problem: str | None) -> None:
+    _picture().save(tmp_path / "Q0.png")
+    (tmp_path / "Q0.png").rename(tmp_path / os.fsdecode(name))
+    if problem is None:
+        assert open_images(tmp_path).ids == (os.fsdecode(name)[:-4],)
+        return
+    with pytest.raises(DataError, match=problem):
+        open_images(tmp_path)

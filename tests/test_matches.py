@@ -128,7 +128,7 @@ def test_every_sound_form_reads_the_same(tmp_path: Path, text: str) -> None:
         (HEADER + 'Q1,R1,1\n"Q1,R2,1\n', "line 3: a quote that is never closed"),
         (HEADER + f"Q1,{'R' * 257},1\n", "line 2: reference_id 'R{40}' is longer than 256 characters"),
         (HEADER + f"Q1,R1,1\nQ2,{'R' * 200_000},1\n", "line 3 is longer than 131,072 bytes"),
-        ("  <!DOCTYPE html><html>", "looks like a web page"),
+        ("  <!DOCTYPE html><html>", "a web page, expected a table of text"),
     ],
 )
 def test_bad_pairs_are_refused_with_their_line(tmp_path: Path, text: str, message: str) -> None:
@@ -163,7 +163,7 @@ def test_scores_are_the_float64_that_is_written(tmp_path: Path) -> None:
 
 def test_binary_and_absent_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
-    path.write_bytes(b"\xff\xfequery_id")
+    path.write_bytes(b"query_id\xff\xfe")
     with pytest.raises(SubmissionError, match="line 1: not UTF-8 text"):
         read_pairs(path)
     with pytest.raises(SubmissionError, match="cannot be read"):

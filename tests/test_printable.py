@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ndec_bench.errors import DataError, SubmissionError, os_errors
-from ndec_bench.printable import MAX_ID, escaped, one_line, wrong_with_id
+from ndec_bench.printable import MAX_ID, escaped, one_line, wrong_ids, wrong_with_id
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,19 @@ def test_names_keep_every_character_as_an_escape() -> None:
         ("", "is empty"),
         ("x" * (MAX_ID + 1), "is longer than 256 characters"),
         ("Q\x00", "has characters that cannot be printed"),
+        ("Screenshot at 3.14.15\u202fPM", None),
+        ("two words", None),
+        ("\u5199\u771f\u30001", None),
+        (" Q1", "has white space at its ends"),
+        ("Q1\u3000", "has white space at its ends"),
+        ("Q\udce9", "has characters that cannot be printed"),
+        ("Q\n1", "has characters that cannot be printed"),
         ("Q\u202e", "has characters that cannot be printed"),
     ],
 )
 def test_what_is_wrong_with_an_id_is_said(identifier: str, wrong: str | None) -> None:
     assert wrong_with_id(identifier) == wrong
+    assert wrong_ids(["Q1", identifier]) == ([] if wrong is None else [1])
 
 
 def test_an_error_of_the_system_names_place_reason_and_next_step(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_results_of_version_0_1_read_with_what_they_lack_left_open(result: Resul
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "not a result of this version"), ("[]", "not a result"), ('{"name": 1}', "Field required")],
+    [("", "empty, expected a result in JSON"), ("[]", "not a result"), ('{"name": 1}', "Field required")],
 )
 def test_broken_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "broken.json"

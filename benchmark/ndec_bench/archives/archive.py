@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from itertools import product
-from string import ascii_lowercase
+from string import ascii_lowercase, digits
 from typing import TYPE_CHECKING, Self
 
 from ndec_bench.archives import safe, tar_index, zip_index
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.archives.headers import ByteReader
 
-_PIECE = re.compile(r"(.+\.)[a-z]{2}")
+_PIECE = re.compile(r"(.+\.(?:part)?)([a-z]{2}|[0-9]{2,4})")
 
 
 class Archive:
@@ -175,7 +175,10 @@ def _damaged(archive: str, name: str, reason: str) -> DataError:
 
 
 def pieces(path: Path) -> tuple[Path, ...]:
-    """Return the files of the archive ``path``: itself, or if it is the first piece (``.aa``) it and those after it.
+    """Return the files of the archive ``path``: itself, or if it is the first piece of one, it and those after it.
+
+    Pieces are called as ``split`` and its like call them: ``.aa`` or ``.00`` first, or ``.001``, also with ``part``
+    before it.
 
     Raises
     ------
@@ -185,9 +188,12 @@ def pieces(path: Path) -> tuple[Path, ...]:
     match = _PIECE.fullmatch(path.name)
     if match is None:
         return (path,)
-    every = [path.with_name(f"{match[1]}{one}{two}") for one, two in product(ascii_lowercase, repeat=2)]
+    start, suffix = match.groups()
+    every = [path.with_name(start + each) for each in _suffixes(suffix)]
+    if suffix.isdigit() and not every[0].is_file():  # counted from 1
+        every = every[1:]
     count = next((number for number, piece in enumerate(every) if not piece.is_file()), len(every))
-    # Only names with the same first letter are taken for later pieces: ".gz" next to the pieces is not one.
+    # Only names near the last piece are taken for later ones: ".gz" next to the pieces is not one.
     near = every[: (count // 26 + 1) * 26]
     if count == 0 or path not in near:
         return (path,)
@@ -200,6 +206,11 @@ def pieces(path: Path) -> tuple[Path, ...]:
                 hint="fetch it: all pieces must lie in one folder",
             )
     return tuple(every[:count])
+
+
+def _suffixes(like: str) -> list[str]:
+    """Return the ends of names of pieces in their order, letters or digits of the length of ``like``."""
+    return ["".join(signs) for signs in product(digits if like.isdigit() else ascii_lowercase, repeat=len(like))]
 
 
 def _cut(file: JoinedFile, count: int) -> DataError:

@@ -22,6 +22,7 @@ from ndec_bench.archives.members import DEFLATED, MAX_HEAD, STORED, Members
 from ndec_bench.archives.tar_index import index_tar, is_tar
 from ndec_bench.archives.zip_index import index_zip, is_zip
 from ndec_bench.errors import DataError
+from ndec_bench.file_kind import HEAD, FileKind, kind_of
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -48,16 +49,18 @@ def members_of(file: JoinedFile, progress: Progress = silent) -> Members:
         members = _load(place, file)
         if members is not None:
             return members
-    start = file.read_at(0, 512)
+    start = file.read_at(0, HEAD)
     if is_zip(start):
         members = index_zip(file, progress)
     elif is_tar(start):
         members = index_tar(file, progress)
     else:
-        found = "empty" if not start else "a web page" if start.lstrip()[:1] == b"<" else "neither zip nor tar"
+        kind = kind_of(start)
+        if kind is None or kind.name in ("zip", "tar"):  # begins as one and is none
+            kind = FileKind("other", "neither zip nor tar")
         raise DataError(
-            f"{file.name}: {found}, expected a zip or tar archive or the first piece of one",
-            hint="give the folder of images, or fetch the archive again",
+            f"{file.name}: {kind.what}, expected a zip or tar archive or the first piece of one",
+            hint=kind.advice or "give the folder of images, or fetch the archive again",
         )
     _store(file, members)
     return members
@@ -151,5 +154,6 @@ def _fits(members: Members, size: int) -> bool:
         and (plain | (members.methods == DEFLATED)).all()
         and (members.sizes[plain] == members.stored[plain]).all()
         and (members.kind == "zip" or (plain.all() and (members.heads > 0).all()))
+        and (members.kind == "tar" or not any("\\" in name for name in members.names))
         and all(map(operator.lt, members.names, islice(members.names, 1, None)))
     )

@@ -12,7 +12,7 @@ from ndec_bench.printable import escaped
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 MAX_MEMBERS = 5_000_000
 """More members than this in one archive are refused; the largest known one has 200,000."""

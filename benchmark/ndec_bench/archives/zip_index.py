@@ -97,7 +97,7 @@ def parse_local_header(archive: str, content: bytes) -> tuple[tuple[str, int], i
 def _add(archive: str, info: zipfile.ZipInfo, listing: Listing) -> None:
     # orig_filename is the name as stored: the other one is cut at a NUL and may come from an extra field.
     name = safe.plain_name(archive, _text(_stored_name(info), info.flag_bits))
-    if info.orig_filename.endswith("/"):
+    if info.orig_filename.endswith(("/", "\\")):
         return
     mode = info.external_attr >> 16
     if info.create_system == 3 and (mode & 0o170000) not in {0, 0o100000}:
@@ -125,13 +125,17 @@ def _stored_name(info: zipfile.ZipInfo) -> bytes:
 
 
 def _text(raw: bytes, flags: int) -> str:
-    """Return the name ``raw`` as text: UTF-8 where it is that, since Info-ZIP does not always say so; else cp437."""
+    """Return the name ``raw`` as text: UTF-8 where it is that, since Info-ZIP does not always say so; else cp437.
+
+    Backslashes, which Windows PowerShell 5 writes between folders, become slashes.
+    """
     try:
-        return raw.decode("utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError:
         if flags & _UTF8:
             raise
-        return raw.decode("cp437")
+        text = raw.decode("cp437")
+    return text.replace("\\", "/")
 
 
 def _check_places(file: ByteReader, infos: list[zipfile.ZipInfo], end: int) -> None:

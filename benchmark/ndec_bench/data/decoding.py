@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ndec_bench.archives.safe import is_image
 from ndec_bench.data.ground_truth import sha256_of_lines
+from ndec_bench.data.images import files_under
 from ndec_bench.errors import DataError
 from ndec_bench.resume import keyed, parts_in
 
@@ -103,10 +104,9 @@ def _states(path: Path) -> Iterator[str]:
     """Yield the state of the archive ``path``, or that of every image under the folder ``path``."""
     if not path.is_dir():
         yield _state(str(path))
+        return
     # A folder's own time tells of files that come and go, not of one that is written again.
-    for parent, folders, names in os.walk(path):
-        folders.sort()
-        yield from (_state(os.path.join(parent, name)) for name in sorted(names) if is_image(name))  # noqa: PTH118
+    yield from (_state(f"{path}/{name}") for name in files_under(path) if is_image(name))
 
 
 def _state(path: str) -> str:

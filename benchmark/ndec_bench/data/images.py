@@ -12,20 +12,25 @@ import io
 import operator
 import os
 from bisect import bisect_left
+from collections import Counter
 from itertools import chain, islice, pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 from PIL import Image
 
 from ndec_bench.archives import safe
 from ndec_bench.archives.archive import Archive, pieces
-from ndec_bench.errors import DataError, reason
+from ndec_bench.errors import DataError, os_errors
+from ndec_bench.printable import escaped, wrong_ids, wrong_with_id
 from ndec_bench.progress import Progress, silent
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
 SUFFIXES = safe.IMAGE_SUFFIXES
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
@@ -54,18 +59,27 @@ class ImageSource(Protocol):
 class FolderSource:
     """The images under a folder, searched recursively; ``id_rule`` says what they are called.
 
-    Files and folders whose name begins with a dot are passed over, as are files without an image suffix (`SUFFIXES`,
-    in any case). Folders behind symbolic links are not entered.
+    Files and folders whose name begins with a dot are passed over. Folders behind symbolic links are entered, each
+    folder once.
+
+    Attributes
+    ----------
+    ids
+        Image ids, sorted.
+    left_out
+        Files without an image suffix (`SUFFIXES`, in any case), counted by suffix.
 
     Raises
     ------
     DataError
-        If the folder is missing, holds no image, or two images share an id.
+        If the folder is missing, holds no image or cannot be read, a name makes no id, or two images share an id.
     """
 
     def __init__(self, folder: Path, *, id_rule: IdRule = "stem") -> None:
         self._folder = folder
-        names = list(_image_files(folder))
+        files = files_under(folder)
+        names = list(filter(safe.is_image, files))
+        self.left_out = _left_out(files, len(names))
         self.ids, order = _named(str(folder), names, id_rule)
         self._names = [names[row] for row in order]
 
@@ -76,13 +90,8 @@ class FolderSource:
     def read_bytes(self, image_id: str) -> bytes:
         """Return the file of that id. Raises DataError if it is unknown, missing, or larger than archives may hold."""
         path = self._path(image_id)
-        try:
-            with path.open("rb") as file:
-                content = file.read(safe.MAX_BYTES + 1)
-        except FileNotFoundError as error:
-            raise _gone(path) from error
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({reason(error)})", hint="check the disk") from error
+        with os_errors(f"{path}: cannot be read", hint="check the disk"), path.open("rb") as file:
+            content = file.read(safe.MAX_BYTES + 1)
         if len(content) > safe.MAX_BYTES:
             raise DataError(f"{path}: more than {safe.MAX_BYTES:,} bytes", hint="scale the image down")
         return content
@@ -118,6 +127,7 @@ class ArchiveSource:
         self._archive = Archive(paths, partial=partial, progress=progress)
         names = self._archive.members.names
         rows = self._archive.members.images()
+        self.left_out = _left_out(names, len(rows))
         self.ids, order = _named(self._archive.file.name, [names[row] for row in rows], id_rule)
         self._rows = [rows[place] for place in order]
 
@@ -152,6 +162,11 @@ class JoinedSource:
         if not all(map(operator.lt, self.ids, islice(self.ids, 1, None))):  # of millions, so no loop in Python
             twice = next(first for first, second in pairwise(self.ids) if first == second)
             raise DataError(f"image {twice} is in two sources", hint="give each image once")
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Return the files that are no images by their names, counted by suffix."""
+        return sum((Counter(getattr(source, "left_out", {})) for source in self._sources), Counter())
 
     def read(self, image_id: str) -> Image.Image:
         """Return the image of that id from the source that has it. Raises DataError as that source does."""
@@ -287,17 +302,40 @@ def _decoded(file: Path | io.BytesIO, name: str) -> Image.Image:
                     f"{name}: {width} x {height} pixels, at most {MAX_PIXELS:,} are accepted",
                     hint="scale the image down",
                 )
-            return image.convert("RGB")
+            return as_rgb(image)
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{name}: more than {MAX_PIXELS:,} pixels ({error})", hint="scale the image down") from error
     except FileNotFoundError as error:
-        raise _gone(name) from error
+        if isinstance(file, Path) and file.is_symlink():  # as broken as a file that does not decode
+            raise DataError(f"{name}: a link to a file that is not there", hint="put the file back") from None
+        raise DataError(f"{name}: missing", hint="the folder changed while it was read; start again") from error
     except Exception as error:
         # Decoders of hostile files raise anything: OSError, SyntaxError, ValueError, struct.error, MemoryError.
         what = str(error) or type(error).__name__
         raise DataError(f"{name}: no readable image ({what})", hint="replace or remove the file") from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return ``image`` in mode RGB. Greys of more than 8 bits are scaled by their range, where Pillow would clip them.
+
+    The range is the first of 0 to 255, 1,023, 4,095 and 65,535 (of fractions, also 0 to 1) that holds all values, else
+    that from the smallest to the largest one. What is not a number is black.
+    """
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_eight_bits(np.asarray(image)))
+    return image.convert("RGB")
+
+
+def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    scaled = np.nan_to_num(values.astype(np.float32), nan=0, posinf=0, neginf=0)
+    low, high = float(scaled.min()), float(scaled.max())
+    ranges = (1.0, 255.0, 1023.0, 4095.0, 65535.0)[values.dtype.kind != "f" :]
+    top = next((each for each in ranges if low >= 0 and high <= each), 0.0)
+    if not top:
+        scaled, top = scaled - np.float32(low), high - low or 1.0
+    return np.asarray(np.rint(scaled * np.float32(255 / top)), dtype=np.uint8)
 
 
 def _named(where: str, names: Sequence[str], id_rule: IdRule) -> tuple[tuple[str, ...], list[int]]:
@@ -306,6 +344,12 @@ def _named(where: str, names: Sequence[str], id_rule: IdRule) -> tuple[tuple[str
     if id_rule == "folder/stem":
         starts = [name.rfind("/", 0, max(0, start - 1)) + 1 for name, start in zip(names, starts, strict=True)]
     ids = [name[start : name.rfind(".")] for name, start in zip(names, starts, strict=True)]
+    if wrong := wrong_ids(ids):
+        raise DataError(
+            f"{where}: {escaped(names[wrong[0]])} makes no image id ({len(wrong):,} such files): "
+            f"it {wrong_with_id(ids[wrong[0]])}",
+            hint="rename the file",
+        )
     order = sorted(range(len(ids)), key=ids.__getitem__)
     for first, second in pairwise(order):
         if ids[first] == ids[second]:
@@ -338,15 +382,50 @@ def _number(image_id: str) -> int | None:
     return int(digits) if 0 < len(digits) < 20 else None
 
 
-def _image_files(folder: Path) -> Iterator[str]:
-    """Yield the paths of the image files under ``folder``, relative to it, with slashes."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(parent).relative_to(folder).as_posix()
-        for name in sorted(files):
-            if safe.is_image(name):
-                yield name if inside == "." else f"{inside}/{name}"
+def files_under(folder: Path) -> list[str]:
+    """Return the paths of the files under ``folder``, relative to it, with slashes.
+
+    Files and folders whose name begins with a dot are passed over. Links to folders are followed, each folder is
+    entered once. What is neither a file nor a link is passed over.
+
+    Raises
+    ------
+    DataError
+        If a folder cannot be read.
+    """
+    found, waiting, entered = [], [""], set()
+    while waiting:
+        inside = waiting.pop()
+        with os_errors(f"{folder / inside}: cannot be read"):
+            state = (folder / inside).stat()
+            if (state.st_dev, state.st_ino) in entered:
+                continue
+            entered.add((state.st_dev, state.st_ino))
+            with os.scandir(folder / inside) as entries:
+                shown = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+        waiting += [f"{inside}{entry.name}/" for entry in reversed(shown) if entry.is_dir()]
+        found += [f"{inside}{entry.name}" for entry in shown if _is_file(entry)]
+    return found
 
 
-def _gone(name: Path | str) -> DataError:
-    return DataError(f"{name}: missing", hint="the folder changed while it was read; start again")
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether the entry is a file or a link to one, be it a link to nothing: reading that one reports it."""
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
+
+
+def _left_out(names: Sequence[str], images: int) -> Counter[str]:
+    """Return how many of ``names``, of which ``images`` are images, have which suffix; hidden ones do not count."""
+    if images == len(names):
+        return Counter()
+    others = (name for name in names if not safe.is_image(name) and not f"/{name}".count("/."))
+    return Counter(PurePosixPath(name).suffix.lower() for name in others)
+
+
+def left_out(source: ImageSource) -> str:
+    """Return a sentence about the files that a source passes over for their suffix; empty if there are none."""
+    found = Counter(getattr(source, "left_out", {}))
+    most = found.most_common(5)
+    shown = [f"{count:,} {suffix or 'without a suffix'}" for suffix, count in most]
+    if others := found.total() - sum(count for _, count in most):
+        shown.append(f"{others:,} others")
+    return f"files left out, no images by their names: {', '.join(shown)}" if shown else ""

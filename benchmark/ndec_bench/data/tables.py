@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ndec_bench.errors import NdecBenchError, os_errors
+from ndec_bench.file_kind import refuse_others
 from ndec_bench.memory import check_memory
 from ndec_bench.printable import wrong_ids, wrong_with_id
 
@@ -203,20 +204,16 @@ def read_text(path: Path, kind: type[NdecBenchError], expected: str, *, largest:
     Raises
     ------
     NdecBenchError
-        As ``kind``, if the file cannot be read, is too large, a web page, not UTF-8 or has a NUL byte.
+        As ``kind``, if the file cannot be read, is too large, of another kind, not UTF-8 or has a NUL byte.
     """
     with os_errors(f"{path}: cannot be read", kind):
         size = path.stat().st_size
         if largest is not None and size > largest:
             raise kind(f"{path}: larger than {largest / 2**30:g} GiB, which no such list is", hint="check the path")
         check_memory(f"{path}:", size, kind=kind, hint=_FEWER_ROWS)
+        refuse_others(path, "a table of text", "empty", error=kind)
         content = path.read_bytes().removeprefix(_BOM)
     file = TextFile(path, kind, expected, content)
-    if content.lstrip()[:1] == b"<":
-        file.refuse(
-            "looks like a web page, not a table of text",
-            hint="the download gave a page instead of the file: fetch it again",
-        )
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:

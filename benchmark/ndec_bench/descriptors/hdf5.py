@@ -22,6 +22,7 @@ import numpy as np
 from ndec_bench.descriptors.chunks import check_layout, read_rows
 from ndec_bench.descriptors.trial import MEMORY_LIMITED, check_readable
 from ndec_bench.errors import SubmissionError, os_errors
+from ndec_bench.file_kind import refuse_others
 from ndec_bench.printable import MAX_ID, one_line, wrong_ids, wrong_with_id
 
 if TYPE_CHECKING:
@@ -51,17 +52,10 @@ def open_file(path: Path) -> h5py.File:
     Raises
     ------
     SubmissionError
-        If it cannot be read, is empty, truncated, a web page, or not HDF5, or its reading did not end well in another
-        process.
+        If it cannot be read, is truncated or of another kind, or its reading did not end well in another process.
     """
-    head = _first_bytes(path)
-    if not head:
-        raise SubmissionError(f"{path}: empty file", hint="write or fetch it again")
-    if head.lstrip()[:1] == b"<":
-        raise SubmissionError(
-            f"{path}: an HTML page saved under this name, not an HDF5 file",
-            hint="the download gave a web page instead of the file: fetch it again",
-        )
+    if not is_hdf5(path):
+        refuse_others(path, "descriptors (HDF5) or pairs (CSV, Parquet)", error=SubmissionError)
     check_readable(path)
     try:
         return h5py.File(path, "r", locking=False)
@@ -328,11 +322,6 @@ def read_attributes(path: Path) -> dict[str, str]:
         with reading(f"{path}: the list of its attributes"):
             names = sorted(name for name in file.attrs if isinstance(name, str))  # bytes are not UTF-8
         return {n: v for n in names if (v := text_attribute(file, n, strict=False)) is not None}
-
-
-def _first_bytes(path: Path) -> bytes:
-    with os_errors(f"{path}: cannot be read", SubmissionError), path.open("rb") as raw:
-        return raw.read(512)
 
 
 def _names(file: h5py.File) -> str:

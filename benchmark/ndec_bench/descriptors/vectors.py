@@ -171,7 +171,7 @@ def survey(
     if shape[0] > 1 and equal:
         raise SubmissionError(
             f"{where}: all {shape[0]:,} descriptors are equal",
-            hint="the model's output does not depend on the image",
+            hint="the images are copies of one picture, or the model's output does not depend on the image",
         )
     if grid is not None and largest > 2.0 ** (grid + GRID_BITS):
         grid = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ndec_bench.data.images import as_rgb
 from ndec_bench.edits.raster import resized
 from ndec_bench.errors import DataError
 from ndec_bench.mini.scenes import Scene, drawn
@@ -79,7 +80,7 @@ def read_photo(path: Path, *, small: bool = False) -> Pixels:
             if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
                 above = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", above.size, (255, 255, 255, 255)), above)
-            return np.asarray(upright.convert("RGB"))
+            return np.asarray(as_rgb(upright))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path.name}: more than {MOST_PIXELS // 10**6} million pixels") from error
     except UnidentifiedImageError as error:

@@ -20,6 +20,7 @@ from pydantic import (
 
 from ndec_bench import atomic
 from ndec_bench.errors import DataError, os_errors
+from ndec_bench.file_kind import refuse_others
 from ndec_bench.printable import one_line
 from ndec_bench.results.describing import Describing
 
@@ -452,7 +453,8 @@ def read_result(path: Path) -> Result:
         If the file cannot be read, is not JSON or breaks the schema; the message names the first broken fields.
     """
     with os_errors(f"{path}: cannot be read", hint="check the path"):
-        content = path.read_bytes()
+        refuse_others(path, "a result in JSON", error=DataError)
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try:
         return Result.model_validate_json(content, strict=True)
     except ValidationError as error:

@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ndec_bench.errors import SubmissionError, UsageError, os_errors
+from ndec_bench.file_kind import refuse_others
 from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
@@ -257,9 +258,10 @@ def read_card(path: Path) -> SubmissionCard:
     with os_errors(f"{path}: cannot be read", SubmissionError, hint="check the path"):
         if path.stat().st_size > 1 << 20:
             raise SubmissionError(f"{path}: larger than 1 MiB", hint="a card is a page of text")
+        refuse_others(path, "a card in TOML", "empty", error=SubmissionError)
         content = path.read_bytes()
     try:
-        return SubmissionCard.model_validate(card_content(content.decode("utf-8")))
+        return SubmissionCard.model_validate(card_content(content.decode("utf-8-sig")))
     except ValidationError as error:
         problems = "; ".join(f"{dotted(key)}: {message}" for key, message in violations(error)[:10])
         raise SubmissionError(f"{path}: {problems}", hint=example) from error

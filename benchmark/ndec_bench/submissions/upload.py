@@ -139,7 +139,7 @@ def card_for(file: Path, path: Path, *, other_file: bool = False) -> SubmissionC
 def write_address(path: Path, card: SubmissionCard, file: Path, uploaded: UploadedFile) -> None:
     """Write name, digest and address of ``file`` into the card ``path``; the rest of it stays as people wrote it."""
     after = card.model_copy(update={"descriptors": Files(name=file.name, sha256=uploaded.sha256, url=uploaded.url)})
-    atomic.write_text(path, with_table(path.read_text(encoding="utf-8"), after, "descriptors"))
+    atomic.write_text(path, with_table(path.read_text(encoding="utf-8-sig"), after, "descriptors"))
 
 
 def check_file(file: Path) -> None:

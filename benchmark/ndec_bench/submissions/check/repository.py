@@ -365,7 +365,7 @@ def _text(path: Path, name: str, most: int, found: Repository) -> str | None:
     try:
         message, hint = _refused(path, most)
         if message is None:
-            return path.read_bytes().decode("utf-8")
+            return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         message, hint = "is missing", 'write it with "ndec-bench submit new"'
     except OSError as error:
