@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from importlib.metadata import EntryPoint, EntryPoints
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ndec_baselines.base import ModelInput
 
+NEEDS_PDQHASH = pytest.mark.skipif(find_spec("pdqhash") is None, reason="pdqhash is not installed")
 WITHOUT_WEIGHTS = ["phash", "scattering", "thumbnail"]
 
 
@@ -148,10 +150,22 @@ def test_weights_for_a_baseline_without_are_refused(tmp_path: Path) -> None:
         ndec_baselines.load("thumbnail", weights=tmp_path / "file")
 
 
-@pytest.mark.parametrize(("name", "device"), [("thumbnail", "cuda"), ("phash", "tpu"), ("scattering", "tpu")])
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("gist", "cuda"),
+        pytest.param("pdq", "cuda", marks=NEEDS_PDQHASH),
+        pytest.param("pdq-8", "cuda", marks=NEEDS_PDQHASH),
+        ("phash", "tpu"),
+        ("scattering", "tpu"),
+        ("sift", "cuda"),
+        ("thumbnail", "cuda"),
+    ],
+)
 def test_a_device_that_is_not_there_is_refused(name: str, device: str) -> None:
+    load = ndec_baselines.load_matcher if CARDS[name].track == "matching" else ndec_baselines.load
     with pytest.raises(UsageError, match=device):
-        ndec_baselines.load(name, device=device)
+        load(name, device=device)
 
 
 def test_the_recipe_is_text_without_machine_or_clock() -> None:

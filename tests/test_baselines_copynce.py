@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ndec_baselines.base import Baseline
 
-IMAGES = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 3, 224, 224)).astype(np.float32))
+IMAGES = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 224, 224)).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +70,9 @@ def _plain(images: torch.Tensor, state: Mapping[str, torch.Tensor]) -> torch.Ten
 
 def test_descriptors_equal_a_transformer_written_out(baseline: Baseline, published: dict[str, Any]) -> None:
     vectors = baseline.describe(IMAGES).vectors
-    assert vectors.shape == (3, 512)
+    assert vectors.shape == (2, 512)
     assert np.abs(vectors - _plain(IMAGES, published["model"]).numpy()).max() < 2e-6
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-
-
-def test_the_epsilon_and_the_missing_norm_matter(published: dict[str, Any], baseline: Baseline) -> None:
-    """What timm would do by itself, a last LayerNorm and eps 1e-6, gives other descriptors."""
-    path_state = {name.removeprefix("encoder."): value for name, value in published["model"].items()}
-    from timm.models.vision_transformer import VisionTransformer
-
-    usual = VisionTransformer(img_size=224, embed_dim=384, num_heads=6, num_classes=0).eval()
-    assert set(usual.load_state_dict(path_state, strict=False).missing_keys) == {"norm.weight", "norm.bias"}
-    head = published["model"]["heads.linear_head.fc1.weight"]
-    with torch.no_grad():
-        rows = functional.normalize(usual(IMAGES) @ head.T)
-    assert np.abs(rows.numpy() - baseline.describe(IMAGES).vectors).max() > 1e-2
 
 
 def test_parameters_and_entries() -> None:

@@ -22,7 +22,7 @@ from ndec_baselines.d2lv import proposals as search
 from ndec_baselines.d2lv.crops import centre_boxes, detected, reference_boxes
 from ndec_baselines.d2lv.matcher import D2LV
 from ndec_baselines.d2lv.merging import WHOLE
-from ndec_baselines.d2lv.plan import BACKBONES, VARIANTS, Plan
+from ndec_baselines.d2lv.plan import BACKBONES, VARIANTS, Plan, network_card
 from ndec_baselines.describing import extract
 from ndec_baselines.describing.boxes import Box
 from ndec_baselines.describing.extract import describe_images
@@ -51,12 +51,12 @@ PLAN = Plan(
 
 
 class Toy(nn.Module):
-    """8192 numbers of an image's 4 x 4 means, by one random layer and its sine."""
+    """64 numbers of an image's 4 x 4 means, by one random layer and its sine."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.layer = nn.Parameter(0.5 * torch.randn(48, 8192, generator=generator))
+        self.layer = nn.Parameter(0.5 * torch.randn(48, 64, generator=generator))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         means = nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
@@ -111,6 +111,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> LocalWeights:
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "read_network", _toy)
+    monkeypatch.setattr(module, "network_card", lambda *a, **b: replace(network_card(*a, **b), dimension=64))
 
 
 def _matches(system: D2LV, images: SplitImages, work: Path, cap: int = 1000) -> Scored:
@@ -266,8 +267,7 @@ def test_line_equals_the_plain_version_and_resumes(
     assert capped.scores.tolist() == sorted(found.values())[::-1][:3]
 
     # A damaged list is made again.
-    monkeypatch.undo()
-    monkeypatch.setattr(module, "read_network", _toy)
+    monkeypatch.setattr(extract, "describe_images", describe_images)
     (listed,) = (tmp_path / "lists").rglob("part-d2lv-blur-bw-152-48-cropped-queries.npz")
     monkeypatch.setattr(module, "QUERIES_PER_SEARCH", 7)  # and in small blocks, to the same end
     listed.write_bytes(listed.read_bytes()[:100])

@@ -12,7 +12,6 @@ import torch
 
 import ndec_baselines
 from ndec_baselines.methods import dinov2
-from ndec_baselines.networks.torchvision_import import import_torchvision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,18 +117,6 @@ def test_positions_are_interpolated_by_cubic_convolution() -> None:
     expected = np.einsum("ai,bj,ijd->abd", weights, weights, square).reshape(256, 5)
     assert np.array_equal(found[0], published[0, 0].double().numpy())
     assert np.abs(found[1:] - expected).max() < 1e-5
-
-
-def test_timms_own_resizing_would_give_other_positions() -> None:
-    import_torchvision()
-    from timm.layers.pos_embed import resample_abs_pos_embed
-
-    published = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1 + 37 * 37, 5)).astype(np.float32))
-    of_timm = resample_abs_pos_embed(published, new_size=[16, 16], num_prefix_tokens=1)
-    assert of_timm.shape == (1, 257, 5)
-    assert (dinov2.positions_at(published, 16) - of_timm).abs().max() > 0.5
-    constant = torch.ones(1, 1 + 37 * 37, 5)
-    assert torch.allclose(dinov2.positions_at(constant, 16), torch.ones(1, 257, 5), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", TOTALS)

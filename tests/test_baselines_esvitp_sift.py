@@ -31,7 +31,7 @@ from ndec_baselines.esvitp.sift import Keypoints, keypoints, luma, rooted
 from ndec_baselines.esvitp.store import KeypointFiles, find_keypoints
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_bench.data.images import open_images
-from ndec_bench.errors import DataError, UsageError
+from ndec_bench.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -599,11 +599,6 @@ def test_descriptor_files_of_the_same_recipe_are_used_again(
     assert matcher.match(split, tmp_path, cap=100).sha256 == first.sha256
     with pytest.raises(AssertionError):
         matcher.match(replace(split, detections={}), tmp_path, cap=100)
-
-
-def test_only_the_cpu(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="sift runs on the CPU only"):
-        load_matcher("sift", device="cuda")
 
 
 def test_the_published_limits() -> None:

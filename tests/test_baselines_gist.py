@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 import ndec_baselines
-from ndec_baselines.describing.extract import describe_images
 from ndec_baselines.methods import gist
-from ndec_bench.data.images import open_images
-from ndec_bench.descriptors import read_descriptors
-from ndec_bench.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BASELINE = ndec_baselines.load("gist")
 
@@ -143,19 +135,6 @@ def test_flat_images_are_alike_and_far_from_all_others() -> None:
     assert np.linalg.norm(gist.gist(np.full((32, 32, 3), 201.0))) < 1e-3 * gist._FLAT
 
 
-def test_the_bytes_do_not_depend_on_the_batch(tmp_path: Path) -> None:
-    for index in range(7):
-        picture(index, (50 + index, 60)).save(tmp_path / f"Q{index}.png")
-    source = open_images(tmp_path)
-    files = []
-    for batch_size, workers in ((1, 1), (7, 2), (3, 2)):
-        files.append(tmp_path / f"{batch_size}.h5")
-        describe_images(BASELINE, source, files[-1], batch_size=batch_size, workers=workers)
-    assert len({file.read_bytes() for file in files}) == 1
-    alone = BASELINE.describe([BASELINE.preprocess(source.read("Q4"))]).vectors[0]
-    assert alone.tobytes() == read_descriptors(files[1]).vectors[4].tobytes()
-
-
 def test_an_empty_batch_has_the_dimension() -> None:
     assert BASELINE.describe(np.empty((0, 32, 32, 3), dtype=np.uint8)).vectors.shape == (0, 960)
 
@@ -170,8 +149,3 @@ def test_the_card_holds_the_published_numbers() -> None:
     assert found["disc21-dev", "recall_at_p90", None] == 0.11370
     assert found["disc21-dev", "micro_ap", ()] == 0.1442
     assert {e.protocol for e in card.expected} == {"isc2021"}
-
-
-def test_other_devices_are_refused() -> None:
-    with pytest.raises(UsageError, match="runs on the CPU only"):
-        ndec_baselines.load("gist", device="cuda")

@@ -36,7 +36,7 @@ def baseline(folder: Path) -> Baseline:
 
 
 def _noise(count: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).normal(size=(count, 3, 288, 288)).astype(np.float32))
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(count, 3, 96, 96)).astype(np.float32))
 
 
 def _timms_trunk(network: torch.nn.Module) -> torch.nn.Module:

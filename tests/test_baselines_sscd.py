@@ -77,7 +77,7 @@ def test_descriptors_equal_a_composition_of_timms_network(name: str, folder: Pat
     trunk: Any = timm.create_model(TIMM[name], pretrained=False, num_classes=card.dimension).eval()
     trunk.load_state_dict(network.backbone.state_dict(), strict=True)
     assert sum(parameter.numel() for parameter in trunk.parameters()) == card.parameters
-    images = [_noise(seed, *size) for seed, size in enumerate([*SIZES, (288, 384)])]
+    images = [_noise(seed, *size) for seed, size in enumerate([(96, 128), (97, 131), (288, 384)])]
     with torch.no_grad():
         expected = []
         for image in images:
@@ -217,8 +217,8 @@ def test_a_graph_that_gives_no_descriptors_is_refused(network: torch.nn.Module, 
 def test_a_state_dict_or_a_damaged_file_is_no_torchscript(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
     torch.save({"fc.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(DataError, match="not a TorchScript module"):
+    with pytest.raises(DataError, match=r"a checkpoint of torch\.save, expected a TorchScript module"):
         ndec_baselines.load("sscd-disc-mixup", weights=path, weights_sha256=_digest(path))
     path.write_bytes((folder / _file("sscd-disc-mixup")).read_bytes()[:1_000_000])
-    with pytest.raises(DataError, match="not a TorchScript module"):
+    with pytest.raises(DataError, match="a damaged or cut file, expected a TorchScript module"):
         ndec_baselines.load("sscd-disc-mixup", weights=path, weights_sha256=_digest(path))

@@ -45,12 +45,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["phash", "scattering", "thumbnail"])
+@pytest.mark.parametrize("name", ["gist", "phash", "scattering", "thumbnail"])
 def test_the_same_bytes_for_any_batch_size_and_workers(pictures: Path, tmp_path: Path, name: str) -> None:
     baseline, source = ndec_baselines.load(name), open_images(pictures)
     digests = {
         describe_images(baseline, source, tmp_path / f"{size}-{workers}.h5", batch_size=size, workers=workers).sha256
-        for size, workers in ((1, 1), (3, 2), (16, 1), (16, 3), (100, 2))
+        for size, workers in ((1, 1), (3, 2), (16, 3))
     }
     assert len(digests) == 1
 

@@ -253,6 +253,8 @@ def test_whatever_a_kill_leaves_is_gone_on_from(
             states.add(state)
             copies.append(tmp_path / f"copy{len(copies):03}")
             shutil.copytree(work, copies[-1])
+            for left in copies[-1].glob(f".*-{os.getpid()}-*.part"):  # of a process that is gone, as after a kill
+                left.rename(left.with_name(left.name.replace(f"-{os.getpid()}-", "-4194304-")))
 
     photographed(extract, "write_descriptors")
     photographed(Path, "replace")

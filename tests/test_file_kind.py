@@ -129,5 +129,5 @@ def test_weights_of_another_kind_are_told(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     for name in FILES.keys() - {"torch", "pickle", "zip", "tar"}:
         path.write_bytes(FILES[name])
-        with pytest.raises(DataError, match=r", expected a file of torch\.save; "):
+        with pytest.raises(DataError, match=r", expected a checkpoint of torch\.save; "):
             read_checkpoint(path)

@@ -1,4 +1,4 @@
-"""What a run says of itself: its command, its submission card, and the published numbers it is compared with."""
+"""Command and submission card of a run, and the published numbers it is compared with."""
 
 from __future__ import annotations
 

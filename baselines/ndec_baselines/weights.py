@@ -1,4 +1,4 @@
-"""Weights files: where they are, and checks that they are what they claim to be."""
+"""Files of weights: their places, and checks that they are what they claim to be."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import hashlib
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile, ZipFile
 
 from ndec_baselines.base import LocalWeights
 from ndec_bench.data.roots import data_root
 from ndec_bench.errors import DataError, UsageError, os_errors
+from ndec_bench.file_kind import HEAD, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,9 +85,10 @@ def check_weights(path: Path, wanted: Weights, file: WeightsFile, expected: str 
     Raises
     ------
     DataError
-        If the file cannot be read or has another digest (both are shown), or if opening it could run code and there
-        is no digest to compare with.
+        If the file cannot be read, is of another kind (`check_kind`) or has another digest (both are shown), or if
+        opening it could run code and there is no digest to compare with.
     """
+    check_kind(path, torchscript=wanted.runs_code, hint=wanted.instruction)
     with os_errors(f"{path}: cannot be read", hint=wanted.instruction), path.open("rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
     if expected is not None and found != expected.lower():
@@ -100,6 +103,30 @@ def check_weights(path: Path, wanted: Weights, file: WeightsFile, expected: str 
             hint=f"if you trust this file, add --weights-sha256 {found}",
         )
     return found
+
+
+def check_kind(path: Path, *, torchscript: bool, hint: str = "check the path and its permissions") -> None:
+    """Raise DataError if ``path`` cannot be read, or is plainly no checkpoint (if asked for, no TorchScript module)."""
+    wanted = "a TorchScript module" if torchscript else "a checkpoint of torch.save"
+    with os_errors(f"{path}: cannot be read", hint=hint), path.open("rb") as file:
+        head = file.read(HEAD)
+    kind = kind_of(head)
+    if kind is not None and kind.name not in ("torch", "pickle", "zip", "tar"):
+        raise DataError(f"{path}: {kind.what}, expected {wanted}", hint=kind.advice or "give the published file")
+    found = _kind_of_zip(path) if head.startswith(b"PK") else ""
+    if found not in ("", wanted):
+        raise DataError(f"{path}: {found}, expected {wanted}", hint="get the published file again")
+
+
+def _kind_of_zip(path: Path) -> str:
+    try:
+        with ZipFile(path) as file:
+            names = file.namelist()
+    except BadZipFile:
+        return "a damaged or cut file"
+    if any("/code/" in name for name in names):
+        return "a TorchScript module"
+    return "a checkpoint of torch.save" if any(name.endswith("data.pkl") for name in names) else "another zip archive"
 
 
 def joined_digest(digests: Mapping[str, str]) -> str:

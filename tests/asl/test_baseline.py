@@ -131,7 +131,7 @@ def test_strangers_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"model\.pt: not an export of ndec-bench train asl"):
         ndec_baselines.load("asl-small", weights=path)
     path.write_bytes(b"<html>")
-    with pytest.raises(DataError, match=r"model\.pt: not a checkpoint that can be read safely"):
+    with pytest.raises(DataError, match=r"model\.pt: a web page, expected a checkpoint"):
         ndec_baselines.load("asl-small", weights=path)
 
 

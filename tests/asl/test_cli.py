@@ -165,7 +165,7 @@ def test_other_settings_and_damaged_state_have_exit_codes_of_their_own(ask: Ask,
     path.write_bytes(content[:5000])
     code, _, err = ask(config)
     assert code == 4
-    assert "state.pt: not a checkpoint that can be read safely" in err
+    assert "state.pt: a damaged or cut file, expected a checkpoint of torch.save" in err
 
 
 def test_an_interrupted_run_says_so_and_goes_on(ask: Ask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

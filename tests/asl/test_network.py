@@ -201,7 +201,7 @@ def test_a_file_that_is_no_checkpoint_runs_nothing(
     else:
         path.write_bytes(content)
     for read in (lambda: load_initial(small(), path), lambda: read_export(path)):
-        with pytest.raises(DataError, match=r"first\.pth: not a checkpoint that can be read safely"):
+        with pytest.raises(DataError, match=r"first\.pth: .*(expected a|not a) checkpoint"):
             read()
     assert not Path("was-run").exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
 from typing import TYPE_CHECKING
 
@@ -113,16 +112,6 @@ def test_every_edit_but_a_mirroring_takes_content_away(kind: str) -> None:
     assert content(1.0, [EditStep(kind, 0.3), EditStep(kind, 0.2)]) == pytest.approx((1 - 0.037) * (1 - 0.028))
 
 
-def test_copies_hold_at_most_as_much_content_as_area(tiny_set: TrainingSet) -> None:
-    by_area, by_content = studio(tiny_set, scale="area"), studio(tiny_set, scale="content")
-    scales = [(by_area.copy(i, 0, n).scale, by_content.copy(i, 0, n).scale)
-              for i in tiny_set.originals[:8] for n in range(1, 6)]  # fmt: skip
-    assert all(0 < kept <= area <= 1 for area, kept in scales)
-    assert sum(kept < area for area, kept in scales) > 30
-    assert sum(area == 1 for area, _ in scales) > 3  # those the norm-ratio loss would call equal to their original
-    assert len({kept for _, kept in scales}) > 30
-
-
 def test_a_mild_copy_is_near_its_original(tiny_set: TrainingSet) -> None:
     made = studio(tiny_set, scale="content")
     scales = [made.mild(i, "held out", 1).scale for i in tiny_set.originals]
@@ -199,21 +188,6 @@ def test_a_batch_holds_what_its_slots_say(tiny_set: TrainingSet) -> None:
     for row in (0, 3, 6, 9):
         assert torch.equal(tensors.images[row], made.original(batch.slots[row].image_id).pixels)
         assert not torch.equal(tensors.images[row + 1], tensors.images[row + 2])
-
-
-def test_an_original_comes_with_other_copies_at_every_step(tiny_set: TrainingSet) -> None:
-    """Each of 18 originals is in each batch; the original is the same picture, its copy another."""
-    sampler = Sampler(tiny_set, Batch(originals=18, images=2, pairs=0, sub_batch=4), seed=1)
-    batches = Batches(sampler, studio(tiny_set, scale="content"), rank=0, processes=1)
-    found = []
-    for step in range(3):
-        tensors = batches[step]
-        order = tensors.classes[::2].argsort()
-        found.append((tensors.images[::2][order], tensors.images[1::2][order], tensors.scales[1::2][order]))
-    for one, other in itertools.combinations(found, 2):
-        assert torch.equal(one[0], other[0])
-        assert not any(map(torch.equal, one[1], other[1]))
-        assert (one[2] != other[2]).sum() > 12
 
 
 def test_making_a_batch_leaves_torchs_threads_alone(tiny_set: TrainingSet) -> None:

@@ -373,7 +373,7 @@ def test_damaged_and_foreign_state_is_refused(runs: Runs, settings: Settings, tm
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
 
     put(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"state\.pt: not a checkpoint that can be read safely"):
+    with pytest.raises(DataError, match=r"state\.pt: a damaged or cut file"):
         runs("run", config)
     for content in ({"state": {}}, [1, 2], state | {"format": "other"}):
         put(content)

@@ -1,4 +1,4 @@
-"""How the settings of the ASL experiment were chosen: short runs of (c), judged on the part held out alone.
+"""Choice of the settings of the ASL experiment: short runs of (c), judged on the part held out alone.
 
 Usage: python baselines/experiments/asl/choices.py [--work DIR] [--jobs N] [--record]
 

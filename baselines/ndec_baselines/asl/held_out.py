@@ -1,4 +1,4 @@
-"""How good a network is on the part held out: µAP, direction, hard negatives. Nothing of a test split is looked at."""
+"""Measures on the part held out: µAP, direction, hard negatives. Nothing of a test split is looked at."""
 
 from __future__ import annotations
 

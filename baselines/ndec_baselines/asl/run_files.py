@@ -24,7 +24,7 @@ LOG_FILE = "log.csv"
 STATE_FORMAT = "ndec-asl-state-1"
 
 BINS = (0.25, 0.5, 0.75, 0.9, 1.0)
-"""Upper borders of the scales by which the log gives mean norms; scale 1 stands alone."""
+"""Upper borders of the scales by which the log gives mean norms; scale 1 has a column of its own."""
 
 COLUMNS = (
     "step",

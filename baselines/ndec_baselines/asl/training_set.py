@@ -1,4 +1,4 @@
-"""What is trained on: originals, which of them look alike, and the part of them that is held out."""
+"""Training sets: originals, which of them look alike, and the part of them that is held out."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def ndec_set(
     pairs
         Images named ``00001/T613143``, two per folder, one of them a training image.
     every
-        Take each so-manieth training image, sorted by id; those of pairs come in addition.
+        Take each N-th training image, sorted by id; those of pairs come in addition.
     left_out_folders, left_out
         Pairs and training images that a validation split uses: nothing of them is trained on.
 

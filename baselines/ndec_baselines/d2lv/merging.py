@@ -1,4 +1,4 @@
-"""From the lists of many models to one score per pair: arithmetic alone.
+"""One score per pair from the lists of many models: arithmetic alone.
 
 Sources, in WangWenhao0716/ISC-Track1-Submission at 3484142c05, ``Test/``: ``final/*/aggregate.py`` (three backbones),
 ``final/combine.py`` (twelve lists of one size), ``agg_256_320_200.py``, ``aggnew_1.py``, ``top2.py``, ``aggnew_2.py``
@@ -147,8 +147,8 @@ def of_one_size(cropped_queries: Sequence[Rows], cropped_references: Rows | None
 def final(sizes: Sequence[Rows]) -> Rows:
     """Return one row per pair of images, by query and reference: the mean of its best and its second score.
 
-    The second score is the largest that differs from the best and stands only once for the pair, over all crops,
-    models and sizes; without one the best score stands alone (top2.py). Equal rows count once before that.
+    The second score is the largest that differs from the best and occurs only once for the pair, over all crops,
+    models and sizes; without one the best score is taken (top2.py). Equal rows count once before that.
     """
     rows = without_repeats(joined(sizes)).stripped()
     pairs, place = np.unique(rows.of_crops(), return_inverse=True)

@@ -1,4 +1,4 @@
-"""What is to be known of all queries before they are cut: their size, and the parts that selective search finds.
+"""Facts about queries before they are cut: their size, and the parts that selective search finds.
 
 Selective search takes a second or so for each picture and holds the interpreter, so it runs in processes of its own.
 What is finished stays in JSON files of some hundred queries each (`ndec_bench.resume`).

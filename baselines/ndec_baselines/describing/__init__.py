@@ -1,1 +1,1 @@
-"""From images to a file of descriptors."""
+"""Images to files of descriptors."""

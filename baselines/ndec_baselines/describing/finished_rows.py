@@ -203,7 +203,7 @@ class FinishedRows:
                 )
 
     def vectors(self, progress: Progress = silent) -> RowVectors:
-        """Return all rows as vectors to be read block by block. Raises SubmissionError if they are no descriptors.
+        """Return all rows as vectors to be read block by block. Raises SubmissionError if they cannot be descriptors.
 
         ``progress("checking vectors", done, total)`` is called in rows.
         """

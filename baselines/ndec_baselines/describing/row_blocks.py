@@ -76,7 +76,7 @@ def row_blocks(
 ) -> Generator[Block]:
     """Yield the descriptors of ``ids`` in blocks of ``batch_size`` images, in order, computed by ``workers`` threads.
 
-    With ``keep_going`` broken images (`is_broken`) are told in the blocks; otherwise the first one ends the work.
+    With ``keep_going`` blocks list the broken images (`is_broken`); otherwise the first one ends the work.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which detected overlay replaces a query, as EsViTp chooses it.
+"""The detected overlay that replaces a query, as EsViTp chooses it.
 
 ``select_max`` and ``pred_rect`` in ``preprocess/preprocessing_global.py`` and ``preprocessing_local.py`` of
 sun-xl/ISC2021. The published system has two detectors, one per branch, with thresholds of their own; a user's

@@ -1,4 +1,4 @@
-"""How alike two images are by their keypoints: a count of unique nearest neighbours at places of their own.
+"""Scores of pairs by keypoints: a count of unique nearest neighbours at places of their own.
 
 After ``match_keypoint_d_sse2`` in ``local_fea/source_code/util_src/fast_sift_static/sift_feature_match_sse2.c`` and
 ``imgCompareTwo_xl`` in ``util_src/sift/imgcompare.cpp`` of sun-xl/ISC2021.
@@ -30,7 +30,7 @@ def match_count(reference: Keypoints, query: Keypoints) -> int:
     """Return how many reference keypoints have a unique nearest query keypoint, places counted once.
 
     In the order of the reference's keypoints, a match at a place (rounded to whole pixels, halves to even) that an
-    accepted match has already, in either image, takes that match's stead if its squared distance is not larger, and
+    accepted match has already, in either image, replaces that match if its squared distance is not larger, and
     adds nothing to the count. The published order is by octave and row, this one OpenCV's.
     """
     if not len(reference) or not len(query):

@@ -1,4 +1,4 @@
-"""Which reference most of a query's keypoints point to: exact nearest neighbours over all reference keypoints.
+"""References that most of a query's keypoints point to: exact nearest neighbours over all reference keypoints.
 
 After ``local_fea/faiss_search/db_search.py`` in sun-xl/ISC2021, which searched in half precision; here the distances
 are whole numbers and exact. Of equal distances the earlier reference counts.

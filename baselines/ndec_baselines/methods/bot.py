@@ -51,7 +51,7 @@ def choose_box(size: tuple[int, int], boxes: Sequence[Box]) -> tuple[float, floa
 def preprocess(image: Image.Image, sides: Sequence[int] = SIDES) -> torch.Tensor:
     """Return the image at each of ``sides``, normalised as ImageNet models expect, float32.
 
-    Of one side it is (3, side, side), of several all values stand in one row
+    Of one side it is (3, side, side), of several all values are in one row
     (`ndec_baselines.networks.inference.in_one_row`).
     Source: ``Test/extract_feature_matrix.py`` L65-L84, L161-L172; Pillow 8.3.2 resizes bicubically by default.
     """

@@ -15,13 +15,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import registrations
-from ndec_baselines.networks.checkpoints import (
-    load_strictly,
-    read_checkpoint,
-    state_dict_in,
-    unfilled,
-    without_prefix,
-)
+from ndec_baselines.networks.checkpoints import filled, read_checkpoint, state_dict_in, without_prefix
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_baselines.networks.pixels import stretched
 from ndec_baselines.networks.pooling import gem
@@ -85,9 +79,7 @@ def network(path: Path) -> nn.Module:
             f"{path}: a checkpoint for images of side {side}, expected {SIDE} (args.input_size)",
             hint="give the published file",
         )
-    loaded = unfilled(CnnclNet)
-    load_strictly(path, loaded, state)
-    return loaded
+    return filled(path, CnnclNet, state)
 
 
 def load(card: ModelCard, weights: LocalWeights, device: str) -> TorchBaseline:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import registrations
-from ndec_baselines.networks.checkpoints import load_strictly, read_state_dict, unfilled
+from ndec_baselines.networks.checkpoints import filled, read_state_dict
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_baselines.networks.pixels import stretched
 from ndec_baselines.networks.pooling import UnitLength
@@ -85,8 +85,7 @@ def load_network(path: Path) -> tuple[nn.Module, int]:
     """
     state = {name.replace("module.", ""): value for name, value in read_state_dict(path, "model").items()}
     dimension = _dimension_in(state)
-    whole = unfilled(lambda: network(dimension))
-    load_strictly(path, whole, state, drop=lambda name: name == "infonce_log_scale")
+    whole = filled(path, partial(network, dimension), state, drop=lambda name: name == "infonce_log_scale")
     return whole, dimension
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import registrations
-from ndec_baselines.networks.checkpoints import load_strictly, read_state_dict, unfilled
+from ndec_baselines.networks.checkpoints import filled, read_state_dict
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_baselines.networks.pixels import stretched
 from ndec_baselines.networks.pooling import UnitLength
@@ -75,8 +75,8 @@ def transformer(path: Path, name: str) -> nn.Module:
     import_torchvision()  # timm imports it too, and fails where it does
     import timm
 
-    network: Any = unfilled(lambda: timm.create_model(name, pretrained=False, num_classes=0))
-    load_strictly(path, network, read_state_dict(path), drop=DROPPED.__contains__)
+    make = partial(timm.create_model, name, pretrained=False, num_classes=0)
+    network: Any = filled(path, make, read_state_dict(path), drop=DROPPED.__contains__)
     positions = positions_at(network.pos_embed.detach(), GRID)
     network.set_input_size(img_size=SIDE)
     network.pos_embed = nn.Parameter(positions)

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import model_cards, registrations
-from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in, unfilled
+from ndec_baselines.networks.checkpoints import filled, read_checkpoint, state_dict_in
 from ndec_baselines.networks.inference import TorchBaseline, in_one_row, out_of_row
 from ndec_baselines.networks.pixels import square
 from ndec_baselines.networks.pooling import LearnedGeM
@@ -150,9 +150,8 @@ def load_member(path: Path, name: str) -> MemberNet:
     state = state_dict_in(path, read_checkpoint(path, inert=CALLBACKS), "state_dict")
     if member.paired:
         state = _one_of_two(path, state)
-    network = unfilled(lambda: MemberNet(member, model_cards()[name].dimension))
-    load_strictly(path, network, state, drop=lambda name: name == CLASSES)
-    return network
+    make = partial(MemberNet, member, model_cards()[name].dimension)
+    return filled(path, make, state, drop=lambda name: name == CLASSES)
 
 
 def _one_of_two(path: Path, state: State) -> State:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import model_cards, registrations
-from ndec_baselines.networks.checkpoints import load_strictly, read_state_dict, unfilled
+from ndec_baselines.networks.checkpoints import filled, read_state_dict
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_baselines.networks.pixels import stretched
 from ndec_baselines.networks.pooling import GeM, UnitLength
@@ -37,8 +37,7 @@ def trunk(path: Path) -> nn.Module:
     DataError
         If the file is not a plain state dict, or lacks or has extra keys.
     """
-    network = unfilled(import_torchvision().models.mobilenet_v2)
-    load_strictly(path, network, read_state_dict(path))
+    network = filled(path, import_torchvision().models.mobilenet_v2, read_state_dict(path))
     return nn.Sequential(network.get_submodule("features"), GeM(GEM_POWER), UnitLength())
 
 

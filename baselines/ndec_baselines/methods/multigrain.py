@@ -19,7 +19,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import registrations
-from ndec_baselines.networks.checkpoints import load_strictly, read_checkpoint, state_dict_in, unfilled
+from ndec_baselines.networks.checkpoints import filled, read_checkpoint, state_dict_in
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_baselines.networks.pixels import normalised
 from ndec_baselines.networks.pooling import GeM
@@ -63,12 +63,13 @@ def trunk(path: Path) -> nn.Module:
     DataError
         If the file is not such a checkpoint, lacks a name or has another one.
     """
+    return filled(path, _network, state_dict_in(path, read_checkpoint(path), STATE), drop=DROPPED.__contains__)
+
+
+def _network() -> nn.Sequential:
     # All but pooling and classifier, under the name that multigrain/backbones/backbone.py gives them.
-    layers = OrderedDict(list(unfilled(import_torchvision().models.resnet50).named_children())[:-2])
-    network = nn.Sequential(OrderedDict(features=nn.Sequential(layers), pooling=GeM(GEM_POWER)))
-    state = state_dict_in(path, read_checkpoint(path), STATE)
-    load_strictly(path, network, state, drop=DROPPED.__contains__)
-    return network
+    layers = OrderedDict(list(import_torchvision().models.resnet50().named_children())[:-2])
+    return nn.Sequential(OrderedDict(features=nn.Sequential(layers), pooling=GeM(GEM_POWER)))
 
 
 def load(card: ModelCard, weights: LocalWeights, device: str) -> TorchBaseline:

@@ -21,13 +21,7 @@ from PIL import Image
 from torch import nn
 
 from ndec_baselines.cards import registrations
-from ndec_baselines.networks.checkpoints import (
-    load_strictly,
-    read_checkpoint,
-    state_dict_in,
-    unfilled,
-    without_prefix,
-)
+from ndec_baselines.networks.checkpoints import filled, read_checkpoint, state_dict_in, without_prefix
 from ndec_baselines.networks.inference import TorchBaseline
 from ndec_baselines.networks.pixels import stretched
 from ndec_baselines.networks.pooling import GeM, UnitLength
@@ -61,7 +55,7 @@ def student(dimension: int) -> nn.Sequential:
     """Return the untrained student, from images (n, 3, 288, 288) to unit vectors (n, ``dimension``).
 
     Source: ``get_encoder`` of ``rdcd/models/model.py``: torchvision's network with another pooling and classifier,
-    named ``backbone.*``, then ``projector.*``. Nothing stands between the two linear layers.
+    named ``backbone.*``, then ``projector.*``. There is nothing between the two linear layers.
     """
     backbone = import_torchvision().models.efficientnet_b0(weights=None, num_classes=FEATURES)
     backbone.avgpool = GeM(GEM_POWER)
@@ -79,11 +73,9 @@ def trained_student(path: Path, dimension: int) -> nn.Sequential:
     DataError
         If the file is not such a checkpoint, lacks a name or has another one.
     """
-    network = unfilled(lambda: student(dimension))
     state = state_dict_in(path, read_checkpoint(path, inert=INERT), "state_dict")
     kept = {name: values for name, values in state.items() if not _dropped(name)}
-    load_strictly(path, network, without_prefix(kept, STUDENT))
-    return network
+    return filled(path, partial(student, dimension), without_prefix(kept, STUDENT))
 
 
 def _dropped(name: str) -> bool:

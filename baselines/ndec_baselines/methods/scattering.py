@@ -1,8 +1,8 @@
 """``scattering``: the image and two layers of wavelet moduli, every filter from a formula; nothing in it is learned.
 
 After Bruna and Mallat, "Invariant Scattering Convolution Networks", IEEE TPAMI 35 (2013), computed as a cascade: the
-same small wavelets at every octave of a low-pass pyramid, in place of dilated wavelets on the full image. What stands
-behind the logarithm (windows, centring, mirror sums) is this project's choice and not part of that paper.
+same small wavelets at every octave of a low-pass pyramid, in place of dilated wavelets on the full image. What follows
+the logarithm (windows, centring, mirror sums) is this project's choice and not part of that paper.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading published checkpoints: strangers' pickles, opened so that they cannot run code, and loaded strictly.
+"""Published checkpoints: strangers' pickles, opened so that they cannot run code, and loaded strictly.
 
 Everything goes through ``torch.load(weights_only=True)``, which knows tensors and plain containers. Classes that
 published files are known to hold next to the weights (an ``argparse.Namespace``, callbacks of a trainer) are named by
@@ -15,8 +15,8 @@ from zipfile import is_zipfile
 
 import torch
 
+from ndec_baselines.weights import check_kind
 from ndec_bench.errors import DataError
-from ndec_bench.file_kind import refuse_others
 from ndec_bench.printable import one_line
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     State = dict[str, torch.Tensor]
+    Drop = Callable[[str], bool]
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -51,7 +52,7 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     DataError
         If the file cannot be read, is damaged, or holds anything but tensors, plain containers and ``inert`` classes.
     """
-    refuse_others(path, "a file of torch.save", "torch", "pickle", "zip", "tar", error=DataError)
+    check_kind(path, torchscript=False)
     stand_ins: list[Any] = [(_stand_in(name), name) for name in inert]
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
@@ -61,7 +62,7 @@ def read_checkpoint(path: Path, *, inert: Iterable[str] = ()) -> Any:  # noqa: A
     except Exception as error:
         # Besides UnpicklingError and RuntimeError, damaged files make torch raise KeyError, EOFError and others.
         raise DataError(
-            f"{path}: not a checkpoint that can be read safely ({_first_lines(error)})", hint="give the published file"
+            f"{path}: not a checkpoint that can be read safely{_why(error)}", hint="give the published file"
         ) from error
 
 
@@ -114,12 +115,21 @@ def unfilled(make: Callable[[], Network]) -> Network:
     return network.to_empty(device="cpu")
 
 
-def load_strictly(
+def filled(
     path: Path,
-    network: torch.nn.Module,
+    make: Callable[[], Network],
     state: Mapping[str, torch.Tensor],
     *,
     drop: Callable[[str], bool] | None = None,
+) -> Network:
+    """Return the network that ``make`` builds, with all its numbers from ``state``; the rest is `load_strictly`'s."""
+    network = unfilled(make)
+    load_strictly(path, network, state, drop=drop)
+    return network
+
+
+def load_strictly(
+    path: Path, network: torch.nn.Module, state: Mapping[str, torch.Tensor], *, drop: Drop | None = None
 ) -> None:
     """Load ``state`` into ``network``: nothing missing, nothing left over, every shape as it is.
 
@@ -131,7 +141,7 @@ def load_strictly(
     Raises
     ------
     DataError
-        If names or shapes do not fit; the first of each kind are named.
+        If names or shapes do not fit, or a value is NaN; the first of each kind are named.
     """
     given = {name: value for name, value in state.items() if drop is None or not drop(name)}
     wanted = network.state_dict()
@@ -151,6 +161,11 @@ def load_strictly(
         raise DataError(
             f"{path}: the weights do not fit the network: {'; '.join(problems)}", hint="give the published file"
         )
+    if broken := [name for name, value in given.items() if bool(torch.isnan(value).any())]:
+        raise DataError(
+            f"{path}: not numbers (NaN): {'; '.join(_named('entries', broken))}",
+            hint="download it again, or train again",
+        )
     network.load_state_dict(given, strict=True)
 
 
@@ -164,15 +179,14 @@ def read_torchscript(path: Path) -> torch.nn.Module:
     DataError
         If it is not a TorchScript file, or damaged.
     """
+    check_kind(path, torchscript=True)
     try:
         with warnings.catch_warnings():
             # torch calls TorchScript deprecated; the published files are what they are.
             warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated")
             module: torch.nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:
-        raise DataError(
-            f"{path}: not a TorchScript module ({_first_lines(error)})", hint="give the published file"
-        ) from error
+        raise DataError(f"{path}: not a TorchScript module{_why(error)}", hint="give the published file") from error
     return module.eval()
 
 
@@ -188,7 +202,8 @@ def _named(what: str, names: list[str]) -> list[str]:
     return [f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{more})"]
 
 
-def _first_lines(error: Exception) -> str:
-    # torch wraps the reason in advice to switch its safety off.
+def _why(error: Exception) -> str:
+    """Return what torch says, in brackets, without its advice to switch its safety off."""
     reason = str(error).rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
-    return one_line(reason, _MESSAGE)
+    reason = " ".join(reason.split())[:_MESSAGE]
+    return f" ({reason})" if reason and "weights_only" not in reason else ""

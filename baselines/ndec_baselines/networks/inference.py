@@ -1,4 +1,4 @@
-"""Running a torch model so that an image's descriptor depends on the image alone.
+"""Torch models as baselines, run so that an image's descriptor depends on the image alone.
 
 Matrix kernels choose their order of additions by the shape of their input and by the number of threads. So the model
 always sees batches of one constant size, padded with zeros, computed by one thread; parallel work is a matter of

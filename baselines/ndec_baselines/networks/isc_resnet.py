@@ -8,12 +8,13 @@ order of the modules are those of the published state dicts, flat dicts of this 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
-from ndec_baselines.networks.checkpoints import load_strictly, read_state_dict, unfilled
+from ndec_baselines.networks.checkpoints import filled, read_state_dict
 from ndec_baselines.networks.inference import out_of_row
 from ndec_baselines.networks.pooling import GeM, LearnedGeM, UnitLength
 from ndec_baselines.networks.torchvision_import import import_torchvision
@@ -163,9 +164,8 @@ def read_network(path: Path, backbone: Backbone, *, reduced: bool = False) -> Is
     DataError
         If the file is not a plain state dict, or lacks or has other keys.
     """
-    network = unfilled(lambda: IscResNet(backbone, reduced=reduced))
-    load_strictly(path, network, read_state_dict(path), drop=lambda name: name.startswith("classifier_"))
-    return for_the_test(network)
+    make = partial(IscResNet, backbone, reduced=reduced)
+    return for_the_test(filled(path, make, read_state_dict(path), drop=lambda name: name.startswith("classifier_")))
 
 
 def for_the_test(network: IscResNet) -> IscResNet:

@@ -1,4 +1,4 @@
-"""From a decoded image to the numbers a network expects: the few forms that published preprocessing takes.
+"""The numbers a network expects of a decoded image: the few forms that published preprocessing takes.
 
 Resizing is Pillow's, antialiased, with the filter named by each baseline: the default filter has changed over the
 years, and a tensor resize gives other values. Division and normalisation are float32 operations in the order of

@@ -47,7 +47,7 @@ EPILOG = (
 _WrongUse = cast("type[Any]", typer.BadParameter.__bases__[0])
 
 # What torch raises where the memory of the machine or of a GPU is too small.
-_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory")
+_OUT_OF_MEMORY = re.compile("can't allocate memory|out of memory|can't start new thread")
 
 # What Typer makes of Ctrl-C inside a command; ours is documented as 6.
 _TYPER_INTERRUPTED = 130
