@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -90,6 +91,7 @@ def write_submissions(to: Writer) -> None:
     ids, other = to.queries[0], to.references[0]
     to.hdf5("ok.h5")
     to.csv("pairs.csv")
+    (to.folder / "d.csv").write_text((to.folder / "pairs.csv").read_text().replace(",-", ","))
     to.csv("pairs-jpg.csv", "{},{}.jpg,{}")
     to.csv("pairs-folder.csv", "queries/{}.png,REFS/{}.JPG,{}")
     to.hdf5("refs-jpg.h5", references=[f"{each}.jpg" for each in other])
@@ -102,6 +104,9 @@ def write_submissions(to: Writer) -> None:
     to.vectors("r1.h5", other[:40], to.references[1][:40])
     to.vectors("r2.h5", other[40:], to.references[1][40:])
     to.hdf5("e.h5", invalid_ids=[])
+    with h5py.File(to.folder / "qinr.h5", "w") as file:
+        file["query"], file["query_ids"] = to.queries[1], ids
+        file["reference"], file["reference_ids"] = np.concatenate([to.references[1], to.queries[1]]), other + ids
     for word in ("no", "No", "False", "0"):
         to.hdf5(f"independent-{word}.h5", query_independent=word)
     with h5py.File(to.folder / "t.h5", "w") as file:
@@ -212,8 +217,23 @@ CASES = [
         ("query-independent", f"score independent-{word}.h5 {SCORE} --json", 0, '"query_independent": false')
         for word in ("no", "No", "False", "0")
     ),
+    ("distances", f"score d.csv {SCORE}", 0, "if the scores are distances, negate them"),
+    ("distances", f"score qinr.h5 {SCORE}", 0, "of queries and of references too"),
+    ("empty-invalid", f"score e.h5 {SCORE}", 0, SOUND),
+    ("transposed", f"score t.h5 {SCORE}", 3, "transpose"),
+    ("killed-writer", f"score killed.h5 {SCORE}", 3, "h5clear"),
+    ("file-kind", f"score pairs.csv.gz {SCORE}", 3, "gzip"),
+    ("file-kind", f"score pairs-utf16.csv {SCORE}", 3, "UTF-16"),
     ("file-kind", f"score a.npz {SCORE}", 3, "npz"),
+    ("file-kind", f"score lfs.h5 {SCORE}", 3, "LFS"),
+    ("exact-copies", "describe thumbnail --images copies --out copies.h5", 3, "copies of one picture"),
+    ("left-out", "describe thumbnail --images left-out --out left.h5 --json", 0, '"images": 4'),
+    ("left-out", "describe thumbnail --images dangling --out d.h5 --keep-going", 0, "R000002"),
+    ("file-names", "describe thumbnail --images names --out n.h5; postprocess n.h5 m.h5 --step l2", 0, "m.h5"),
     ("zip-backslash", "describe thumbnail --images win.zip --out w.h5 --json", 0, '"images": 2'),
+    ("pieces", "describe thumbnail --images t.tar.001 --out t3.h5 --json", 0, '"images": 3'),
+    ("pieces", "describe thumbnail --images u.tar.00 --out u3.h5 --json", 0, '"images": 3'),
+    ("pieces", "describe thumbnail --images v.tar.partaa --out v3.h5 --json", 0, '"images": 3'),
     *(
         ("card-names", f"submit new {name} --author A --title T --split ndec --no-input --submissions s", 2, name)
         for name in ("con", "aux", "nul", "com1", "a..")
@@ -241,3 +261,16 @@ def test_a_case_gives_the_right_number_or_one_clear_message(
         assert len(shown.err.splitlines()[-1:]) == 1
         assert shown.out == ""
     assert said in shown.out + shown.err
+
+
+def test_a_name_that_is_not_utf8_is_one_clear_line(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "latin").mkdir()
+    try:
+        (tmp_path / "latin" / os.fsdecode(b"caf\xe9.png")).write_bytes(picture(0))
+    except OSError:
+        pytest.skip("this disk has no such names")
+    code = run(["describe", "thumbnail", "--images", str(tmp_path / "latin"), "--out", str(tmp_path / "l.h5")])
+    assert code == 4
+    assert len(capsys.readouterr().err.splitlines()) == 1
