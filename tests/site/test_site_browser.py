@@ -345,6 +345,31 @@ def test_the_theme_is_kept_and_there_before_the_first_paint(open_page: Callable[
         assert opened.complaints == []
 
 
+def test_the_theme_follows_the_system_until_it_is_chosen(open_page: Callable[..., Opened], served: str) -> None:
+    with open_page(color_scheme="dark") as opened:
+        opened.page.goto(served)
+        assert opened.page.get_by_role("button", name="Dark").get_attribute("aria-pressed") == "true"
+        opened.page.emulate_media(color_scheme="light")
+        opened.page.locator("[data-theme-toggle][aria-pressed=false]").wait_for()
+
+
+def test_the_page_that_is_open_is_marked_in_forced_colours(page: Page, site: Path) -> None:
+    page.emulate_media(forced_colors="active")
+    page.goto((site / "index.html").as_uri())
+    marked, other, ground = page.evaluate(
+        """[...document.querySelectorAll('.top li a')].slice(0, 2).map((a) => getComputedStyle(a).borderBottomColor)
+        .concat(getComputedStyle(document.documentElement).backgroundColor)"""
+    )
+    assert marked != other == ground
+
+
+def test_rank_and_method_always_stay(page: Page, served: str) -> None:
+    page.goto(served + "?cols=")
+    assert page.evaluate(HEADS) == ["rank", "method"]
+    page.goto(served + "?cols=nonsense")
+    assert len(page.evaluate(HEADS)) > 10
+
+
 def test_a_browser_without_storage_still_has_both_themes(open_page: Callable[..., Opened], served: str) -> None:
     with open_page(color_scheme="light") as opened:
         opened.page.add_init_script(
