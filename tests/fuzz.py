@@ -201,7 +201,7 @@ def _links() -> Iterable[bytes]:
 def _read_links(path: Path) -> object:
     from ndec_bench.download.links import read_links
 
-    return read_links(path).names
+    return read_links(path).by_name
 
 
 READERS = {
@@ -209,7 +209,7 @@ READERS = {
     "pairs (CSV)": Reader(".csv", _pairs, _read_pairs, text=True),
     "pairs (Parquet)": Reader(".parquet", _parquet, _read_pairs),
     "ground truth (CSV, JSON)": Reader(".csv", _truths, _read_truth, text=True),
-    "lists of ids": Reader(".txt", lambda: [b"Q1\nQ2\n\nQ3\n", b"id\nQ1\n"], _read_ids, text=True),
+    "lists of ids": Reader(".txt", lambda: [b"Q1\nQ2\n\nQ3\n", b"Q1\r\nQ2\r\n"], _read_ids, text=True),
     "results (JSON)": Reader(".json", _results, _read_result, text=True),
     "submission.toml": Reader(".toml", _cards, _read_card, text=True),
     "zip": Reader(".zip", lambda: [zip_of(_members()), zip_of(_members(), deflated=True)], _read_archive),

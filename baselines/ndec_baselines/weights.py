@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +123,7 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with ZipFile(path) as file:
             names = file.namelist()
-    except BadZipFile:
+    except (BadZipFile, ValueError, NotImplementedError, OSError, struct.error):  # what zipfile makes of damaged entries
         return "a damaged or cut file"
     if any("/code/" in name for name in names):
         return "a TorchScript module"

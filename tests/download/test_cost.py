@@ -21,7 +21,7 @@ def test_an_empty_root_misses_everything(tmp_path: Path) -> None:
     found = plan(CHUNKS, tmp_path / "not" / "made")
     assert [planned.state for planned in found.files] == ["missing"] * 3
     assert found.bytes_left == found.bytes_total == 2 * 40 * 2**30 + 35_100_000_000
-    assert found.disk_free == disk_free(tmp_path)
+    assert abs(found.disk_free - disk_free(tmp_path)) < 2**30  # other processes write too
     assert not (tmp_path / "not").exists()
 
 

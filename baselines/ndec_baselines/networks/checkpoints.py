@@ -205,5 +205,5 @@ def _named(what: str, names: list[str]) -> list[str]:
 def _why(error: Exception) -> str:
     """Return what torch says, in brackets, without its advice to switch its safety off."""
     reason = str(error).rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
-    reason = " ".join(reason.split())[:_MESSAGE]
+    reason = one_line(reason, _MESSAGE)
     return f" ({reason})" if reason and "weights_only" not in reason else ""

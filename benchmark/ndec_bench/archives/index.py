@@ -77,6 +77,8 @@ def index_places(file: JoinedFile) -> tuple[Path, Path]:
 def _store(file: JoinedFile, members: Members) -> None:
     content = _encoded(file, members)
     for place in index_places(file):
+        if place.exists() and not place.is_file():  # a pipe would wait for a reader
+            continue
         try:
             atomic.write_bytes(place, content)
         except DataError:  # a folder that cannot be written; without an index the work is done again next time
