@@ -123,7 +123,7 @@ def _kind_of_zip(path: Path) -> str:
     try:
         with ZipFile(path) as file:
             names = file.namelist()
-    except (BadZipFile, ValueError, NotImplementedError, OSError, struct.error):  # what zipfile makes of damaged entries
+    except (BadZipFile, ValueError, NotImplementedError, OSError, struct.error):
         return "a damaged or cut file"
     if any("/code/" in name for name in names):
         return "a TorchScript module"
