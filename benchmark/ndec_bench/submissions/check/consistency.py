@@ -6,6 +6,7 @@ that was changed by hand, or belongs to another run, is caught by those that wer
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import unicodedata
@@ -21,6 +22,8 @@ from ndec_bench.results.record import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
     from ndec_bench.protocol import Protocol
     from ndec_bench.results.record import (
@@ -44,6 +47,9 @@ _THINNED = 2e-4
 rounding."""
 
 _EXACT = 1e-9
+_COUNTED = 1e-3
+# The curve's thresholds have seven digits.
+_THRESHOLD_DIGITS = 1e-6
 
 _LOOK_ALIKE = str.maketrans("авеіјкмнорсѕтухԁһԛԝαβεικνορτυχı1i|0", "abeljkmhopcstyxdhqwabelknoptuxllllo")
 """Letters of Cyrillic and Greek, and digits, that look like Latin letters."""
@@ -235,6 +241,7 @@ def _part(part: PartScore, protocol: Protocol, result: Result) -> Iterator[Found
         if (getattr(part, name) or 0.0) > most:
             yield (name,), f"{getattr(part, name)} is above what can be reached, {result.recall_ceiling}"
     yield from _levels(part, protocol)
+    yield from _edits(part)
     yield from _curve(part, part.pr_curve, protocol)
     if part.replicates is not None:
         yield from _replicates(part, part.replicates)
@@ -284,9 +291,77 @@ def _curve(part: PartScore, curve: Curve, protocol: Protocol) -> Iterator[Found]
     for name in ("recall_at_p90", "recall_at_1", "recall_at_10"):
         if (getattr(part, name) or 0.0) > last:
             yield (name,), f"{getattr(part, name)} is above the last recall of the curve, {curve.recall[-1]}"
-    good = recall[precision >= protocol.precision_target + _ROUNDED]
-    if len(good) and (part.recall_at_p90 or 0.0) < good.max() - _ROUNDED:
-        yield ("recall_at_p90",), f"{part.recall_at_p90}, the curve reaches {good.max()}"
+    most = _most_precise(recall, precision, part.positives)
+    yield from _at_target(part, curve, precision, most, protocol.precision_target)
+    yield from _precisions(part, recall, precision, most)
+
+
+def _most_precise(recall: NDArray[np.float64], precision: NDArray[np.float64], positives: int) -> NDArray[np.float64]:
+    """Return the most that precision can be between each stored point and the one before it.
+
+    After f true pairs at rank n, the best that can follow are true pairs alone, up to the f' of the next point:
+    f' / (n + f' − f).
+    """
+    found = recall * positives
+    before, rank = np.r_[0.0, found[:-1]], np.r_[0.0, (found / np.maximum(precision, _ROUNDED))[:-1]]
+    most: NDArray[np.float64] = np.minimum(found / np.maximum(rank + found - before, _ROUNDED), 1.0)
+    return most
+
+
+def _at_target(
+    part: PartScore, curve: Curve, precision: NDArray[np.float64], most: NDArray[np.float64], target: float
+) -> Iterator[Found]:
+    """Yield what is wrong with recall@P90: the curve reaches it, and can reach no more."""
+    given, recall = part.recall_at_p90 or 0.0, np.array(curve.recall)
+    good = recall[precision >= target + _ROUNDED].max(initial=0.0)
+    possible = recall[most >= target - _THINNED].max(initial=0.0)
+    if not good - _ROUNDED <= given <= possible + _ROUNDED:
+        yield ("recall_at_p90",), f"{part.recall_at_p90}, the curve reaches {good}"
+    threshold = part.threshold_at_p90
+    if threshold is None or not given:
+        return
+    after = min(int(np.searchsorted(recall, given - _ROUNDED)), len(recall) - 1)
+    low, high = curve.threshold[after], curve.threshold[max(after - 1, 0)] if after else math.inf
+    slack = _THRESHOLD_DIGITS * max(abs(low), abs(threshold))
+    if not low - slack <= threshold <= high + slack:
+        yield ("threshold_at_p90",), f"{threshold}, the curve has {low} where recall reaches {given}"
+
+
+def _precisions(
+    part: PartScore, recall: NDArray[np.float64], precision: NDArray[np.float64], most: NDArray[np.float64]
+) -> Iterator[Found]:
+    """Yield what is wrong with the precision at levels of recall."""
+    for level, value in part.precision_at_recall.items():
+        reached = recall >= float(level) - _ROUNDED
+        name = ("precision_at_recall", level)
+        if value is None:
+            if (recall >= float(level) + _ROUNDED).any():
+                yield name, f"null, but the curve reaches recall {recall[-1]}"
+        elif not reached.any():
+            yield name, f"{value}, but the curve ends at recall {recall[-1]}"
+        elif (
+            not precision[recall >= float(level) + _ROUNDED].max(initial=0.0) - _ROUNDED
+            <= value
+            <= (most[reached].max() + _THINNED)
+        ):
+            yield name, f"{value}, the curve has {precision[reached].max():.6f}"
+
+
+def _edits(part: PartScore) -> Iterator[Found]:
+    """Yield what is wrong with the recall of single edits: copies are counted, so their shares are of whole numbers."""
+    above = (part.recall_at_p90 or 0.0) * part.positives
+    for kind, at in (part.recall_by_edit or {}).items():
+        counts = [at.recall_at_1 * at.copies, at.recall_at_p90 * at.copies]
+        if not 0 < at.copies <= part.positives or counts[1] > above + _COUNTED:
+            yield (
+                ("recall_by_edit", kind),
+                f"{at.copies:,} copies of {part.positives:,}, {counts[1]:.0f} found of {above:.0f}",
+            )
+        if any(abs(count - round(count)) > _COUNTED for count in counts):
+            yield (
+                ("recall_by_edit", kind),
+                f"{at.recall_at_1} and {at.recall_at_p90} are no shares of {at.copies:,} copies",
+            )
 
 
 def _replicates(part: PartScore, replicates: Replicates) -> Iterator[Found]:
