@@ -162,6 +162,11 @@ def test_wrong_use_has_one_message(
     assert message in f"{raised.value.message}; {raised.value.hint}"
 
 
+def test_a_side_without_files_is_wrong_use(files: dict[str, Descriptors]) -> None:
+    with pytest.raises(UsageError, match="no reference file"):
+        nb.match("q.h5", [])
+
+
 def test_descriptors_of_two_recipes_are_refused(files: dict[str, Descriptors]) -> None:
     write_descriptors(Path("r2.h5"), _side("R", 5, 3), {**RECIPE, "weights": "2"})
     with pytest.raises(SubmissionError, match=r"r2\.h5: weights is '2', but '1' in q\.h5"):

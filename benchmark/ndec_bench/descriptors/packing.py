@@ -80,7 +80,11 @@ def open_sides(
     See `pack`, also for what is raised. The files stay open for the submission; ``metric`` is for files that name none.
     """
     given = {"query": query, "reference": reference, "background": background}
-    paths = {side: [files] if isinstance(files, PathLike) else list(files) for side, files in given.items() if files}
+    paths = {
+        side: [files] if isinstance(files, PathLike) else list(files)
+        for side, files in given.items()
+        if files or side != "background"
+    }
     check_paths(paths)
     attributes = {path: read_attributes(path) for files in paths.values() for path in files}
     recipe = _common_recipe(attributes)
