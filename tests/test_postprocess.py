@@ -59,6 +59,8 @@ EVERY_STEP = [
     "stretch",
     "subtract",
     "shift:neighbours=20",
+    "sign",
+    "int8",
 ]
 
 
@@ -116,6 +118,9 @@ def folder(tmp_path: Path) -> Folder:
         ("shift", "shift:neighbours=100,nearest=3,factor=1.8"),
         ("pca:whiten=yes,dim=256", "pca:dim=256,whiten=yes,on=background"),
         ("pca:dim=9,whiten=no,seed=5,sample=70,on=references", "pca:dim=9,whiten=no,sample=70,seed=5,on=references"),
+        ("sign", "sign"),
+        ("int8", "int8:scale=dimension,on=background"),
+        ("pq:bytes=64", "pq:bytes=64,seed=0,on=background"),
         ("score-norm:first=1,last=3,factor=1", "score-norm:first=1,last=3,factor=1"),
         ("score-norm:first=10,last=10,factor=1e-07", "score-norm:first=10,last=10,factor=1e-07"),
         ("mean", "mean"),
@@ -167,6 +172,12 @@ def test_every_number_survives_its_writing(neighbours: int, factor: float) -> No
         ("pca:dim=4,whiten=no,seed=9", "sample and seed go together"),
         ("score-norm", "step score-norm needs first, last, factor"),
         ("score-norm:first=3,last=1,factor=1", "last is 1, before first, 3"),
+        ("sign:on=background", "'on' is unknown; it has no parameters"),
+        ("int8:scale=row", "scale is 'row', expected dimension or global; it is written int8.:scale=dimension.global"),
+        ("int8:on=queries", "on is 'queries', expected background or references"),
+        ("pq", "step pq needs bytes; it is written pq:bytes="),
+        ("pq:bytes=0", "bytes is 0, expected a whole number of at least 1"),
+        ("pq:bytes=64,seed=2147483648", "seed is 2147483648, expected a whole number from 0 to 2147483647"),
         ("shift:neighbours=2", "nearest is 3, more than neighbours, 2"),
     ],
 )
@@ -208,6 +219,9 @@ def test_the_steps_of_every_registered_card_can_be_read() -> None:
         (["stretch"], True),
         (["subtract"], True),
         (["shift"], True),
+        (["sign"], False),
+        (["int8"], True),
+        (["pq:bytes=2,on=references"], False),
         ([], False),
     ],
 )

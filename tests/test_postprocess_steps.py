@@ -10,7 +10,7 @@ import pytest
 
 from ndec_bench.descriptors import Descriptors, read_attributes, read_descriptors, write_descriptors
 from ndec_bench.errors import SubmissionError
-from ndec_bench.postprocess import Workspace, postprocess_file, postprocess_sides, workspace
+from ndec_bench.postprocess import Workspace, postprocess_file, postprocess_sides, quantised, workspace
 from ndec_bench.postprocess.linear import principal
 from ndec_bench.progress import silent
 from ndec_bench.protocol import ISC2021_NORMALISATION, SSCD_NORMALISATION
@@ -461,3 +461,73 @@ def test_principal_directions_of_few_vectors_are_those_of_their_covariance(tmp_p
     assert np.allclose(covariance @ directions, directions * values, atol=1e-10)
     assert np.allclose(directions.T @ directions, np.eye(6), atol=1e-10)
     assert (directions[np.abs(directions).argmax(axis=0), np.arange(6)] > 0).all()
+
+
+# sign, int8, pq
+
+
+def test_sign_makes_bits_whose_squared_distance_is_four_times_the_hamming_distance(split: Split) -> None:
+    split.queries["Q0000"][:2] = 0.0, -0.0
+    q, r = split.after("sign")
+    sides = (split.queries, split.references)
+    bits = [np.array([[value >= 0 for value in row] for row in side.values()]) for side in sides]
+    np.testing.assert_array_equal(q, np.where(bits[0], 1.0, -1.0))
+    np.testing.assert_array_equal(r, np.where(bits[1], 1.0, -1.0))
+    assert ((q[0] - r[0]) ** 2).sum() == 4 * (bits[0][0] != bits[1][0]).sum()
+
+
+@pytest.mark.parametrize("scale", ["dimension", "global"])
+@pytest.mark.parametrize("on", ["background", "references"])
+def test_int8_rounds_to_whole_multiples_of_the_largest_value(split: Split, scale: str, on: str) -> None:
+    for side in (split.background, split.references):
+        for row in side.values():
+            row[3] = 0.0  # no scale by itself, and no division by it
+    fitted = np.array(list((split.background if on == "background" else split.references).values()))
+    largest = [np.abs(column).max() for column in fitted.T] if scale == "dimension" else [np.abs(fitted).max()] * 12
+    after = split.after(f"int8:scale={scale},on={on}")
+    for found, vectors in zip(after, (split.queries, split.references), strict=True):
+        for ours, row in zip(found, vectors.values(), strict=True):
+            for value, x, top in zip(ours, row, largest, strict=True):
+                whole = max(-127, min(127, round(127 * x / top))) if top else 0
+                assert value == pytest.approx(whole * top / 127, abs=1e-7)
+
+
+def test_pq_is_that_of_faiss(tmp_path: Path) -> None:
+    split = Split(tmp_path, clustered("Q", 40), clustered("R", 60), clustered("B", 300))
+    quantiser = faiss.ProductQuantizer(12, 4, 8)
+    quantiser.cp.seed = 5
+    quantiser.train(split.b.astype(np.float32))
+    found = split.after("pq:bytes=4,seed=5")
+    first = [(tmp_path / name).read_bytes() for name in ("out_q.h5", "out_r.h5")]
+    for ours, side in zip(found, (split.q, split.r), strict=True):
+        np.testing.assert_array_equal(ours, quantiser.decode(quantiser.compute_codes(side.astype(np.float32))))
+    assert not np.array_equal(split.after("pq:bytes=4,seed=6")[0], found[0])
+    for threads in (1, 4):
+        faiss.omp_set_num_threads(threads)
+        split.after("pq:bytes=4,seed=5")
+        assert [(tmp_path / name).read_bytes() for name in ("out_q.h5", "out_r.h5")] == first
+    assert read_attributes(tmp_path / "out_q.h5")["steps"] == "pq:bytes=4,seed=5,on=background"
+
+
+def test_pq_is_fitted_on_a_sample_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantised, "_FITTED_ON", 280)
+    split = Split(tmp_path, clustered("Q", 4), clustered("R", 4), clustered("B", 300))
+    rows = sorted(Stream("postprocess pq", 5).sample(range(300), 280))
+    quantiser = faiss.ProductQuantizer(12, 2, 8)
+    quantiser.cp.seed = 5
+    quantiser.train(split.b[rows].astype(np.float32))
+    q, _ = split.after("pq:bytes=2,seed=5")
+    np.testing.assert_array_equal(q, quantiser.decode(quantiser.compute_codes(split.q.astype(np.float32))))
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("pq:bytes=5", "step pq: 12 dimensions cannot be cut into 5 equal parts"),
+        ("pq:bytes=4", "step pq needs 256 background images to fit 256 centroids, found 130"),
+        ("pq:bytes=4,on=references", "step pq needs 256 references images to fit 256 centroids, found 60"),
+    ],
+)
+def test_vectors_that_pq_cannot_be_fitted_on_are_refused(split: Split, step: str, message: str) -> None:
+    with pytest.raises(SubmissionError, match=message):
+        split.after(step)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ndec_bench.protocol import Protocol
     from ndec_bench.results.record import Result
     from ndec_bench.scoring.evaluator import Evaluator
+    from ndec_bench.scoring.matching import match
     from ndec_bench.scoring.score import score, score_descriptors, score_matches
     from ndec_bench.submissions.leaderboard import leaderboard
 
@@ -38,6 +39,7 @@ _PUBLIC = {
     "alarm_curve": "ndec_bench.deciding.doors",
     "describe": "ndec_baselines.running",
     "leaderboard": "ndec_bench.submissions.leaderboard",
+    "match": "ndec_bench.scoring.matching",
     "operating_point": "ndec_bench.deciding.doors",
     "run": "ndec_baselines.running",
     "score": "ndec_bench.scoring.score",
@@ -56,6 +58,7 @@ __all__ = [
     "alarm_curve",
     "describe",
     "leaderboard",
+    "match",
     "operating_point",
     "run",
     "score",

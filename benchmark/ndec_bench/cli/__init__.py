@@ -20,6 +20,8 @@ from ndec_bench.cli import (
     data,
     download,
     gallery,
+    index,
+    match,
     mini,
     options,
     pack,
@@ -86,11 +88,13 @@ for command in (
     baselines,
     postprocess,
     pack,
+    match,
     train,
     run_baseline,
     score,
     cite,
     threshold,
+    index,
     submit,
     reproduce,
     site,
@@ -117,7 +121,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Return the exit code of the command line given as ``arguments``; print results and errors as documented."""
     as_json = "--json" in arguments
-    if arguments[:1] in (["score"], ["validate"], ["pack"]):
+    if arguments[:1] in (["score"], ["validate"], ["pack"], ["match"]):
         arguments = options.spread(arguments)
     try:
         _check_text(arguments)

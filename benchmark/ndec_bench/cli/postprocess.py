@@ -52,7 +52,7 @@ def postprocess(
     backend: options.Backend = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """Apply steps to descriptors: l2, centre, pca, score-norm, stretch, subtract, shift, mean, concat."""
+    """Apply steps: l2, centre, pca, score-norm, stretch, subtract, shift, sign, int8, pq, mean, concat."""
     from ndec_bench.postprocess import parse_step, postprocess_file
     from ndec_bench.results.describing import carry, read_describing, read_report
 

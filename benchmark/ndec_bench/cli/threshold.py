@@ -25,6 +25,12 @@ def threshold(
         Path | None,
         typer.Option(help='Scored pairs, as "score --save-matches" writes them.', metavar="LIST", show_default=False),
     ] = None,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file that RESULT.json scored, to record its recipe.", metavar="SUB.h5", show_default=False
+        ),
+    ] = None,
     max_alarms: Annotated[
         float | None,
         typer.Option(help="Most alarms per query without a match.", metavar="A", show_default=False),
@@ -105,7 +111,9 @@ def threshold(
     with console.progress() as progress:
         pairs = read_pairs(matches, progress=progress)
     against = target.splits([matches])[0]
-    decision = decide(pairs, against, goal, result=scored, references=references, where=str(matches))
+    decision = decide(
+        pairs, against, goal, result=scored, submission=submission, references=references, where=str(matches)
+    )
     if out is not None:
         write_text(out, text_of(decision))
     if plot is not None:

@@ -11,9 +11,13 @@ from ndec_bench.deciding.evidence import evidence
 from ndec_bench.deciding.floods import floods
 from ndec_bench.deciding.point import WITHOUT_MATCH, Goal, operating_point
 from ndec_bench.deciding.unit import unit_of
+from ndec_bench.descriptors import read_attributes, sha256_of_file
+from ndec_bench.descriptors.packing import recipe_of
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ndec_bench.data.split import Split
     from ndec_bench.deciding.alarms import Alarms
     from ndec_bench.deciding.floods import Flood
@@ -38,6 +42,8 @@ class Decision:
         What they were chosen on.
     name, baseline, metric, dimensions
         Of the result that came with the list; None without one, or where it does not say.
+    recipe
+        Attributes of the submission file that say how it was made; None where it was not given.
     unit
         In which thresholds are shown.
     references
@@ -59,6 +65,7 @@ class Decision:
     baseline: str | None
     metric: str | None
     dimensions: int | None
+    recipe: dict[str, str] | None
     unit: Unit
     references: int | None
     points: list[OperatingPoint]
@@ -83,6 +90,7 @@ def decide(
     goal: Goal | None = None,
     *,
     result: Result | None = None,
+    submission: Path | None = None,
     references: int | None = None,
     where: str = "pairs",
 ) -> Decision:
@@ -96,6 +104,8 @@ def decide(
         What the threshold has to reach.
     result
         The result of the same list; it names the metric.
+    submission
+        The file that was scored; its recipe is recorded.
     references
         How many were searched, for a split that does not know.
     where
@@ -106,7 +116,7 @@ def decide(
     SubmissionError
         If pairs do not fit the split.
     UsageError
-        If the goal is out of reach, or ``result`` is of another split.
+        If the goal is out of reach, ``result`` is of another split, or ``submission`` is not what it scored.
     """
     if result is not None and result.digests.ground_truth != split.truth.sha256:
         raise UsageError(
@@ -114,6 +124,7 @@ def decide(
             "ground truths differ",
             hint="give the result of this list",
         )
+    recipe = None if submission is None else _recipe(submission, result)
     seen = evidence(matches, split, where=where)
     known = references or (result.references if result is not None else None) or seen.references
     points, out_of_reach = [], {}
@@ -145,6 +156,7 @@ def decide(
         baseline=None if describing is None else describing.baseline,
         metric=None if result is None else result.metric,
         dimensions=None if result is None else result.dimensions,
+        recipe=recipe,
         unit=unit_of(None if result is None else result.metric, seen.scores),
         references=known,
         points=points,
@@ -153,6 +165,16 @@ def decide(
         floods=worst,
         notes=notes,
     )
+
+
+def _recipe(submission: Path, result: Result | None) -> dict[str, str]:
+    """Return the recipe in the file that ``result`` scored. Raises UsageError if it is another."""
+    if result is None or result.digests.submission != sha256_of_file(submission):
+        raise UsageError(
+            f"{submission} is not the file of the result" if result else "--submission needs the result of that file",
+            hint="give the RESULT.json and the file that it scored",
+        )
+    return recipe_of(read_attributes(submission))
 
 
 def text_of(decision: Decision) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from os import PathLike
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ndec_bench.descriptors.submission import Submission, check_ids_apart, check
 from ndec_bench.descriptors.writing import write_submission
 from ndec_bench.errors import SubmissionError
 from ndec_bench.progress import silent
+from ndec_bench.protocol import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,14 +57,40 @@ def pack(
     UsageError
         If a file is given twice for a side.
     """
+    submission, recipe = open_sides(query, reference, background, split=split, progress=progress)
+    try:
+        write_submission(out, submission, recipe, progress=told(progress, len(submission.references)))
+    except BaseException:
+        submission.close()
+        raise
+    return submission
+
+
+def open_sides(
+    query: Path | Sequence[Path],
+    reference: Path | Sequence[Path],
+    background: Path | Sequence[Path] = (),
+    *,
+    split: str | None = None,
+    metric: Metric = "l2",
+    progress: Progress = silent,
+) -> tuple[Submission, dict[str, str]]:
+    """Return the submission that descriptor files make together, and the attributes that say how it was made.
+
+    See `pack`, also for what is raised. The files stay open for the submission; ``metric`` is for files that name none.
+    """
     given = {"query": query, "reference": reference, "background": background}
-    paths = {side: [files] if isinstance(files, PathLike) else list(files) for side, files in given.items() if files}
+    paths = {
+        side: [files] if isinstance(files, PathLike) else list(files)
+        for side, files in given.items()
+        if files or side != "background"
+    }
     check_paths(paths)
     attributes = {path: read_attributes(path) for files in paths.values() for path in files}
     recipe = _common_recipe(attributes)
-    metric = recipe.pop("metric", "l2")
-    if metric not in ("l2", "ip"):
-        raise SubmissionError(f"{paths['query'][0]}: attribute metric is {metric[:40]!r}", hint='expected "l2" or "ip"')
+    named = recipe.pop("metric", metric)
+    if named not in METRICS:
+        raise SubmissionError(f"{paths['query'][0]}: attribute metric is {named[:40]!r}", hint='expected "l2" or "ip"')
     for side, files in paths.items():
         if detections := _detections(files, attributes):
             recipe[DETECTIONS if side == "query" else f"{side}_{DETECTIONS}"] = detections
@@ -76,15 +103,23 @@ def pack(
             queries=in_memory(vectors["query"]),
             references=vectors["reference"],
             background=vectors.get("background"),
-            metric=cast("Metric", metric),
+            metric=named,
             split=split,
             invalid_ids=tuple(sorted(frozenset().union(*(file.invalid_ids for file in every)))),
             query_norms=_norms(opened["query"]),
             reference_norms=_norms(opened["reference"]),
         )
-        write_submission(out, submission, recipe, progress=told(progress, len(submission.references)))
         stack.pop_all()  # all is well: the files stay open for the submission
-    return submission
+    return submission, recipe
+
+
+def recipe_of(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return those ``attributes`` of a file that say how its descriptors were made, not of which images."""
+    return {
+        key: text
+        for key, text in attributes.items()
+        if key not in ("images_sha256", "metric", "split") and not key.endswith(DETECTIONS)
+    }
 
 
 def _opened(path: Path, side: str, progress: Progress) -> DescriptorFile:

@@ -40,7 +40,7 @@ class L2(Change):
 
     def fit(self, sides: Mapping[Side, VectorSource], work: Workspace) -> Fitted:
         """Return the step; there is nothing to fit."""
-        return Fitted(_mapped(self, work, unit))
+        return Fitted(mapped(self, work, unit))
 
 
 class Centre(Change):
@@ -55,7 +55,7 @@ class Centre(Change):
     def fit(self, sides: Mapping[Side, VectorSource], work: Workspace) -> Fitted:
         """Return the step fitted on the background."""
         mean = mean_of(sides["background"], work, f"{self.name}: mean")
-        return Fitted(_mapped(self, work, lambda x: x - mean))
+        return Fitted(mapped(self, work, lambda x: x - mean))
 
 
 class Pca(Change):
@@ -115,7 +115,7 @@ class Pca(Change):
                 f"step pca: dim is {self.dim:,}, the descriptors have {source.dimension:,} dimensions",
                 hint="ask for at most as many",
             )
-        some = self._some(source, work)
+        some = source if self.seed is None else sampled(source, self.sample, "postprocess pca", self.seed, work)
         # n centred vectors span n − 1 directions at most.
         self.check_rows(some, self.dim + 1, f"{self.on} images to fit {self.dim:,} components")
         mean, values, directions = principal(some, self.dim, work)
@@ -128,14 +128,8 @@ class Pca(Change):
                 hint=f"ask for at most dim={rank}",
             )
         matrix = directions / np.sqrt(values) if self.whiten else directions
-        change = _mapped(self, work, lambda x: (x - mean) @ matrix, self.dim)
+        change = mapped(self, work, lambda x: (x - mean) @ matrix, self.dim)
         return Fitted(change, {"fitted_on_images": len(some)})
-
-    def _some(self, source: VectorSource, work: Workspace) -> VectorSource:
-        if self.sample is None or self.seed is None or self.sample >= len(source):
-            return source
-        chosen = Stream("postprocess pca", self.seed).sample(range(len(source)), self.sample)
-        return work.gathered(f"sample of the {self.on}", source, np.array(sorted(chosen), dtype=np.int64))
 
 
 class Mean(Fusion):
@@ -180,7 +174,7 @@ class Concat(Fusion):
         return _fused(self, where, sources, dimension, lambda parts: np.concatenate(parts, axis=1), work)
 
 
-def _mapped(
+def mapped(
     step: Change,
     work: Workspace,
     function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
@@ -193,6 +187,14 @@ def _mapped(
         return work.mapped(f"{side} after {step}", source, width, function, f"{step.name}: {side}")
 
     return change
+
+
+def sampled(source: VectorSource, most: int | None, name: str, seed: int, work: Workspace) -> VectorSource:
+    """Return ``Stream(name, seed).sample`` of ``source``, ``most`` vectors in their order; itself if it has no more."""
+    if most is None or most >= len(source):
+        return source
+    chosen = Stream(name, seed).sample(range(len(source)), most)
+    return work.gathered("sample", source, np.array(sorted(chosen), dtype=np.int64))
 
 
 def _fused(

@@ -12,6 +12,7 @@ from ndec_bench.descriptors.submission import INDEPENDENT_ATTRIBUTE
 from ndec_bench.errors import SubmissionError, UsageError
 from ndec_bench.postprocess.linear import L2, Centre, Concat, Mean, Pca
 from ndec_bench.postprocess.neighbours import ScoreNorm, Shift, Stretch, Subtract
+from ndec_bench.postprocess.quantised import Int8, Pq, Sign
 from ndec_bench.postprocess.step import SEPARATOR, Change, Fusion, usage
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ndec_bench.postprocess.step import Step
     from ndec_bench.protocol import Metric
 
-AnyStep = L2 | Centre | Pca | ScoreNorm | Stretch | Subtract | Shift | Mean | Concat
+AnyStep = L2 | Centre | Pca | ScoreNorm | Stretch | Subtract | Shift | Sign | Int8 | Pq | Mean | Concat
 """A new step is a subclass of `Change` or `Fusion`, and one name here."""
 STEPS: Mapping[str, type[Step]] = {kind.model_fields["name"].default: kind for kind in get_args(AnyStep)}
 _STEP: TypeAdapter[AnyStep] = TypeAdapter(Annotated[AnyStep, Field(discriminator="name")])

@@ -57,7 +57,7 @@ def scores_of_record(
         block = references.read(start, min(start + rows, len(references)))
         parts = [slice(at, min(at + step, high)) for at in range(low, high, step)]
         jobs = [
-            executor.submit(_scores, queries, block, query_rows[part], reference_rows[part] - start, metric)
+            executor.submit(pair_scores, queries, block, query_rows[part], reference_rows[part] - start, metric)
             for part in parts
         ]
         for part, job in zip(parts, jobs, strict=True):
@@ -65,13 +65,14 @@ def scores_of_record(
     return scores
 
 
-def _scores(
+def pair_scores(
     queries: NDArray[np.float32],
     references: NDArray[np.float32],
     query_rows: NDArray[np.int64],
     reference_rows: NDArray[np.int64],
     metric: Metric,
 ) -> NDArray[np.float64]:
+    """Return (n,) float64 scores as `scores_of_record` does, of pairs of rows of two arrays, in one go."""
     terms = queries[query_rows].astype(np.float64)
     if metric == "ip":
         terms *= references[reference_rows]
