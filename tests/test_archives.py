@@ -105,6 +105,8 @@ def test_the_pieces_of_a_split_archive_are_found_beside_the_first(tmp_path: Path
         ("x.00", "x.01", "x.02"),
         ("x.01", "x.02"),
         ("x.tar.partaa", "x.tar.partab"),
+        ("x.tar.part1", "x.tar.part2"),
+        ("x.taraa", "x.tarab"),
         ("x.part0000", "x.part0001"),
     ],
 )

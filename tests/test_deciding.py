@@ -245,3 +245,21 @@ def test_python_gives_what_the_command_gives(files: Path) -> None:
     assert curve.rate.tolist()[-1] == point.alarm_rate
     with pytest.raises(UsageError, match="no goal is given"):
         nb.operating_point(files / "pairs.csv", split=files / "gt.csv")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "pairs.csv"], "is an input of this command"),
+        (["--plot", "gt.csv"], "is an input of this command"),
+        (["--out", "same", "--plot", "same"], "is given for two outputs"),
+    ],
+)
+def test_inputs_and_other_outputs_are_not_written_over(
+    files: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in files.iterdir()}
+    placed = [one if one.startswith("--") else str(files / one) for one in arguments]
+    assert _threshold(files, "--max-alarms", "0.2", *placed) == 2
+    assert message in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in files.iterdir()} == before

@@ -47,7 +47,7 @@ def replacing(target: Path, *, size: int = 0) -> Iterator[Path]:
         If ``target`` is a folder or another device, the folder cannot be made or written to, or the block or the move
         fails with an OSError (a full disk).
     """
-    is_stream = _is_stream(target)
+    stream = is_stream(target)
     real = target if is_stream else destination(target)
     temporary = _temporary(None if is_stream else real, target)
     try:
@@ -71,7 +71,7 @@ def check_writable(target: Path, *, regular: bool = False) -> None:
 
     ``regular`` also refuses pipes and devices, for files that are read again or have a record next to them.
     """
-    if not _is_stream(target):
+    if not is_stream(target):
         with os_errors(f"{target}: cannot be written", hint=_HINT), tempfile.TemporaryFile(dir=_folder(target)):
             return
     if regular:
@@ -99,7 +99,7 @@ def write_text(target: Path, content: str) -> None:
     write_bytes(target, content.encode("utf-8"))
 
 
-def _is_stream(target: Path) -> bool:
+def is_stream(target: Path) -> bool:
     """Return whether ``target`` is written to instead of replaced. Raises DataError for what can be neither."""
     try:
         found = target.stat()

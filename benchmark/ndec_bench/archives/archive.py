@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ndec_bench.archives.headers import ByteReader
 
-_PIECE = re.compile(r"(.+\.(?:part)?)([a-z]{2}|[0-9]{2,4})")
+_PIECE = re.compile(r"(.+\.(?:part|tar)?)([a-z]{2}|[0-9]{2,4}|(?<=part)[0-9])")
 
 
 class Archive:

@@ -183,8 +183,13 @@ def check_forms(files: list[Path] | None, query: list[Path] | None, reference: l
 
 
 def check_inputs_stay(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
-    """Raise UsageError if a file to write is one that is read."""
-    for path in outputs:
+    """Raise UsageError if a file to write is one that is read, or the same as another one to write."""
+    from ndec_bench.atomic import is_stream
+
+    written = list(outputs)
+    for number, path in enumerate(written):
+        if path.resolve() in [other.resolve() for other in written[:number]] and not is_stream(path):
+            raise UsageError(f"{path} is given for two outputs", hint="write each to a file of its own")
         if path.exists() and any(one.exists() and path.samefile(one) for one in inputs):
             raise UsageError(f"{path} is an input of this command", hint="write to another file")
 

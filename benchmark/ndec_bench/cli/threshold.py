@@ -100,9 +100,11 @@ def threshold(
     goal = None if all(value is None for value in asked) else Goal.only(given, prior, hard_share)
     if goal is None and (plot is not None or out is not None):
         raise UsageError("--out and --plot need a goal", hint="give --max-alarms, --min-recall or another")
-    for path in (plot, out):
-        if path is not None:
-            check_writable(path)
+    outputs = [path for path in (plot, out) if path is not None]
+    for path in outputs:
+        check_writable(path)
+    read = (matches, result, submission, ground_truth, hard_negatives, queries)
+    options.check_inputs_stay(outputs, [path for path in read if path is not None])
     scored = None if result is None else read_result(result)
     names = tuple(split or ()) or ((scored.split,) if scored is not None and ground_truth is None else ())
     target = options.Target(ground_truth, hard_negatives, queries, (), names, root, multi)
@@ -122,6 +124,5 @@ def threshold(
         console.out_json(decision.to_json())
         return
     console.show(decision_tables(decision, queries_per_day))
-    for path in (plot, out):
-        if path is not None:
-            console.out(f"written to {path}")
+    for path in outputs:
+        console.out(f"written to {path}")

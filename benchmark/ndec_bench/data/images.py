@@ -403,14 +403,24 @@ def files_under(folder: Path) -> list[str]:
             entered.add((state.st_dev, state.st_ino))
             with os.scandir(folder / inside) as entries:
                 shown = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
-        waiting += [f"{inside}{entry.name}/" for entry in reversed(shown) if entry.is_dir()]
+        waiting += [f"{inside}{entry.name}/" for entry in reversed(shown) if _is_folder(entry)]
         found += [f"{inside}{entry.name}" for entry in shown if _is_file(entry)]
     return found
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder that is closed
+        return False
+
+
 def _is_file(entry: os.DirEntry[str]) -> bool:
     """Return whether the entry is a file or a link to one, be it a link to nothing: reading that one reports it."""
-    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
+    except OSError:
+        return True
 
 
 def _left_out(names: Sequence[str], images: int) -> Counter[str]:
