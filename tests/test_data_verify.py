@@ -29,7 +29,7 @@ from ndec_bench.cli import run
 from ndec_bench.data import decoding, known
 from ndec_bench.data import verify as verifying
 from ndec_bench.data.layouts import SOURCES_FILE, adopt, recognise
-from ndec_bench.data.registry import remote_files
+from ndec_bench.data.registry import remote_files, shards
 from ndec_bench.data.trust import TRUST_FILE, read_trust, sha256_of
 from ndec_bench.data.verify import Check, Cost, Verification, cost, verify
 from ndec_bench.errors import DataError, InterruptedRun
@@ -470,9 +470,27 @@ def test_every_image_that_does_not_decode_is_named(tmp_path: Path) -> None:
     assert check.state == "failed"
     assert check.found.startswith(f"5 of 20 do not: {', '.join(broken)} ({tmp_path}/disc21/references_0.zip: images/")
     assert "R000001.jpg: no readable image" in check.found
+    assert check.hint is not None
+    assert (
+        "removed the recorded digest of disc21/references_0.zip, so that another copy may take its place" in check.hint
+    )
     assert named(found, "disc21 training: decoded").found == "3"
     assert not found.ok
     assert not second.ok
+
+
+def test_a_published_digest_stays_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = zip_of([*disc21_images("R", range(2)), ("images/references/R000002.jpg", b"no image")])
+    digest, name = sha256(content).hexdigest(), "disc21/references_0.zip"
+    published = [
+        each.model_copy(update={"sha256": digest}) if each.key == name else each
+        for each in shards("disc21", "references")
+    ]
+    monkeypatch.setattr(verifying, "shards", lambda *_: published)
+    put(tmp_path, name, content)
+    check = named(verify(tmp_path, parts=("references",)), "disc21 references: decoded")
+    assert (check.state, check.hint) == ("failed", "fetch the archive again, or report the images")
+    assert read_trust(tmp_path).files[name].sha256 == digest
 
 
 def test_without_images_none_is_decoded(tmp_path: Path) -> None:

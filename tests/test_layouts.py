@@ -190,6 +190,16 @@ def test_a_folder_that_went_away_is_told(tmp_path: Path) -> None:
         open_set(tmp_path / "root", *REFERENCES)
 
 
+def test_archives_come_before_a_folder_that_went_away(tmp_path: Path) -> None:
+    put(tmp_path / "theirs", "references/R000001.jpg")
+    adopt(recognise(tmp_path / "theirs"), tmp_path / "root")
+    (tmp_path / "theirs" / "references").rename(tmp_path / "gone")
+    archive = tmp_path / "root/disc21/references_0.zip"
+    archive.parent.mkdir()
+    archive.write_bytes(zip_of(disc21_images("R", range(3))))
+    assert tuple(open_set(tmp_path / "root", *REFERENCES).ids) == ("R000000", "R000001", "R000002")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"sets": []}', '{"sets": {"disc21/references": "x"}}'])
 def test_a_damaged_record_is_told(tmp_path: Path, content: str) -> None:
     (tmp_path / SOURCES_FILE).write_text(content)

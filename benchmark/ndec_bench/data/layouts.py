@@ -85,7 +85,7 @@ def find(root: Path, dataset: str, part: str) -> Holding | None:
     """Return where the images of a set are under ``root``; None if they are not. No file is opened but the record.
 
     Archives come first if none is missing, then folders that were taken in place, then an unpacked folder
-    (`ImageSet.folder`), then the archives that are there.
+    (`ImageSet.folder`), then the archives that are there. These come before folders of which one is gone.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def find(root: Path, dataset: str, part: str) -> Holding | None:
     taken = _read_sources(root).get(f"{dataset}/{part}", [])
     folder = root / image_sets()[dataset, part].folder
     if len(present) < len(files):
-        if taken:
+        if taken and not (present and any(not Path(each).exists() for each in taken)):
             return Holding(dataset, part, "folder", tuple(map(Path, taken)))
         if folder.is_dir():
             return Holding(dataset, part, "folder", (folder,))

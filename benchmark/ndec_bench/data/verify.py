@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -402,21 +402,29 @@ def _decoded(name: tuple[str, str], source: ImageSource, root: Path, jobs: int |
         # What was decoded is kept next to the data, unless these lie on a disk that is only read.
         kept = root if os.access(root, os.W_OK) else Path(stack.enter_context(TemporaryDirectory()))
         failures = decode_all(source, kept, "/".join(name), layouts.find(root, *name), jobs=jobs, progress=progress)
-    found = f"{len(source.ids):,}"
+    found, hint = f"{len(source.ids):,}", "fetch the archive again, or report the images"
     if failures:
-        _void(name, failures, root)
+        if voided := _void(name, failures, root):
+            hint += f"; removed the recorded digest of {', '.join(voided)}, so that another copy may take its place"
         first = next(iter(failures.values()))
         found = f"{len(failures):,} of {found} do not: {', '.join(islice(failures, 20))} ({first})"
-    hint = "fetch the archive again, or report the images"
     return Check.of(f"{' '.join(name)}: decoded", not failures, found, "every image decodes", hint)
 
 
-def _void(name: tuple[str, str], broken: Iterable[str], root: Path) -> None:
-    """Remove the records of archives with images that do not decode: they must not keep the right copies out."""
+def _void(name: tuple[str, str], broken: Iterable[str], root: Path) -> list[str]:
+    """Remove the records of archives with images that do not decode, and return their keys.
+
+    Such a record would keep the right copy out. One of a published digest is kept: it names the right copy.
+    """
     files, images = shards(*name), image_sets()[name]
     if images.first is None:
-        return
-    keys = {files[(int(each[1:]) - images.first) * len(files) // images.images].key for each in broken}
-    with suppress(DataError):  # of a data root that cannot be written to
-        for key in sorted(keys):
+        return []
+    damaged = {files[(int(each[1:]) - images.first) * len(files) // images.images] for each in broken}
+    recorded = read_trust(root).files
+    keys = sorted(file.key for file in damaged if file.sha256 is None and file.key in recorded)
+    try:
+        for key in keys:
             void(root, key)
+    except DataError:  # of a data root that cannot be written to
+        return []
+    return keys
