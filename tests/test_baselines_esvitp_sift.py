@@ -384,6 +384,21 @@ def test_recall_finds_the_source_whatever_the_blocks(tmp_path: Path, monkeypatch
     assert calls[-1][0] == calls[-1][1] == 7 * 4
 
 
+@pytest.mark.parametrize("most", [2_000, 20_000, 60_000])
+def test_a_disk_that_fills_up_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    resource = pytest.importorskip("resource")
+    sets = {"R0": _random(np.random.default_rng(1), 500)}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"00000.h5: writing failed \(File too large\); free disk space"):
+            _files(tmp_path / "images", sets, monkeypatch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.h5"))
+
+
 def _joined(first: Keypoints, second: Keypoints) -> Keypoints:
     return Keypoints(
         np.concatenate([first.positions, second.positions]), np.concatenate([first.descriptors, second.descriptors])

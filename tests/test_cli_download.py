@@ -286,6 +286,22 @@ def test_what_is_there_is_taken_from_a_root_that_is_only_read(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_disk_too_full_to_record_what_is_taken_ends_the_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, host: StaticHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disc21").mkdir()
+    for name, content in REFERENCES.items():
+        (tmp_path / "disc21" / name).write_bytes(content)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ndec_bench.atomic.tempfile.mkstemp", refuse)
+    code, _, err = call(capsys, "download", "disc21", "references", "--offline", "--root", str(tmp_path))
+    assert code == 4
+    assert "ndec-bench.lock.json: cannot be written (No space left on device)" in err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_with_its_own_code(tmp_path: Path, host: StaticHost, number: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,3 +32,13 @@ def test_two_builds_give_the_same_bytes_and_hold_the_package_alone(tmp_path: Pat
     with zipfile.ZipFile(wheels[0]) as wheel:
         tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"ndec_bench", "ndec_baselines"}
+
+
+def test_every_version_with_hashes_is_the_pinned_one_and_none_is_torch() -> None:
+    pins, hashed = ((ROOT / name).read_text() for name in ("constraints.txt", "constraints-hashes.txt"))
+    entries = re.split(r"\n(?=\S)", hashed.partition("\n#    tox -e pin\n")[2])
+    assert all("--hash=sha256:" in entry for entry in entries)
+    versions = {entry.split()[0] for entry in entries}
+    assert len(versions) > 40
+    assert versions <= {line.split()[0] for line in pins.splitlines()}
+    assert not [version for version in versions if version.startswith(("torch", "nvidia", "cuda"))]

@@ -109,12 +109,12 @@ class Parts:
         return self.folder / f"{PREFIX}{name}"
 
     @contextmanager
-    def adding(self, name: str, inputs: str = "") -> Iterator[Path]:
+    def adding(self, name: str, inputs: str = "", *, size: int = 0) -> Iterator[Path]:
         """Yield a path to write the part to; it is finished when the block succeeds, in place of one of that name.
 
-        Raises DataError if the disk is full or fails.
+        ``size`` is as for `atomic.replacing`. Raises DataError if the disk is full or fails.
         """
-        with atomic.replacing(self.path(name)) as temporary:
+        with atomic.replacing(self.path(name), size=size) as temporary:
             yield temporary
             part = Part(inputs, _sha256(temporary))
         self._record({**self._finished, name: part})

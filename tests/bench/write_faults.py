@@ -13,6 +13,7 @@ at random moments, memory is short, a second one writes the same. Then these mus
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import resource
@@ -31,9 +32,11 @@ import numpy as np
 import pandas as pd  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import scipy.stats  # noqa: F401
-from small_archives import jpeg
+from small_archives import disc21_images, jpeg, zip_of
 
-from ndec_bench import cli, scoring, site  # noqa: F401
+from ndec_baselines import running  # noqa: F401
+from ndec_bench import cli, gallery, scoring, site  # noqa: F401
+from ndec_bench.data.trust import read_trust
 from ndec_bench.descriptors import Descriptors, read_descriptors, read_submission, write_descriptors
 from ndec_bench.results.record import read_result
 from ndec_bench.submissions.card import read_card
@@ -46,6 +49,7 @@ DOCUMENTED = {0, 2, 3, 4, 6}
 # Work that a later run takes up.
 KEPT = (".partial",)
 REPOSITORY = Path(__file__).parents[2]
+SPLIT = "toy-1"
 
 
 class Command(NamedTuple):
@@ -58,7 +62,22 @@ class Command(NamedTuple):
 
 
 def _site(path: Path) -> object:
-    return [page.read_text(encoding="utf-8") for page in (path / "index.html", path / "results.json")[:1]]
+    return (path / "index.html").read_text(encoding="utf-8")
+
+
+def _json(path: Path) -> object:
+    return json.loads(path.read_bytes())
+
+
+def _page(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def _run(path: Path) -> None:
+    readers = {"descriptors/*/*.h5": read_descriptors, "submissions/*/*.h5": read_submission, "results/*/*.json": _json}
+    for pattern, read in readers.items():
+        for file in path.glob(pattern):
+            read(file)
 
 
 COMMANDS = {
@@ -103,12 +122,56 @@ COMMANDS = {
         "site",
         _site,
     ),
+    "run": Command(lambda given, out: _whole_run(given, out / "runs"), "runs", _run),
+    "gallery": Command(
+        lambda given, out: [
+            *("gallery", str(given / "runs" / "results" / "ndec-1" / "thumbnail.json"), "--split", SPLIT),
+            *("--file", str(given / "runs" / "submissions" / "thumbnail" / "thumbnail.h5")),
+            *("--images", str(given / "data"), "--out", str(out / "g.html")),
+        ],
+        "g.html",
+        _page,
+    ),
+    "download --from": Command(
+        lambda given, out: [
+            *("download", "disc21", "dev-queries", "--offline", "--from", str(given / "archives")),
+            *("--root", str(out / "root")),
+        ],
+        "root",
+        read_trust,
+    ),
+    "data card": Command(
+        lambda given, out: ["data", "card", "--root", str(given / "data"), "--out", str(out / "card.json")],
+        "card.json",
+        _json,
+    ),
 }
 SINGLE = ("submit new",)  # it refuses a card that is there
 
 
 def _scored(given: Path) -> list[str]:
     return ["score", str(given / "ok.h5"), "--ground-truth", str(given / "gt.csv"), "--no-bootstrap"]
+
+
+def _whole_run(given: Path, out: Path) -> list[str]:
+    return ["run", "thumbnail", "--split", SPLIT, "--root", str(given / "data"), "--out", str(out), "--device", "cpu"]
+
+
+def _split(folder: Path) -> None:
+    """Write a split, as ``ndec-bench mini build`` leaves it."""
+    for side, name in (("queries", "Q{:05d}"), ("references", "R{:06d}")):
+        (folder / "images" / side).mkdir(parents=True)
+        for number in range(12):
+            (folder / "images" / side / f"{name.format(number)}.jpg").write_bytes(jpeg(number, (72, 54)))
+    texts = {
+        "split.json": json.dumps({"name": SPLIT, "digest": "a" * 64}),
+        "ground_truth.csv": "query_id,reference_id\n"
+        + "".join(f"Q{row:05d},{f'R{row:06d}' if row % 2 else ''}\n" for row in range(12)),
+        "hard_negatives.txt": "Q00002\n",
+        "references.txt": "".join(f"R{row:06d}\n" for row in range(12)),
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text)
 
 
 def prepare(given: Path) -> None:
@@ -123,20 +186,13 @@ def prepare(given: Path) -> None:
         write_descriptors(given / f"{letter}.h5", Descriptors(ids, vectors), {"recipe": "random"})
     (given / "gt.csv").write_text("".join(f"Q{row:05d},{f'R{row:05d}' if row % 2 else ''}\n" for row in range(400)))
     shutil.copytree(REPOSITORY / "results", given / "results")
-    ended = run(
-        [
-            "pack",
-            "--query",
-            str(given / "q.h5"),
-            "--reference",
-            str(given / "r.h5"),
-            "--split",
-            "toy",
-            "--out",
-            str(given / "ok.h5"),
-        ]
-    )
-    assert ended.code == 0, ended.text
+    _split(given / "data" / SPLIT)
+    (given / "archives").mkdir()
+    (given / "archives" / "dev_queries.zip").write_bytes(zip_of(disc21_images("Q", range(5))))
+    packed = ["pack", "--query", str(given / "q.h5"), "--reference", str(given / "r.h5")]
+    for command in ([*packed, "--split", "toy", "--out", str(given / "ok.h5")], _whole_run(given, given / "runs")):
+        ended = run(command)
+        assert ended.code == 0, ended.text
 
 
 class Ended(NamedTuple):
@@ -201,7 +257,8 @@ class Trial:
         whole = self.arguments(self.folder())
         self.undisturbed = run(whole)
         assert self.undisturbed.code == 0, self.undisturbed.text
-        self.size = max(path.stat().st_size for path in self.out.rglob("*") if path.is_file())
+        written = [path for path in self.out.rglob("*") if path.is_file() and not path.is_symlink()]
+        self.size = max(path.stat().st_size for path in written)
 
     def folder(self) -> Path:
         """Make a new folder to write to."""
@@ -276,10 +333,11 @@ class Trial:
         return []
 
     def _stray(self, kept: tuple[str, ...] = KEPT) -> list[Path]:
-        """Return files and folders that are neither the target nor on the way to it."""
+        """Return files and folders that are neither the target nor on the way to it, and halves of files in it."""
         target = self.out / self.command.target
         way = {target, *target.parents}
-        found = [path for path in self.out.rglob("*") if path not in way and target not in path.parents]
+        found = [path for path in self.out.rglob("*") if path not in way]
+        found = [path for path in found if target not in path.parents or path.suffix == ".part"]
         found = [path for path in found if path.name != self.command.record]
         return [path for path in found if not any(end in str(path.relative_to(self.out)) for end in kept)]
 

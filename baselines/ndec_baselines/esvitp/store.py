@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ndec_bench.data.images import ImageSource
 
 PART_IMAGES = 4096
+VERSIONS = ("earliest", "v110")
+OVERHEAD = 1 << 16  # bytes that HDF5 takes at most for the structure of a part
 
 
 @dataclass(frozen=True)
@@ -114,20 +116,25 @@ def find_keypoints(
                 for image in pool.map(lambda image_id: keypoints(source.read(image_id)), some):
                     found.append(image)
                     progress(stage, start + len(found), len(ids))
-                with parts.adding(name, inputs) as path:
-                    _write(path, some, found)
+                columns = _columns(some, found)
+                size = OVERHEAD + sum(column.nbytes for column in columns.values())
+                with parts.adding(name, inputs, size=size) as path, h5py.File(path, "w", libver=VERSIONS) as file:
+                    for column, values in columns.items():
+                        file[column] = values
             with h5py.File(parts.path(name), "r") as file:
                 counts.append(file["counts"][:])
             progress(stage, start + len(some), len(ids))
         return KeypointFiles(ids, np.concatenate(counts), tuple(map(parts.path, parts)))
 
 
-def _write(path: Path, ids: Sequence[str], found: Sequence[Keypoints]) -> None:
-    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
-        file["counts"] = np.array([len(image) for image in found], dtype=np.int64)
-        file["positions"] = np.concatenate([image.positions for image in found])
-        file["descriptors"] = np.concatenate([image.descriptors for image in found])
-        file["image_names"] = np.array([image_id.encode() for image_id in ids])
+def _columns(ids: Sequence[str], found: Sequence[Keypoints]) -> dict[str, NDArray[Any]]:
+    """Return what a part holds, by the name of the data set."""
+    return {
+        "counts": np.array([len(image) for image in found], dtype=np.int64),
+        "positions": np.concatenate([image.positions for image in found]),
+        "descriptors": np.concatenate([image.descriptors for image in found]),
+        "image_names": np.array([image_id.encode() for image_id in ids]),
+    }
 
 
 @contextmanager

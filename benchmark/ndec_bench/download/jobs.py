@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ndec_bench.download.ranges import Fetched
 
 LOCK_FILE = ".ndec-bench.running"
+READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 DISK_FLOOR = 1 << 28
 """A run stops when fewer bytes than these are free: a full disk takes other programs down with it."""
 _LOOK_AT_DISK = 1 << 26
@@ -129,7 +130,7 @@ def locked(root: Path, *, writes: bool = True) -> Iterator[None]:
                 f"{root}: another download is at work there", hint="wait for it, or stop it and run this again"
             ) from error
         except OSError as error:
-            if writes or error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            if writes or error.errno not in READ_ONLY:
                 raise
     try:
         yield
@@ -235,6 +236,8 @@ def _present(planned: Planned, run: Run) -> Outcome:
     try:
         _record(planned, run.root, size, digest, source, known.etag if known else None)
     except DataError as error:  # on a disk that is only read; the file is read again next time
+        if getattr(error.__cause__, "errno", None) not in READ_ONLY:
+            raise
         notes = (f"its digest is not recorded: {error.message}",)
     return Outcome(planned.file, planned.path, "present", source, digest, size, notes, warning=doubt)
 
