@@ -48,13 +48,13 @@ def replacing(target: Path, *, size: int = 0) -> Iterator[Path]:
         fails with an OSError (a full disk).
     """
     stream = is_stream(target)
-    real = target if is_stream else destination(target)
-    temporary = _temporary(None if is_stream else real, target)
+    real = target if stream else destination(target)
+    temporary = _temporary(None if stream else real, target)
     try:
         if size:
             _claim(temporary, size)
         yield temporary
-        if is_stream:
+        if stream:
             _pour(temporary, real)
         else:
             _flush(temporary)
