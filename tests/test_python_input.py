@@ -174,6 +174,14 @@ def test_goals_are_finite_numbers(value: float) -> None:
         alarm_curve(pairs, value)
 
 
+def test_a_share_of_hard_negatives_that_are_not_known(tmp_path: Path) -> None:
+    truth = tmp_path / "gt.csv"
+    truth.write_text("query_id,reference_id\nQ1,R1\nQ2,\n")
+    pairs = Matches(QUERIES, REFERENCES, np.array([0.5, 0.25]))
+    with pytest.raises(UsageError, match="does not know hard negatives"):
+        operating_point(pairs, split=truth, min_precision=0.5, hard_share=0.5)
+
+
 def test_an_empty_list_of_hard_negatives(tmp_path: Path) -> None:
     truth, listed = tmp_path / "gt.csv", tmp_path / "hard.txt"
     truth.write_text("query_id,reference_id\nQ1,R1\nQ2,\n")
