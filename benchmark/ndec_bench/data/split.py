@@ -189,7 +189,7 @@ class Split:
         return cls(
             name=info.name,
             truth=truth,
-            hard_negatives=_hard_negatives(folder / HARD_NEGATIVES_FILE, truth, []),
+            hard_negatives=_hard_negatives(folder / HARD_NEGATIVES_FILE, truth, [], may_be_empty=True),
             reference_ids=references,
             edits=_read_edits(folder / EDITS_FILE),
             folder=folder,
@@ -230,9 +230,11 @@ def _check_references(folder: Path, truth: GroundTruth, references: tuple[str, .
             )
 
 
-def _hard_negatives(path: Path, truth: GroundTruth, notes: list[str]) -> frozenset[str]:
+def _hard_negatives(path: Path, truth: GroundTruth, notes: list[str], *, may_be_empty: bool = False) -> frozenset[str]:
     queries, matched = frozenset(truth.query_ids), {query for query, _ in truth.pairs}
     ids = _listed(path, truth, notes)
+    if not ids and not may_be_empty:
+        raise DataError(f"{path}: no hard negative is listed", hint="list them, one id per line, or leave the list out")
     for query in ids:
         if query not in queries:
             raise DataError(f"{path}: {query} is not a labelled query", hint="list queries of the ground truth only")

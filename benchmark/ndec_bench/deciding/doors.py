@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ndec_bench.data.known import recognise
 from ndec_bench.data.roots import data_root
+from ndec_bench.data.split import Split
 from ndec_bench.deciding import alarms, point
 from ndec_bench.deciding.evidence import evidence
 from ndec_bench.deciding.point import Goal
+from ndec_bench.errors import UsageError
 from ndec_bench.matches import Matches, read_pairs
+from ndec_bench.scoring.context import finite
 from ndec_bench.scoring.inputs import split_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from os import PathLike
 
     import pandas as pd
 
-    from ndec_bench.data.split import Split
     from ndec_bench.deciding.evidence import Evidence
     from ndec_bench.deciding.point import OperatingPoint
 
@@ -80,7 +82,13 @@ def operating_point(
         "min_recall": min_recall,
         "threshold": score,
     }
-    return point.operating_point(_evidence(matches, split, root), Goal.only(given, prior, hard_share))
+    for name, value in {**given, "prior": prior, "hard_share": hard_share}.items():
+        if value is not None:
+            finite("score" if name == "threshold" else name, value)
+    found, goal = _evidence(matches, split, root), Goal.only(given, prior, hard_share)
+    if not goal.mixture.keys() <= found.groups.keys():
+        raise UsageError("hard_share: the split does not know hard negatives", hint="leave hard_share out")
+    return point.operating_point(found, goal)
 
 
 def alarm_curve(
@@ -97,12 +105,16 @@ def alarm_curve(
     Columns are the fields of `ndec_bench.deciding.alarms.Alarms`; ``sizes`` and ``references`` as in
     `ndec_bench.deciding.alarms.alarm_curve`, which says what is raised, and the others as in `operating_point`.
     """
+    finite("score", score)
     return alarms.curve_frame(alarms.alarm_curve(_evidence(matches, split, root), score, sizes, references=references))
 
 
 def _evidence(
     matches: str | PathLike[str] | Matches, split: Split | str | PathLike[str] | None, root: Path | None
 ) -> Evidence:
+    for name, value, kind in (("matches", matches, Matches), ("split", split, Split | None)):
+        if not isinstance(value, kind | str | PathLike):
+            raise UsageError(f"{name}: {type(value).__name__}", hint=f"give a file, or a {name.capitalize()}")
     where = "the list of pairs" if isinstance(matches, Matches) else str(matches)
     pairs = matches if isinstance(matches, Matches) else read_pairs(Path(matches))
     root = data_root(root)

@@ -35,9 +35,9 @@ class Matches:
     Attributes
     ----------
     query_ids, reference_ids
-        (n,) arrays of str (numpy unicode).
+        (n,) arrays of str (numpy unicode); lists, object arrays and pandas columns whose elements are all str are cast.
     scores
-        (n,) float64, finite; other floating-point numbers are cast.
+        (n,) float64, finite; other floating-point numbers, torch tensors among them, are cast.
 
     Raises
     ------
@@ -111,27 +111,55 @@ class Matches:
         return digest.hexdigest()
 
 
-def _checked_ids(name: str, ids: Any) -> NDArray[np.str_]:  # noqa: ANN401 -- whatever a caller gives
-    found = np.asarray(ids)
-    if found.ndim != 1 or (found.dtype.kind != "U" and len(found)):
+def array_of(where: str, values: Any) -> tuple[NDArray[Any], str]:  # noqa: ANN401 -- whatever a caller gives
+    """Return ``values`` as an array in memory, and the name of the type they came in; ``where`` opens messages.
+
+    torch tensors are taken without importing torch: detached, from any device.
+
+    Raises
+    ------
+    SubmissionError
+        If they do not make an array, or some of them are masked.
+    """
+    stored = str(getattr(values, "dtype", "")).removeprefix("torch.")
+    try:
+        if hasattr(values, "detach"):
+            tensor = values.detach()
+            # NumPy has no bfloat16: by way of float32, which holds every value of it.
+            array = np.asarray((tensor.float() if stored.startswith(("bfloat", "float8")) else tensor).cpu().numpy())
+            return array, stored
+        masked, array = np.ma.is_masked(values), np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # sparse tensors, rows of several lengths
         raise SubmissionError(
-            f"{name}: {found.dtype} of shape {found.shape}, expected text of shape (pairs,)", hint="give ids as str"
+            f"{where}: {type(values).__name__} cannot be read as a plain array", hint="give a dense NumPy array"
+        ) from error
+    if masked:
+        raise SubmissionError(f"{where}: some values are masked", hint="leave these rows out")
+    return array, str(array.dtype)
+
+
+def _checked_ids(name: str, ids: Any) -> NDArray[np.str_]:  # noqa: ANN401
+    found, stored = array_of(name, ids)
+    texts = found.tolist()
+    # Columns of pandas and of object arrays hold text too; whatever else they hold is not an id.
+    if found.ndim != 1 or not all(isinstance(text, str) for text in texts):
+        raise SubmissionError(
+            f"{name}: {stored} of shape {found.shape}, expected text of shape (pairs,)", hint="give ids as str"
         )
-    found = found.astype("U1") if found.dtype.kind != "U" else found
-    bad = wrong_ids(found.tolist())
+    bad = wrong_ids(texts)
     if bad:
         raise SubmissionError(
-            f"{name}: {escaped(str(found[bad[0]]), 40)} at {bad[0]} {wrong_with_id(str(found[bad[0]]))}",
+            f"{name}: {escaped(texts[bad[0]], 40)} at {bad[0]} {wrong_with_id(texts[bad[0]])}",
             hint="give the plain image ids, e.g. Q25000",
         )
-    return found
+    return found if found.dtype.kind == "U" else np.array(texts, dtype=np.str_)
 
 
 def _checked_scores(scores: Any) -> NDArray[np.float64]:  # noqa: ANN401
-    found = np.asarray(scores)
+    found, stored = array_of("scores", scores)
     if found.ndim != 1 or (found.dtype.kind != "f" and len(found)):
         raise SubmissionError(
-            f"scores: {found.dtype} of shape {found.shape}, expected floating-point numbers of shape (pairs,)",
+            f"scores: {stored} of shape {found.shape}, expected floating-point numbers of shape (pairs,)",
             hint="give one score per pair",
         )
     found = np.ascontiguousarray(found, dtype=np.float64)

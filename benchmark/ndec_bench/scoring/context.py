@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from ndec_bench import __version__
+from ndec_bench.errors import UsageError
 from ndec_bench.metrics.bootstrap import REPLICATES
 from ndec_bench.progress import silent
-from ndec_bench.protocol import NDEC_1, Protocol
+from ndec_bench.protocol import NDEC_1, Protocol, get_protocol
 from ndec_bench.results.record import Signature
 from ndec_bench.search import NO_RULE, parse_rule
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ndec_bench.data.split import Split
     from ndec_bench.descriptors import VectorSource
     from ndec_bench.progress import Progress
@@ -36,7 +39,7 @@ class Options:
     name
         Name of the result; None for the name of the file.
     protocol
-        The rules.
+        The rules; a name becomes them.
     all_protocols
         Score under every published protocol as well.
     replicates
@@ -74,9 +77,58 @@ class Options:
     command: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError if the rule is unknown or the pairs could not be written in the end."""
+        """Raise UsageError if an option is of the wrong kind or out of range: now, not after the search."""
+        for name, kind in (("name", str | None), ("asymmetric", str), ("save_matches", str | PathLike | None)):
+            if not isinstance(getattr(self, name), kind):
+                raise UsageError(f"{name} {getattr(self, name)!r}", hint="give text")
         rule = parse_rule(self.asymmetric)
-        object.__setattr__(self, "asymmetric", NO_RULE if rule is None else str(rule))
+        checked = {
+            "asymmetric": NO_RULE if rule is None else str(rule),
+            "protocol": _protocol(self.protocol),
+            "replicates": _whole("replicates", self.replicates, 0),
+            "precisions": _precisions(self.precisions),
+            "threshold": None if self.threshold is None else finite("threshold", self.threshold),
+            "threads": None if self.threads is None else _whole("threads", self.threads, 1),
+            "save_matches": None if self.save_matches is None else Path(self.save_matches),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+def _protocol(given: Any) -> Protocol:  # noqa: ANN401 -- whatever a caller gives
+    if isinstance(given, str):
+        return get_protocol(given)
+    if not isinstance(given, Protocol):
+        raise UsageError(f"protocol {given!r} is not a protocol", hint="give a Protocol or the name of one")
+    return given
+
+
+def _whole(name: str, given: Any, least: int) -> int:  # noqa: ANN401
+    if isinstance(given, bool) or not isinstance(given, Integral) or int(given) < least:
+        raise UsageError(f"{name} {given!r}", hint=f"give a whole number, at least {least}")
+    return int(given)
+
+
+def finite(name: str, given: Any) -> float:  # noqa: ANN401
+    """Return ``given`` as a float. Raises UsageError, opened by ``name``, for anything but a finite number."""
+    try:
+        number = float(given) if not isinstance(given, bool) and isinstance(given, Real) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise UsageError(f"{name} {str(given)[:80]}", hint="give a finite number")
+    return number
+
+
+def _precisions(given: Any) -> tuple[float, ...]:  # noqa: ANN401
+    try:
+        precisions = tuple(finite("precision", precision) for precision in given)
+    except TypeError as error:
+        raise UsageError(f"precisions {given!r}", hint="give a tuple of numbers from 0 to 1") from error
+    for precision in precisions:
+        if not 0 <= precision <= 1:
+            raise UsageError(f"precision {precision}", hint="give a number from 0 to 1")
+    return precisions
 
 
 DEFAULTS = Options()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ndec_bench.data.roots import data_root
+from ndec_bench.data.split import Split
 from ndec_bench.descriptors import Descriptors, Submission
 from ndec_bench.errors import SubmissionError, UsageError
+from ndec_bench.matches.record import array_of
 from ndec_bench.progress import silent
 from ndec_bench.protocol import METRICS, NDEC_1
 from ndec_bench.scoring.inputs import split_from
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ndec_bench.data.split import Split
     from ndec_bench.progress import Progress
     from ndec_bench.protocol import Metric, Protocol
     from ndec_bench.results.record import Result
@@ -45,7 +48,7 @@ class Evaluator:
     metric
         ``l2`` or ``ip``.
     protocol
-        The rules.
+        The rules, or their name.
     root
         Data root, for a name; None for the usual one.
     backend, threads
@@ -80,14 +83,16 @@ class Evaluator:
         DataError
             If a name leads to no split.
         UsageError
-            If the metric is not known: now, not after the first epoch.
+            If the split, the metric, the protocol or the threads are not usable: now, not after the first epoch.
         """
         if metric not in METRICS:
             raise UsageError(f"metric {metric!r} is not known", hint=f"give one of {', '.join(METRICS)}")
+        if not isinstance(split, Split | str | PathLike):
+            raise UsageError(f"split {split!r} is not a split", hint="give a Split, its name, or its folder or file")
+        self._options = Options(protocol=protocol, backend=backend, threads=threads, replicates=0)
         self.split = split_from(split, data_root(root))
         self._truth = TruthTable(self.split)
         self._metric = metric
-        self._options = Options(protocol=protocol, backend=backend, threads=threads, replicates=0)
         self._warned = False
 
     def __call__(
@@ -131,8 +136,8 @@ class Evaluator:
                 hint="describe both sides with the same model",
             )
         submission = Submission(
-            queries=Descriptors(tuple(query_ids), query_vectors),
-            references=Descriptors(tuple(reference_ids), reference_vectors),
+            queries=Descriptors(_in_order("query_ids", query_ids), query_vectors),
+            references=Descriptors(_in_order("reference_ids", reference_ids), reference_vectors),
             metric=self._metric,
             stored_dtype=stored,
         )
@@ -153,14 +158,7 @@ class Evaluator:
 
 def _float32(where: str, vectors: Any) -> tuple[NDArray[np.float32], str]:  # noqa: ANN401
     """Return ``vectors`` as (n, d) float32 in C order, and the name of the type they came in."""
-    if hasattr(vectors, "detach"):
-        tensor = vectors.detach()
-        stored = str(tensor.dtype).removeprefix("torch.")
-        # NumPy has no bfloat16: by way of float32, which holds every value of it.
-        array = np.asarray((tensor if stored in ("float16", "float64") else tensor.float()).cpu().numpy())
-    else:
-        array = np.asarray(vectors)
-        stored = str(array.dtype)
+    array, stored = array_of(where, vectors)
     if array.dtype.kind != "f" or array.ndim != 2:
         raise SubmissionError(
             f"{where}: {stored} of shape {array.shape}, expected floating-point numbers of shape (images, dimensions)",
@@ -168,3 +166,12 @@ def _float32(where: str, vectors: Any) -> tuple[NDArray[np.float32], str]:  # no
         )
     with np.errstate(over="ignore"):  # a value too large becomes infinite, and is refused as such
         return np.ascontiguousarray(array, dtype=np.float32), stored
+
+
+def _in_order(where: str, ids: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Return ``ids``, which say whose each row is; refuse what has no order or is one text."""
+    if isinstance(ids, set | frozenset | dict | str | bytes) or not isinstance(ids, Iterable):
+        raise SubmissionError(
+            f"{where}: {type(ids).__name__}, expected ids in the order of the rows", hint="give a list"
+        )
+    return tuple(ids)
