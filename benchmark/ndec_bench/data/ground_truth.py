@@ -135,7 +135,8 @@ def read_ground_truth(
     DataError
         If a file cannot be read, its first row looks like another header, a row does not have one or two fields, an id
         is empty, overlong or unprintable, a pair or JSON key appears twice, a query has several references without
-        ``multi``, one image is there in two forms, no query has a reference, or a query is not in ``queries``. The message names file and line.
+        ``multi``, one image is there in two forms, no query has a reference, or a
+        query is not in ``queries``. The message names file and line.
     """
     file = read_text(path, DataError, "expected lines query_id,reference_id", largest=_MAX_BYTES)
     if file.content.lstrip()[:1] in {b"{", b"["}:

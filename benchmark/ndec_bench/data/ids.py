@@ -105,6 +105,8 @@ def check_apart(where: str, background: Collection[str], others: str, ids: Colle
 def in_two_forms(ids: Iterable[str]) -> tuple[str, str] | None:
     """Return two of ``ids`` that are one image: one has a folder or a suffix that the other lacks. None without any."""
     names = sorted(frozenset(ids))
+    if not any(sign in "".join(names) for sign in "./\\"):
+        return None
     tails = _comparison(names)
     whole: dict[str, str] = {}
     for name in names:
