@@ -146,6 +146,9 @@ def test_parts_of_ones_own(files: Submission, capsys: pytest.CaptureFixture[str]
     assert result["parts"]["first"]["queries"] == 30
     assert result["parts"]["first"]["cap"] == 300
     assert failed(capsys, "mine.h5", *TRUTH, "--part", "first.txt")[0] == 2
+    assert (
+        "--part x appears twice" in failed(capsys, "mine.h5", *TRUTH, "--part", "x=first.txt", "--part", "x=b.txt")[1]
+    )
 
 
 def test_precisions_and_the_own_threshold(files: Submission, capsys: pytest.CaptureFixture[str]) -> None:

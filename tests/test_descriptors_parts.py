@@ -213,6 +213,12 @@ def test_packing_takes_several_files_of_a_side(tmp_path: Path) -> None:
         pack(queries, [shards[0], shards[0]], tmp_path / "s.h5", split="x")
     with pytest.raises(SubmissionError, match=r"r1\.h5: id R1 is in .*r\.h5 too \(2 such ids\)"):
         pack(queries, [whole, shards[0]], tmp_path / "s.h5", split="x")
+    again = vectors_file(tmp_path / "again.h5", ["refs/R1.jpg"], rows[:1], norms=norms[:1])
+    with pytest.raises(SubmissionError, match=r"again\.h5: id refs/R1\.jpg is the image R1 of .*r1\.h5"):
+        pack(queries, [*shards, again], tmp_path / "s.h5", split="x")
+    broken = vectors_file(tmp_path / "broken.h5", ["Q3"], rows[:1], norms=norms[:1], invalid_ids=["R1"])
+    with pytest.raises(SubmissionError, match=r"broken\.h5: R1 of its invalid_ids is a row of .*r\.h5 \(1 such ids\)"):
+        pack([queries, broken], whole, tmp_path / "s.h5", split="x")
 
 
 def test_norms_in_some_files_only_are_refused(parts: dict[str, Path]) -> None:

@@ -57,6 +57,14 @@ def test_dialects_read_the_same(tmp_path: Path, text: str) -> None:
         ("Q1,R1\nquery_id,reference_id\nQ2,R2\n", "line 2 is a header, but not the first line"),
         ("Q1,nan\nQ1,NA\n", "line 2 repeats line 1"),
         ("\nquery_id,ref\nQ1,R1\n", "line 2 looks like a header with other names"),
+        ("0,1\nQ1,R1\nQ2,\n", "line 1 looks like a header"),
+        ("img1,img2\nQ1,R1\nQ2,\n", "line 1 looks like a header"),
+        ("q0,r0\nQ1,R1\nQ2,\n", "line 1 looks like a header"),
+        ("Ground truth v2\nQ1,R1\nQ2,\n", "line 1 looks like a header"),
+        ("// v2\nQ1,R1\nQ2,\n", "line 1 looks like a header"),
+        ("Q1,R1\nQ2,R1.jpg\n", r"R1 and R1\.jpg are one image in two forms"),
+        ("Q1.jpg,R1\nq1/Q1.jpg,\n", r"Q1\.jpg and q1/Q1\.jpg are one image in two forms"),
+        ("Q1 R1\nQ2 R2\n", r"no query has a reference \(line 1 is 'Q1 R1'\)"),
         ('{"Q1": ["R1"], "Q2": [], "Q1": []}', "key 'Q1' appears twice"),
         ('{"Q1": ["R1"], " Q1": []}', "key ' Q1' gives Q1 a second row"),
         ('{"Q1": ["R1", "R2"]}', "key 'Q1' gives Q1 several references; .*--multi"),
@@ -79,7 +87,30 @@ def test_bad_files_are_named_with_their_row(tmp_path: Path, text: str | bytes, m
         read_ground_truth(written(tmp_path, text))
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "NA", "N/A", "None", "NULL", "null", "<NA>", "-", "-1"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "nan",
+        "NaN",
+        "NA",
+        "N/A",
+        "None",
+        "NULL",
+        "null",
+        "<NA>",
+        "-",
+        "-1",
+        "#N/A",
+        "NaT",
+        "-nan",
+        "-1.0",
+        "nil",
+        "[]",
+        "['']",
+        "nan.jpg",
+        "refs/nan.png",
+    ],
+)
 @pytest.mark.parametrize("text", ["Q1,R1\nQ2,{0}\nQ3,{0}\n", '{{"Q1": ["R1"], "Q2": ["{0}"], "Q3": ["{0}"]}}'])
 def test_a_missing_value_is_no_reference(tmp_path: Path, word: str, text: str) -> None:
     path = written(tmp_path, text.format(word))
@@ -90,7 +121,17 @@ def test_a_missing_value_is_no_reference(tmp_path: Path, word: str, text: str) -
     assert (len(kept.pairs), kept.empty_words) == (3, {})
 
 
-@pytest.mark.parametrize("text", ["cat,dog\nbird,fish\n", "Q1,R1\nQ2,\n", "aa1,R1\nbb,\n", "abc,R1\n"])
+def test_a_reference_of_most_rows_is_reported(tmp_path: Path) -> None:
+    rows = [f"Q{at},{'false' if at > 4 else f'R{at}'}\n" for at in range(12)]
+    (note,) = read_ground_truth(written(tmp_path, "".join(rows))).notes
+    assert note.startswith("'false' is the reference of 7 of 12 matched rows of the ground truth")
+    assert not read_ground_truth(written(tmp_path, "".join(rows[:9]))).notes
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cat,dog\nbird,fish\n", "Q1,R1\nQ2,\n", "aa1,R1\nbb,\n", "abc,R1\n", "a/1.jpg,R1\nb/1.jpg,\n", "A1,R1\na1,\n"],
+)
 def test_first_rows_with_ids_of_any_form_are_data(tmp_path: Path, text: str) -> None:
     assert len(read_ground_truth(written(tmp_path, text)).query_ids) == text.count("\n")
 
@@ -153,8 +194,9 @@ def test_id_lists_refuse_repeats(tmp_path: Path) -> None:
         read_ids(path)
     path.write_text("original\nkids\nquery_7\n")
     assert len(read_ids(path)) == 3
-    path.write_text("query_id\nQ1\nQ2\n")
-    with pytest.raises(DataError, match=r"line 1 looks like a header \('query_id'\); remove that line"):
-        read_ids(path)
+    for header in ("query_id", "image_name", "queries", "# all of them"):
+        path.write_text(f"{header}\nQ1\nQ2\n")
+        with pytest.raises(DataError, match=rf"line 1 looks like a header \('{header}'\); remove that line"):
+            read_ids(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_ids(tmp_path / "absent.txt")

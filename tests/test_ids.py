@@ -61,8 +61,10 @@ def test_an_id_without_folder_and_suffix(identifier: str, plain: str) -> None:
         (["Q1", "X"], ["Q1", "Q2"], {}),
         (["Q1", "q2.jpg"], ["Q1", "Q2"], {"q2.jpg": "Q2"}),
         (["Q1"], ["a/Q1.jpg"], {"Q1": "a/Q1.jpg"}),
-        (["x/1.jpg"], ["a/1.jpg"], {"x/1.jpg": "a/1.jpg"}),
-        (["a/1.jpg", "b/1.jpg"], ["a/1.jpg", "a/2.jpg"], {}),  # where some are exact, folders count
+        (["x/1.jpg", "y/a/2.jpg"], ["a/1.jpg", "a/2.jpg"], {"y/a/2.jpg": "a/2.jpg"}),  # folders that differ count
+        (["a/1.jpg", "b/1.jpg"], ["a/1.jpg", "a/2.jpg"], {}),
+        (["/d/a/1.jpg", "/d/b/1.jpg"], ["a/1", "b/1"], {"/d/a/1.jpg": "a/1", "/d/b/1.jpg": "b/1"}),
+        (["b/1.jpg"], ["d\\b\\1", "d/c/1"], {"b/1.jpg": "d\\b\\1"}),
         (["cafe\u0301.png"], ["caf\u00e9"], {"cafe\u0301.png": "caf\u00e9"}),  # macOS writes two signs
         ([], ["Q1"], {}),
         (["Q1.jpg"], [], {}),
@@ -79,6 +81,7 @@ def test_ids_in_another_form(ids: list[str], known: list[str], expected: dict[st
         (["Q1.png", "Q1.jpg"], ["Q1"], r"ids Q1\.jpg and Q1\.png both mean Q1"),
         (["a/1.jpg", "b/1.jpg"], ["1"], r"ids a/1\.jpg and b/1\.jpg both mean 1"),
         (["1"], ["a/1.jpg", "b/1.jpg"], r"id 1 may mean a/1\.jpg or b/1\.jpg"),
+        (["im/b/1.jpg"], ["a/1.jpg"], r"none of its 1 query ids is known: it has im/b/1\.jpg"),
         (["X1", "X2"], ["Q1"], "none of its 2 query ids is known: it has X1, expected are ids such as Q1"),
     ],
 )

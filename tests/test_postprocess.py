@@ -416,6 +416,11 @@ def test_fused_files_say_of_what_they_are_made(folder: Folder) -> None:
     assert report.steps == (("concat", {}),)
     expected = np.concatenate([vectors("Q", 30, 4).vectors, vectors("Q", 30, 3).vectors], axis=1)
     np.testing.assert_array_equal(read_descriptors(folder / "out.h5").vectors, expected)
+    write_descriptors(folder / "c.h5", vectors("Q", 30, 3), {"baseline": "toy", "steps": "l2"})  # it means l2
+    folder.file("a.h5", "out.h5", ["concat"], others=[folder / "c.h5"])
+    write_descriptors(folder / "d.h5", vectors("Q", 30, 3), {**same, "metric": "ip"})
+    with pytest.raises(SubmissionError, match=r"d\.h5: metric is 'ip', but 'l2' in .*c\.h5"):
+        folder.file("c.h5", "out.h5", ["concat"], others=[folder / "d.h5"])
     write_descriptors(folder / "c.h5", vectors("Q", 30, 3), {**same, "steps": ""})
     with pytest.raises(SubmissionError, match=r"c\.h5: steps is '', but 'l2' in .*a\.h5"):
         folder.file("a.h5", "out.h5", ["concat"], others=[folder / "c.h5"])

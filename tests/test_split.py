@@ -38,7 +38,7 @@ def test_a_folder_holds_the_whole_split(folder: Path) -> None:
     [
         ("hard_negatives.txt", "Q9\n", "none of its 1 query ids is known: it has Q9, expected are ids such as Q1"),
         ("hard_negatives.txt", "Q1\n", "Q1 has a true reference"),
-        ("ground_truth.csv", "Q3,\n", "all 1 labelled queries are hard negatives"),
+        ("ground_truth.csv", "Q3,\n", "no query has a reference"),
         ("references.txt", "R2\n", "Q1 names reference R1"),
         ("split.json", "[]", "not a split description"),
         ("split.json", "{}", "not a split description"),

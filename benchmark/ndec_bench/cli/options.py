@@ -154,7 +154,7 @@ class Target:
                     hard_negatives=self.hard_negatives,
                     multi=self.multi,
                     queries=self.queries,
-                    parts=dict(_part(text) for text in self.parts),
+                    parts=_parts(self.parts),
                 )
             ]
         for option, value in (
@@ -234,6 +234,15 @@ _SEVERAL: Mapping[str, Callable[[str], bool]] = {
     "--part": lambda text: "=" in text,
     "--split": lambda text: not Path(text).is_file(),
 }
+
+
+def _parts(texts: Iterable[str]) -> dict[str, Path]:
+    parts: dict[str, Path] = {}
+    for name, path in map(_part, texts):
+        if name in parts:
+            raise UsageError(f"--part {name} appears twice", hint="give each part one list and a name of its own")
+        parts[name] = path
+    return parts
 
 
 def _part(text: str) -> tuple[str, Path]:

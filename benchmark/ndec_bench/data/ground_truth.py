@@ -14,20 +14,23 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ndec_bench.data.ids import note_of, other_forms
+from ndec_bench.data.ids import bare, in_two_forms, note_of, other_forms
 from ndec_bench.data.tables import check_ids, first_repeat, read_table, read_text
 from ndec_bench.errors import DataError
 from ndec_bench.printable import one_line, wrong_with_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from ndec_bench.data.tables import TextFile, TextTable
 
-NO_MATCH = frozenset({"", "-", "-1", "<na>", "n/a", "na", "nan", "none", "null"})
+NO_MATCH = frozenset(
+    {"", "-", "-1", "-1.0", "<na>", "n/a", "na", "n.a.", "nan", "-nan", "nat", "none", "nil", "null", "\\n"}
+    | {"#n/a", "#n/a n/a", "#na", "-1.#ind", "1.#ind", "-1.#qnan", "1.#qnan", "[]", "['']", '[""]'}
+)
 """What the column of references holds for a query that copies nothing, in any case: programs write such words for a
 missing value. One that is the id of a reference is that reference."""
 
@@ -37,8 +40,15 @@ _HEADER_WORDS = re.compile(
     r"(?:ids?|images?|imgs?|names?|files?|filenames?|paths?)?|ids?|filenames?|paths?",
     re.IGNORECASE,
 )
-_HEADER_OF_IDS = re.compile(r"(?:[a-z]+[ _-])?ids?", re.IGNORECASE)
+_HEADER_OF_IDS = re.compile(
+    r"#.*|(?:[a-z]+[ _-])?ids?|quer(?:y|ies)|(?:query|image|img|file)[ _-]?(?:names?|files?|paths?)|images?|filenames?",
+    re.IGNORECASE,
+)
+_OFTEN = 10
+"""Matched rows from which on one reference of more than half of them is reported."""
 _SHAPE_ROWS = 1000
+_FIELD_END = re.compile(r'[",;\t]')
+_RUNS = {"0": re.compile(r"\d+"), "A": re.compile("[A-Z]+"), "a": re.compile(r"[^\W\d_A-Z]+")}
 _MAX_BYTES = 1 << 30
 _MAX_JSON_BYTES = 1 << 28
 _LINES_PER_STEP = 1 << 14
@@ -125,7 +135,8 @@ def read_ground_truth(
     DataError
         If a file cannot be read, its first row looks like another header, a row does not have one or two fields, an id
         is empty, overlong or unprintable, a pair or JSON key appears twice, a query has several references without
-        ``multi``, or a query is not in ``queries``. The message names file and line.
+        ``multi``, one image is there in two forms, no query has a reference, or a
+        query is not in ``queries``. The message names file and line.
     """
     file = read_text(path, DataError, "expected lines query_id,reference_id", largest=_MAX_BYTES)
     if file.content.lstrip()[:1] in {b"{", b"["}:
@@ -135,13 +146,20 @@ def read_ground_truth(
         entries, place = _csv_entries(file)
     words = _empty_words(entries, references)
     truth = replace(_truth(file, entries, place, multi), empty_words=words)
+    if not truth.pairs:
+        first = file.content.lstrip().partition(b"\n")[0][:80].decode(errors="ignore").strip()
+        file.refuse(f"no query has a reference (line 1 is {first!r})")
     return truth if queries is None else _completed(path, truth, queries)
 
 
 def _empty_words(entries: pd.DataFrame, references: Collection[str]) -> dict[str, int]:
     """Return the words for a missing value among the references, with their rows; in ``entries`` they become empty."""
     column = entries["reference_id"].astype(object)
-    words = {name for name in column.unique() if name.lower() in NO_MATCH and name and name not in references}
+    words = {
+        name
+        for name in column.unique()
+        if name and name not in references and not NO_MATCH.isdisjoint((name.lower(), bare(name).lower()))
+    }
     missing = column.isin(words)
     entries["reference_id"] = column.mask(missing, "")
     return {str(word): int(rows) for word, rows in column[missing].value_counts().sort_index().items()}
@@ -166,8 +184,22 @@ def _truth(file: TextFile, entries: pd.DataFrame, place: Callable[[int], str], m
             hint="one row per query is expected; allow several references with --multi",
         )
     matched = references != ""
-    pairs = zip(queries[matched], references[matched], strict=True)
-    return GroundTruth(query_ids=tuple(sorted(queries.unique())), pairs=tuple(sorted(pairs)))
+    for column in (queries, references[matched]):
+        if same := in_two_forms(column.unique()):
+            file.refuse(f"{same[0]} and {same[1]} are one image in two forms", hint="write each image in one form")
+    pairs = tuple(sorted(zip(queries[matched], references[matched], strict=True)))
+    return GroundTruth(query_ids=tuple(sorted(queries.unique())), pairs=pairs, notes=_often(pairs))
+
+
+def _often(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Return a note if most of ``pairs`` have one reference, which may then be a word for no match."""
+    ((reference, rows),) = Counter(reference for _, reference in pairs).most_common(1) or [("", 0)]
+    if len(pairs) < _OFTEN or 2 * rows <= len(pairs):
+        return ()
+    return (
+        f"{reference!r} is the reference of {rows:,} of {len(pairs):,} matched rows of the ground truth: if it stands "
+        "for no match, leave the field empty",
+    )
 
 
 def _completed(path: Path, truth: GroundTruth, queries: Path) -> GroundTruth:
@@ -246,7 +278,7 @@ def _rows_of_header(table: TextTable) -> int:
         header[0].startswith("#")
         or all(name and _HEADER_WORDS.fullmatch(name) for name in header)
         or header[0].lower().startswith("query")
-        or _unlike_the_rest(table, header[0])
+        or _unlike_the_rest(table)
     ):
         table.file.refuse(
             f"{table.place(0)} looks like a header with other names ({table.text(0)!r})",
@@ -255,14 +287,19 @@ def _rows_of_header(table: TextTable) -> int:
     return 0
 
 
-def _unlike_the_rest(table: TextTable, first: str) -> bool:
-    """Return whether the first query is the only one without a digit: no id, but the name of a column."""
-    rest = range(1, min(len(table), _SHAPE_ROWS))
-    return (
-        len(rest) > 0
-        and not any(map(str.isdigit, first))
-        and all(any(map(str.isdigit, table.text(row).partition(",")[0])) for row in rest)
-    )
+def _unlike_the_rest(table: TextTable) -> bool:
+    """Return whether the first query is the only one without a digit, or of another shape than all others have."""
+    first, *rest = (_shape(table.text(row)) for row in range(min(len(table), _SHAPE_ROWS)))
+    no_digit = bool(rest) and "0" not in first and all("0" in shape for shape in rest)
+    return no_digit or (len(rest) > 1 and len(set(rest)) == 1 and first != rest[0])
+
+
+def _shape(row: str) -> str:
+    """Return the first field of ``row`` with A, a and 0 for each run of capitals, other letters and digits."""
+    shape = _FIELD_END.split(row.strip(' "'), maxsplit=1)[0]
+    for sign, run in _RUNS.items():
+        shape = run.sub(sign, shape)
+    return shape
 
 
 def _json_entries(file: TextFile) -> tuple[pd.DataFrame, Callable[[int], str]]:

@@ -1,7 +1,7 @@
 """Image ids in another form than a split has them, such as file names.
 
-Exact ids come first. What is left is compared without folder, without the suffix of a picture and in any case, so that
-``refs/R000001.JPG`` means ``R000001``.
+Exact ids come first. What is left is compared without the suffix of a picture, in any case, and without the folders
+that only one of both has, so that ``refs/R000001.JPG`` means ``R000001``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ndec_bench.archives.safe import IMAGE_SUFFIXES
 from ndec_bench.errors import NdecBenchError, SubmissionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 _FOLDER = re.compile(r".*[/\\](?=.)", re.DOTALL)
 
@@ -36,8 +36,8 @@ def other_forms(
 ) -> dict[str, str]:
     """Return those of ``ids`` that are in another form than in ``known``, each with the id that it means there.
 
-    Where some of ``ids`` are exact, the folders of the others count: ``b/1.jpg`` is then not ``a/1.jpg``. Ids that mean
-    none of ``known`` are left out.
+    Folders count where both have one: ``b/1.jpg`` is not ``a/1.jpg``, but ``data/a/1.jpg`` is. Ids that mean none of
+    ``known`` are left out.
 
     Parameters
     ----------
@@ -58,13 +58,11 @@ def other_forms(
     if not foreign:
         return {}
     exact = given.intersection(known)
-    meanings, compare = _by_compared(known), _comparison(foreign)
+    meanings, tails = _meanings(known), _comparison(foreign)
     forms: dict[str, str] = {}
     taken = {identifier: identifier for identifier in exact}
-    for identifier in sorted(one for one in foreign if compare(one) in meanings):
-        meant = meanings[compare(identifier)]
-        if exact:
-            meant = [one for one in meant if not _apart(identifier, one)]
+    for identifier in sorted(foreign):
+        meant = meanings(tails(identifier))
         if len(meant) > 1:
             raise kind(
                 f"{where}: id {identifier} may mean {meant[0]} or {meant[1]}",
@@ -94,9 +92,8 @@ def note_of(side: str, forms: Mapping[str, str]) -> str:
 
 def check_apart(where: str, background: Collection[str], others: str, ids: Collection[str]) -> None:
     """Raise SubmissionError if an image of ``background`` is one of ``ids``, in any form; ``others`` says whose."""
-    meanings = _by_compared(background)
-    compare = _comparison(ids)
-    common = {one for identifier in ids for one in meanings.get(compare(identifier), ()) if not _apart(identifier, one)}
+    meanings, tails = _meanings(background), _comparison(ids)
+    common = {one for identifier in ids for one in meanings(tails(identifier))}
     if common:
         raise SubmissionError(
             f"{where}: background image {min(common)} is among {others} too ({len(common):,} such ids)",
@@ -105,24 +102,47 @@ def check_apart(where: str, background: Collection[str], others: str, ids: Colle
         )
 
 
-def _by_compared(ids: Collection[str]) -> dict[str, list[str]]:
-    compare, found = _comparison(ids), defaultdict(list)
-    for identifier in ids:
-        found[compare(identifier)].append(identifier)
-    return found
+def in_two_forms(ids: Iterable[str]) -> tuple[str, str] | None:
+    """Return two of ``ids`` that are one image: one has a folder or a suffix that the other lacks. None without any."""
+    names = sorted(frozenset(ids))
+    if not any(sign in "".join(names) for sign in "./\\"):
+        return None
+    tails = _comparison(names)
+    whole: dict[str, str] = {}
+    for name in names:
+        other = whole.setdefault(tails(name)[0], name)
+        if (without_suffix(name) == name) != (without_suffix(other) == other):
+            return other, name
+    for name in names:
+        for tail in tails(name)[1:]:
+            if tail in whole:
+                return whole[tail], name
+    return None
 
 
-def _comparison(ids: Collection[str]) -> Callable[[str], str]:
+def _meanings(known: Collection[str]) -> Callable[[Sequence[str]], list[str]]:
+    """Return what finds in ``known`` the ids of an image, given its tails: one path is then a tail of the other."""
+    tails = _comparison(known)
+    whole, inner = defaultdict(list), defaultdict(list)
+    for identifier in sorted(known):
+        path, *rest = tails(identifier)
+        whole[path].append(identifier)
+        for tail in rest:
+            inner[tail].append(identifier)
+    return lambda given: [one for tail in given for one in whole.get(tail, ())] + inner.get(given[0], [])
+
+
+def _comparison(ids: Collection[str]) -> Callable[[str], list[str]]:
     """Return what makes ``ids`` comparable: of a million ids without folder and suffix, in a tenth of the time."""
     signs = "".join(ids)
-    return str.lower if signs.isascii() and not any(sign in signs for sign in "./\\") else _compared
+    plain = signs.isascii() and not any(sign in signs for sign in "./\\")
+    return (lambda identifier: [identifier.lower()]) if plain else _tails
 
 
-def _compared(identifier: str) -> str:
-    return unicodedata.normalize("NFC", bare(identifier)).casefold()
-
-
-def _apart(identifier: str, other: str) -> bool:
-    """Return whether both ids name a folder, and not the same."""
-    folders = {found[0].replace("\\", "/").lower() for one in (identifier, other) if (found := _FOLDER.match(one))}
-    return len(folders) == 2
+def _tails(identifier: str) -> list[str]:
+    """Return the path of ``identifier`` without suffix and case, then what is left without its first folders."""
+    path = unicodedata.normalize("NFC", without_suffix(identifier)).casefold().replace("\\", "/")
+    if "/" not in path:
+        return [path]
+    folders = [part for part in path.split("/") if part not in ("", ".")] or [path]
+    return ["/".join(folders[at:]) for at in range(len(folders))]

@@ -240,8 +240,6 @@ def _hard_negatives(path: Path, truth: GroundTruth, notes: list[str], *, may_be_
             raise DataError(f"{path}: {query} is not a labelled query", hint="list queries of the ground truth only")
         if query in matched:
             raise DataError(f"{path}: {query} has a true reference", hint="a hard negative copies nothing")
-    if len(ids) == len(queries):
-        raise DataError(f"{path}: all {len(ids):,} labelled queries are hard negatives", hint="leave the list out")
     return frozenset(ids)
 
 

@@ -53,7 +53,8 @@ def pack(
     ------
     SubmissionError
         If a file cannot be read, or the files were made by different recipes or have different dimensions, an image is
-        in two files of a side, or only some files of query and reference have norms.
+        in two files of a side or one file has a row of what another lists in ``invalid_ids``, or only some files of
+        query and reference have norms.
     UsageError
         If a file is given twice for a side.
     """
@@ -182,3 +183,10 @@ def _check_fit(paths: Mapping[str, Sequence[Path]], opened: Mapping[str, Sequenc
         )
     for side in paths.values():
         check_ids_apart([(str(path), files[path].vectors.ids) for path in side])
+    for path, file in files.items():
+        for other, rows in files.items() if file.invalid_ids else ():
+            if common := file.invalid_ids & frozenset(rows.vectors.ids):
+                raise SubmissionError(
+                    f"{path}: {min(common)} of its invalid_ids is a row of {other} ({len(common):,} such ids)",
+                    hint="give the images of both sides different ids: such a row would have no predictions",
+                )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
+from ndec_bench.data.ids import in_two_forms
 from ndec_bench.descriptors.files import ImageSet, image_set, invalid_ids, kept_open, without_suffixes
 from ndec_bench.descriptors.hdf5 import (
     has,
@@ -335,6 +336,11 @@ def check_ids_apart(files: Sequence[tuple[str, Sequence[str]]]) -> None:
                 hint="each image belongs in one file",
             )
         where |= dict.fromkeys(ids, path)
+    if same := in_two_forms(where):
+        one, other = same
+        raise SubmissionError(
+            f"{where[other]}: id {other} is the image {one} of {where[one]}", hint="each image belongs in one file"
+        )
 
 
 def _digest(paths: Mapping[str, Sequence[Path]]) -> str:

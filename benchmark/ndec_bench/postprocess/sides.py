@@ -168,7 +168,8 @@ def joint(files: Sequence[InputFile]) -> dict[str, str]:
     """
     attributes: dict[str, str] = {}
     for key in sorted({key for file in files for key in file.attributes}):
-        said = [(file.path, file.attributes.get(key, "")) for file in files]
+        # A file without the attribute metric means l2.
+        said = [(file.path, file.metric if key == "metric" else file.attributes.get(key, "")) for file in files]
         if key not in _OF_THE_IMAGES | {"metric", STEPS_ATTRIBUTE}:
             texts = [value or "none" for _, value in said]
             attributes[key] = texts[0] if len(set(texts)) == 1 else _JOINT.join(texts)
