@@ -178,7 +178,7 @@ def test_a_share_of_hard_negatives_that_are_not_known(tmp_path: Path) -> None:
     truth = tmp_path / "gt.csv"
     truth.write_text("query_id,reference_id\nQ1,R1\nQ2,\n")
     pairs = Matches(QUERIES, REFERENCES, np.array([0.5, 0.25]))
-    with pytest.raises(UsageError, match="does not know hard negatives"):
+    with pytest.raises(UsageError, match="does not know which queries are hard negatives"):
         operating_point(pairs, split=truth, min_precision=0.5, hard_share=0.5)
 
 

@@ -85,10 +85,7 @@ def operating_point(
     for name, value in {**given, "prior": prior, "hard_share": hard_share}.items():
         if value is not None:
             finite("score" if name == "threshold" else name, value)
-    found, goal = _evidence(matches, split, root), Goal.only(given, prior, hard_share)
-    if not goal.mixture.keys() <= found.groups.keys():
-        raise UsageError("hard_share: the split does not know hard negatives", hint="leave hard_share out")
-    return point.operating_point(found, goal)
+    return point.operating_point(_evidence(matches, split, root), Goal.only(given, prior, hard_share))
 
 
 def alarm_curve(

@@ -156,6 +156,11 @@ def operating_point(evidence: Evidence, goal: Goal) -> OperatingPoint:
     UsageError
         If no threshold reaches the goal, there are too few queries to certify it, or the list ends above the threshold.
     """
+    if missing := goal.mixture.keys() - evidence.groups.keys():
+        raise UsageError(
+            f"{goal}: the split does not know which queries are hard negatives ({', '.join(sorted(missing))})",
+            hint="give --hard-negatives, or leave --hard-share out",
+        )
     return _Counts(evidence, goal).point()
 
 
