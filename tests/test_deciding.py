@@ -70,8 +70,8 @@ def test_the_budget_is_spent_and_ties_are_alarms() -> None:
     allowed = most_hits(100, 0.1)
     assert allowed == 4
     point = operating_point(seen, Goal("max_alarms", 0.1))
-    # At 7.0 five queries would be alarmed, so the threshold is the next listed score.
-    assert (point.score, point.alarms["without_match"].hits, point.recall.hits) == (8.0, 2, 1)
+    # At 7.0 five queries would be alarmed, so the threshold is just above.
+    assert (point.score, point.alarms["without_match"].hits, point.recall.hits) == (np.nextafter(7.0, 8.0), 2, 1)
     assert point.alarm_rate_upper == upper_bound(4, 100)
 
 
@@ -115,7 +115,8 @@ def test_a_tenth_of_the_references_foretells_the_whole() -> None:
     ]
     whole = alarm_curve(evidence(pairs_of(rows), split), 1.0, sizes=[100, 1000])
     few = [row for row in rows if int(row[1][1:]) < 100]
-    tenth = alarm_curve(evidence(pairs_of(few), split), 1.0, sizes=[100, 1000], references=100)
+    unknown = split_of(1, 2000, references=None)
+    tenth = alarm_curve(evidence(pairs_of(few), unknown), 1.0, sizes=[100, 1000], references=100)
     assert tenth[0].rate == pytest.approx(whole[0].rate, rel=0.15)
     assert tenth[1].extrapolated
     assert tenth[1].rate is None
@@ -130,21 +131,15 @@ def test_alarms_of_hard_negatives_are_not_extrapolated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "references", "message"),
-    [
-        (
-            [("M0000", "R0000", 9.0), ("M0000", "R0001", 8.0), ("P0000", "R0001", 9.0), ("P0000", "R0002", 8.0)],
-            50,
-            "fixed number",
-        ),
-        ([("M0000", "R0000", 9.0), ("P0000", "R0001", 9.0), ("P0000", "R0002", 8.0)], 1, "more than 1 references"),
-    ],
+    ("pairs_each", "references", "message"), [(2, 50, "nearest of each"), (1, 1, "but 50 were searched")]
 )
-def test_curves_of_lists_that_lack_pairs_are_refused(
-    rows: list[tuple[str, str, float]], references: int, message: str
-) -> None:
+def test_curves_of_lists_that_lack_pairs_are_refused(pairs_each: int, references: int, message: str) -> None:
+    rows = [("M0000", "R0000", 9.0)]
+    rows += [(f"P{query:04}", f"R{place:04}", 9.0 - place) for query in range(12) for place in range(pairs_each)]
+    seen = evidence(pairs_of(rows), split_of(1, 12))
     with pytest.raises(UsageError, match=message):
-        alarm_curve(evidence(pairs_of(rows), split_of(1, 2)), 8.0, references=references)
+        alarm_curve(seen, 9.0, references=references)
+    assert alarm_curve(seen, 9.0, complete=True)
 
 
 def test_floods_are_measured_on_the_other_half() -> None:
@@ -159,9 +154,13 @@ def test_floods_are_measured_on_the_other_half() -> None:
 
 def test_units() -> None:
     assert unit_of("l2", np.array([-4.0, -128.0])).rule(-128.0) == "Hamming distance at most 32"
-    assert unit_of("l2", np.array([-0.25])).rule(-0.123456789) == "squared distance at most 0.123456"
-    assert unit_of("ip", np.array([0.5])).rule(0.123456789) == "inner product at least 0.123457"
+    assert unit_of("l2", np.array([-0.25])).rule(-0.123456789) == "squared distance at most 0.12345678"
+    assert unit_of("ip", np.array([0.5])).rule(0.123456789) == "inner product at least 0.12345679"
     assert unit_of(None, np.array([0.5])).rule(0.5) == "score at least 0.5"
+    bits = unit_of("l2", np.array([-4.0]))
+    assert bits.rule(float(np.nextafter(-128.0, 0.0))) == "Hamming distance at most 31"
+    assert bits.rule(-2.0) == "Hamming distance at most 0"
+    assert {bits.rule(score) for score in (5e-324, 2.0)} == {"no pair: the threshold is above every score"}
 
 
 @pytest.fixture
@@ -187,11 +186,19 @@ def test_the_command_prints_useful_points(files: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "--min-recall 0.5" in shown
     assert "--max-alarms 0.01" in shown
-    assert "it takes at least 299 such queries" in shown
+    assert "it takes at least 299 of them" in shown
 
 
 def test_the_command_writes_the_point_and_the_plot(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outputs = ["--out", str(files / "point.json"), "--plot", str(files / "alarms.svg"), "--references", "500"]
+    outputs = [
+        "--out",
+        str(files / "point.json"),
+        "--plot",
+        str(files / "alarms.svg"),
+        "--references",
+        "500",
+        "--complete",
+    ]
     goal = ["--max-alarms", "0.1", "--prior", "0.2", "--queries-per-day", "1000"]
     assert _threshold(files, *goal, *outputs) == 0
     assert "Alarms per day of 1,000 queries" in capsys.readouterr().out
@@ -200,7 +207,7 @@ def test_the_command_writes_the_point_and_the_plot(files: Path, capsys: pytest.C
     assert point["points"][0]["rule"].startswith("score at least")
     assert {one["group"] for one in point["curve"]} == {"without_match", "plain_distractor", "hard_negative"}
     assert (files / "alarms.svg").read_text().startswith("<svg")
-    assert _threshold(files, *goal, "--references", "500", "--json") == 0
+    assert _threshold(files, *goal, "--references", "500", "--complete", "--json") == 0
     assert json.loads(capsys.readouterr().out) == point
 
 
@@ -210,9 +217,13 @@ def test_the_command_writes_the_point_and_the_plot(files: Path, capsys: pytest.C
         (["--max-alarms", "0.001"], "cannot promise --max-alarms 0.001"),
         (["--max-alarms", "1.5"], "--max-alarms 1.5; give a share between 0 and 1"),
         (["--min-recall", "0.5", "--max-alarms", "0.1"], "exclude each other"),
-        (["--at", "-99"], "below the lowest score of the list"),
+        (["--at", "-99"], "is not above the lowest score of the list"),
         (["--prior", "0.1"], "no goal is given"),
         (["--plot", "a.svg"], "need a goal"),
+        (["--at", "nan"], "give a finite number"),
+        (["--max-alarms", "0.2", "--queries-per-day", "-5"], "give a number above 0"),
+        (["--max-alarms", "0.2", "--plot", "a.svg"], "the number of references is not known"),
+        (["--max-alarms", "0.2", "--references", "3", "--plot", "a.svg"], "but the list names"),
     ],
 )
 def test_wrong_use_has_one_message(
@@ -241,7 +252,9 @@ def test_a_result_of_another_split_is_refused(files: Path) -> None:
 def test_python_gives_what_the_command_gives(files: Path) -> None:
     point = nb.operating_point(files / "pairs.csv", split=files / "gt.csv", max_alarms=0.1, prior=0.2)
     assert point.alarm_rate_upper <= 0.1
-    curve = nb.alarm_curve(files / "pairs.csv", point.score, split=files / "gt.csv", references=500, sizes=[100, 500])
+    curve = nb.alarm_curve(
+        files / "pairs.csv", point.score, split=files / "gt.csv", references=500, sizes=[100, 500], complete=True
+    )
     assert curve.rate.tolist()[-1] == point.alarm_rate
     with pytest.raises(UsageError, match="no goal is given"):
         nb.operating_point(files / "pairs.csv", split=files / "gt.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +63,9 @@ def threshold(
         int | None,
         typer.Option(min=1, help="References searched, if the split does not know.", metavar="N", show_default=False),
     ] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="The list has all pairs above the threshold, though it looks cut.")
+    ] = False,
     ground_truth: options.GroundTruthFile = None,
     hard_negatives: options.HardNegatives = None,
     queries: options.Queries = None,
@@ -98,8 +102,12 @@ def threshold(
     given = {"max_alarms": max_alarms, "min_precision": min_precision, "min_recall": min_recall, "threshold": at}
     asked = [*given.values(), prior, hard_share]
     goal = None if all(value is None for value in asked) else Goal.only(given, prior, hard_share)
-    if goal is None and (plot is not None or out is not None):
-        raise UsageError("--out and --plot need a goal", hint="give --max-alarms, --min-recall or another")
+    if goal is None and not (plot is None and out is None and queries_per_day is None):
+        raise UsageError(
+            "--out, --plot and --queries-per-day need a goal", hint="give --max-alarms, --min-recall or another"
+        )
+    if queries_per_day is not None and not 0.0 < queries_per_day < math.inf:
+        raise UsageError(f"--queries-per-day {queries_per_day}", hint="give a number above 0")
     outputs = [path for path in (plot, out) if path is not None]
     for path in outputs:
         check_writable(path)
@@ -114,10 +122,19 @@ def threshold(
         pairs = read_pairs(matches, progress=progress)
     against = target.splits([matches])[0]
     decision = decide(
-        pairs, against, goal, result=scored, submission=submission, references=references, where=str(matches)
+        pairs,
+        against,
+        goal,
+        result=scored,
+        submission=submission,
+        references=references,
+        complete=complete,
+        where=str(matches),
     )
     if out is not None:
         write_text(out, text_of(decision))
+    if plot is not None and not decision.curve:
+        raise UsageError(f"--plot: {decision.notes[-1]}", hint="leave --plot out, or mend that")
     if plot is not None:
         write_text(plot, alarm_plot(decision))
     if json:

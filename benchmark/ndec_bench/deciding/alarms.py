@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndec_bench.deciding.bounds import lower_bound, upper_bound
+from ndec_bench.deciding.bounds import upper_bound, upper_bound_anywhere
 from ndec_bench.errors import UsageError
 from ndec_bench.scoring.truth import HARD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -46,7 +46,8 @@ class Alarms:
     rate
         Expected share of the queries with an alarm; None where it is extrapolated.
     lower, upper
-        One-sided bounds of that share at 95 %.
+        One-sided bounds of that share at 95 %. They allow for the sample of queries, not for that of references: an
+        image that raises alarms everywhere, and is not among these references, can exceed them.
     extrapolated
         Whether more references are searched than were measured.
     """
@@ -60,7 +61,13 @@ class Alarms:
 
 
 def alarm_curve(
-    evidence: Evidence, score: float, sizes: Sequence[int] = (), *, references: int | None = None
+    evidence: Evidence,
+    score: float,
+    sizes: Sequence[int] = (),
+    *,
+    references: int | None = None,
+    complete: bool = False,
+    chosen: bool = False,
 ) -> list[Alarms]:
     """Return the alarms at threshold ``score`` by group, against each number of references of ``sizes``.
 
@@ -74,34 +81,57 @@ def alarm_curve(
         Numbers of references; by default a few for each power of ten, up to a hundred times as many as were searched.
     references
         How many were searched, for a split that does not know.
+    complete
+        Whether the list is known to have all pairs above the threshold, although it looks as if it had a fixed number
+        for each query.
+    chosen
+        Whether the threshold was chosen on the alarms of these queries; the bounds then hold at all thresholds at once.
 
     Raises
     ------
     UsageError
-        If the number of references is unknown, or the list may lack pairs above the threshold.
+        If the number of references is unknown or not that of the split, or the list may lack pairs above the threshold.
     """
-    total = references or evidence.references
-    if total is None:
-        raise UsageError("the number of references is not known", hint="give --references N")
+    total = _total(evidence, references)
     counts = np.bincount(evidence.codes[evidence.scores >= score], minlength=len(evidence.truth.kinds))
-    if evidence.per_query or score < evidence.lowest:
+    if score < evidence.lowest or (evidence.full and score <= evidence.lowest):
         raise UsageError(
-            "the list may lack pairs above the threshold: it holds a fixed number for each query, or ends before",
-            hint="make a list of all pairs above the threshold",
+            f"the list may lack pairs above the threshold: it ends at {evidence.lowest:.6g}",
+            hint="make a longer list, or choose a stricter threshold",
         )
-    if counts.max(initial=0) > total:
+    if evidence.per_query and not complete:
         raise UsageError(
-            f"a query has {counts.max():,} pairs above the threshold, more than {total:,} references",
-            hint="give the number of references that were searched",
+            "the list may lack pairs above the threshold: many queries have the same number of pairs, the largest, as "
+            "if the list held the nearest of each",
+            hint="make a list of all pairs above the threshold, or say --complete if it is one",
         )
+    if wrong := [size for size in sizes if size != int(size) or size < 1]:
+        raise UsageError(f"{wrong[0]} references", hint="give whole numbers from 1")
     wanted = sorted(set(sizes)) or _sizes(total)
     hard = evidence.truth.kinds == HARD
+    bound = upper_bound_anywhere if chosen else upper_bound
     return [
-        _alarms(name, counts[group], total, size)
+        _alarms(name, counts[group], total, size, bound)
         for name, group in evidence.groups.items()
         for size in wanted
         if group.any() and not (size > total and (group & hard).any())
     ]
+
+
+def _total(evidence: Evidence, references: int | None) -> int:
+    known = evidence.references
+    if known is not None and references not in (None, known):
+        raise UsageError(f"{references:,} references, but {known:,} were searched", hint="leave --references out")
+    total = known if references is None else references
+    if total is None:
+        raise UsageError("the number of references is not known", hint="give --references N")
+    named = len(np.unique(evidence.reference_ids))
+    if total < max(named, 1):
+        raise UsageError(
+            f"{total:,} references, but the list names {named:,}",
+            hint="give the number of references that were searched",
+        )
+    return total
 
 
 def curve_frame(curve: Sequence[Alarms]) -> pd.DataFrame:
@@ -111,29 +141,26 @@ def curve_frame(curve: Sequence[Alarms]) -> pd.DataFrame:
     return pd.DataFrame([vars(one) for one in curve])
 
 
-def _alarms(name: str, counts: NDArray[np.int64], total: int, size: int) -> Alarms:
-    queries = len(counts)
+def _alarms(name: str, counts: NDArray[np.int64], total: int, size: int, bound: Callable[[int, int], float]) -> Alarms:
+    queries, hits = len(counts), int((counts > 0).sum())
     if size > total:
-        hits = int((counts > 0).sum())
-        upper = min(1.0, size / total * upper_bound(hits, queries))
-        return Alarms(name, size, None, lower_bound(hits, queries), upper, extrapolated=True)
-    expected = float(_chances(counts, total, size).sum())
+        upper = min(1.0, size / total * bound(hits, queries))
+        return Alarms(name, size, None, 1.0 - bound(queries - hits, queries), upper, extrapolated=True)
+    expected = hits if size == total else float(_chances(counts, total, size).sum())
     # A sum of chances is less spread out than a count of as many hits, so the bounds of whole numbers around it hold.
-    lower, upper = lower_bound(int(expected), queries), upper_bound(int(np.ceil(expected)), queries)
+    lower, upper = 1.0 - bound(queries - int(expected), queries), bound(int(np.ceil(expected)), queries)
     return Alarms(name, size, expected / queries, lower, upper, extrapolated=False)
 
 
 def _chances(counts: NDArray[np.int64], total: int, size: int) -> NDArray[np.float64]:
-    """Return the chance that ``size`` of ``total`` references hold at least one of each query's ``counts``."""
-    from scipy.special import gammaln
+    """Return the chance that ``size`` of ``total`` references hold at least one of each query's ``counts``.
 
-    none = np.zeros(len(counts))
-    possible = total - counts >= size
-    k = counts[possible].astype(np.float64)
-    none[possible] = np.exp(
-        gammaln(total - k + 1) - gammaln(total - k - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)
-    )
-    chances: NDArray[np.float64] = np.where(counts > 0, 1.0 - none, 0.0)
+    The first of k references is not drawn with chance 1 − n / R, the next with 1 − n / (R − 1), and so on.
+    """
+    most = min(int(counts.max(initial=0)), total - size)
+    steps = np.log1p(-size / (total - np.arange(most, dtype=np.float64)))
+    missed = np.r_[0.0, np.cumsum(steps), -np.inf]
+    chances: NDArray[np.float64] = -np.expm1(missed[np.minimum(counts, most + 1)])
     return chances
 
 

@@ -14,6 +14,7 @@ from ndec_bench.deciding.unit import unit_of
 from ndec_bench.descriptors import read_attributes, sha256_of_file
 from ndec_bench.descriptors.packing import recipe_of
 from ndec_bench.errors import UsageError
+from ndec_bench.results.record import Signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +93,7 @@ def decide(
     result: Result | None = None,
     submission: Path | None = None,
     references: int | None = None,
+    complete: bool = False,
     where: str = "pairs",
 ) -> Decision:
     """Return the operating point for ``goal``, or without one useful points: recalls and budgets of alarms.
@@ -108,6 +110,8 @@ def decide(
         The file that was scored; its recipe is recorded.
     references
         How many were searched, for a split that does not know.
+    complete
+        As in `ndec_bench.deciding.alarms.alarm_curve`.
     where
         What messages call the list.
 
@@ -126,7 +130,11 @@ def decide(
         )
     recipe = None if submission is None else _recipe(submission, result)
     seen = evidence(matches, split, where=where)
-    known = references or (result.references if result is not None else None) or seen.references
+    known = seen.references if result is None else result.references
+    if references is not None and known not in (None, references):
+        raise UsageError(f"{references:,} references, but {known:,} were searched", hint="leave --references out")
+    known = references if known is None else known
+    digest = matches.sorted().sha256
     points, out_of_reach = [], {}
     for one in [goal] if goal is not None else _USEFUL:
         try:
@@ -138,11 +146,15 @@ def decide(
     curve: list[Alarms] = []
     worst: list[Flood] = []
     notes = list(seen.notes)
+    if result is not None and result.predictions_sha256 != digest:
+        notes.append(f"the list is not that of the result {result.name}: its pairs have another digest")
     if goal is not None:
         score = points[0].score
         worst = floods(seen, score)
         try:
-            curve = alarm_curve(seen, score, references=known)
+            # Bounds of a single threshold hold where these alarms had no part in its choice.
+            chosen = goal.kind in ("max_alarms", "min_precision")
+            curve = alarm_curve(seen, score, references=known, complete=complete, chosen=chosen)
         except UsageError as error:
             notes.append(f"no alarms against the number of references: {error.message}")
     if seen.groups[WITHOUT_MATCH].sum() == 0:
@@ -151,13 +163,13 @@ def decide(
     return Decision(
         split=split.name,
         ground_truth_sha256=split.truth.sha256,
-        matches_sha256=matches.sorted().sha256,
+        matches_sha256=digest,
         name=None if result is None else result.name,
         baseline=None if describing is None else describing.baseline,
         metric=None if result is None else result.metric,
         dimensions=None if result is None else result.dimensions,
         recipe=recipe,
-        unit=unit_of(None if result is None else result.metric, seen.scores),
+        unit=unit_of(None if result is None else _plain_metric(result), seen.scores),
         references=known,
         points=points,
         out_of_reach=out_of_reach,
@@ -175,6 +187,12 @@ def _recipe(submission: Path, result: Result | None) -> dict[str, str]:
             hint="give the RESULT.json and the file that it scored",
         )
     return recipe_of(read_attributes(submission))
+
+
+def _plain_metric(result: Result) -> str | None:
+    """Return the metric of ``result``; None where a rule or a normalisation moves scores away from it."""
+    moved = result.asymmetric.startswith(("hinge", "tilt")) or Signature.parse(result.signature).score_norm != "none"
+    return None if moved else result.metric
 
 
 def text_of(decision: Decision) -> str:

@@ -95,6 +95,7 @@ def alarm_curve(
     split: Split | str | PathLike[str] | None = None,
     sizes: Sequence[int] = (),
     references: int | None = None,
+    complete: bool = False,
     root: Path | None = None,
 ) -> pd.DataFrame:
     """Return the share of queries with an alarm at threshold ``score``, one row per group and number of references.
@@ -103,7 +104,9 @@ def alarm_curve(
     `ndec_bench.deciding.alarms.alarm_curve`, which says what is raised, and the others as in `operating_point`.
     """
     finite("score", score)
-    return alarms.curve_frame(alarms.alarm_curve(_evidence(matches, split, root), score, sizes, references=references))
+    return alarms.curve_frame(
+        alarms.alarm_curve(_evidence(matches, split, root), score, sizes, references=references, complete=complete)
+    )
 
 
 def _evidence(

@@ -5,9 +5,10 @@ without a match of which a share a is alarmed, precision where a share P of all 
 
     P · r / (P · w + (1 − P) · a)  =  1 / (w / r + (1 − P) / P · a / r)
 
-Bounds are for this set of references and for queries like these; see `ndec_bench.deciding.bounds`. A threshold for
-``max_alarms`` is an order statistic of the unmatched queries and one for ``min_recall`` of the matched ones, so the
-bounds of single shares hold; ``min_precision`` looks at both, and takes those that hold at all thresholds at once. The
+Bounds are for this set of references and for independent queries like these; see `ndec_bench.deciding.bounds`. A
+threshold for ``max_alarms`` is an order statistic of the unmatched queries and one for ``min_recall`` of the matched
+ones: what was asked for, and the queries that had no part in the choice, have the bounds of single shares. All other
+figures, and all of ``min_precision``, have bounds that hold at all thresholds at once. The
 lower bound of the precision at a prior puts bounds of r, w − r and a into the formula, which together hold at 95 %.
 """
 
@@ -29,7 +30,7 @@ from ndec_bench.deciding.bounds import (
 from ndec_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -76,9 +77,14 @@ class Goal:
         asked = {kind: value for kind, value in given.items() if value is not None}
         if len(asked) != 1:
             names = " and ".join(_option(kind) for kind in asked or given)
-            said = f"{names} exclude each other" if asked else f"no goal is given: {names}"
-            raise UsageError(said, hint="choose by one goal; the other figures are shown at its threshold")
+            said = f"{names} exclude each other" if asked else "no goal is given"
+            raise UsageError(
+                said,
+                hint="give one of --max-alarms, --min-precision, --min-recall and --at; the other figures are shown",
+            )
         ((kind, value),) = asked.items()
+        if not np.isfinite(value):
+            raise UsageError(f"{_option(kind)} {value}", hint="give a finite number")
         shares = {kind: value, "prior": prior, "hard_share": hard_share}
         for name, share in shares.items():
             whole = name == "hard_share" and share in (0.0, 1.0)
@@ -161,7 +167,9 @@ def operating_point(evidence: Evidence, goal: Goal) -> OperatingPoint:
             f"{goal}: the split does not know which queries are hard negatives ({', '.join(sorted(missing))})",
             hint="give --hard-negatives, or leave --hard-share out",
         )
-    return _Counts(evidence, goal).point()
+    counts = _Counts(evidence, goal)
+    counts.check()
+    return counts.point()
 
 
 def at_prior(prior: float, recall: float, alerted: float, alarms: float) -> float | None:
@@ -181,6 +189,17 @@ class _Counts:
         self._unmatched = {name: _falling(evidence.best[group]) for name, group in evidence.groups.items()}
         self._sizes = {name: int(group.sum()) for name, group in evidence.groups.items()}
 
+    def check(self) -> None:
+        """Raise UsageError if the list is empty, or the goal asks for alarms of queries that are not there."""
+        if not len(self._evidence.scores):
+            raise UsageError("the list has no pair of a labelled query", hint="check the list")
+        empty = [name for name in self._goal.mixture if not self._sizes[name]]
+        if empty and (self._goal.kind == "max_alarms" or self._goal.prior is not None):
+            raise UsageError(
+                f"the split has no query of the kind {empty[0]}: {self._goal} cannot be judged",
+                hint="choose a split with queries without a match",
+            )
+
     def point(self) -> OperatingPoint:
         """Return the point for the goal."""
         goal, evidence = self._goal, self._evidence
@@ -191,17 +210,16 @@ class _Counts:
                 "min_recall": self._at_recall,
                 "min_precision": self._at_precision,
             }[goal.kind]()
-        if score < evidence.lowest:
+        if score < evidence.lowest or (evidence.full and score <= evidence.lowest):
             raise UsageError(
-                f"the threshold {score:.6g} lies below the lowest score of the list, {evidence.lowest:.6g}: pairs "
-                "between them may be missing",
+                f"the threshold {score:.6g} is not above the lowest score of the list, {evidence.lowest:.6g}: pairs of "
+                "that score or below may be missing",
                 hint="make a longer list, or ask for fewer alarms",
             )
         found, alerted = _count(self._found, score), _count(self._alerted, score)
-        recall, any_alert = self._rate(found, self._matched), self._rate(alerted, self._matched)
-        alarms = {
-            name: self._rate(_count(scores, score), self._sizes[name]) for name, scores in self._unmatched.items()
-        }
+        recall = self._matched_rate(found, score, needed=self._needed if goal.kind == "min_recall" else None)
+        any_alert = self._matched_rate(alerted, score)
+        alarms = {name: self._alarms(name, score) for name in self._unmatched}
         rate, upper = self._alarm_rate(alarms, score, LEVEL)
         above = evidence.scores >= score
         true = int(evidence.correct[above].sum())
@@ -264,25 +282,37 @@ class _Counts:
         return 1.0 - (1.0 - level) / (groups * len(_SPLITS) if groups > 1 else 1)
 
     def _too_few(self) -> UsageError:
-        queries = min(self._sizes[name] for name in self._goal.mixture)
+        mixture, budget = self._goal.mixture, self._goal.value
+        level = self._level_of_each(LEVEL)
+        shares = {name: min(budget / len(mixture) / weight, 1.0) for name, weight in mixture.items()}
+        needed = {name: queries_needed(share, level=level) for name, share in shares.items()}
+        short = min(mixture, key=lambda name: self._sizes[name] / needed[name])
+        kind = {WITHOUT_MATCH: "queries without a match", PLAIN: "plain distractors", HARD: "hard negatives"}[short]
+        least = upper_bound(0, self._sizes[short], level=level)
         return UsageError(
-            f"{queries:,} queries without a match cannot promise {self._goal}: without a single alarm the bound would "
-            f"be {upper_bound(0, queries):.3g} (one-sided, 95 %)",
-            hint=f"it takes at least {queries_needed(self._goal.value):,} such queries",
+            f"{self._sizes[short]:,} {kind} cannot promise {self._goal}: without a single alarm the bound of their "
+            f"share would be {least:.3g}, {shares[short]:.3g} is asked for",
+            hint=f"it takes at least {needed[short]:,} of them",
         )
 
     def _above(self, option: dict[str, int]) -> float:
-        """Return the lowest listed score that leaves each group no more alarms than ``option``: ties are alarms too."""
+        """Return the lowest threshold that leaves each group no more alarms than ``option``: ties are alarms too.
+
+        It depends on the scores of these groups alone, and where they end within the list, on nothing else.
+        """
         last = max(
             float(self._unmatched[name][hits]) if hits < len(self._unmatched[name]) else -np.inf
             for name, hits in option.items()
         )
-        scores = self._evidence.scores
-        above = int(np.searchsorted(-scores, -last, side="left"))
-        return float(scores[above - 1]) if above else float(np.nextafter(last, np.inf))
+        return float(np.nextafter(last, np.inf)) if np.isfinite(last) else self._evidence.lowest
+
+    @property
+    def _needed(self) -> int:
+        """Return how many matched queries the recall asks for."""
+        return max(int(np.ceil(self._goal.value * self._matched - 1e-9)), 1)
 
     def _at_recall(self) -> float:
-        needed = max(int(np.ceil(self._goal.value * self._matched - 1e-9)), 1)
+        needed = self._needed
         if needed > len(self._found):
             raise UsageError(
                 f"{len(self._found):,} of {self._matched:,} matched queries have a true pair in the list, "
@@ -303,7 +333,7 @@ class _Counts:
         else:
             found, alerted = (_counts(listed, scores) / self._matched for listed in (self._found, self._alerted))
             alarms = sum(
-                weight * _counts(self._unmatched[name], scores) / max(self._sizes[name], 1)
+                weight * _counts(self._unmatched[name], scores) / self._sizes[name]
                 for name, weight in goal.mixture.items()
             )
             good = goal.prior * found >= goal.value * (goal.prior * alerted + (1.0 - goal.prior) * alarms)
@@ -311,19 +341,32 @@ class _Counts:
             raise UsageError(f"no threshold of this list reaches {goal}", hint="ask for less")
         return float(scores[np.flatnonzero(good)[-1]])
 
-    def _rate(self, hits: int, queries: int) -> Rate:
-        rate = hits / queries if queries else None
-        return Rate(hits, queries, rate, self._lower(hits, queries, LEVEL), self._upper(hits, queries, LEVEL))
+    def _matched_rate(self, hits: int, score: float, *, needed: int | None = None) -> Rate:
+        """Return the rate of matched queries; ``needed`` of them were asked for before the scores were seen."""
+        queries, bound = self._matched, self._matched_bound(score)
+        lower = 1.0 - bound(queries - hits, queries)
+        if needed is not None:
+            lower = 1.0 - upper_bound(queries - needed, queries)
+        return Rate(hits, queries, hits / queries if queries else None, lower, bound(hits, queries))
 
-    def _upper(self, hits: int, queries: int, level: float) -> float:
-        # A threshold for precision, or for two groups together, is no order statistic of one group fixed beforehand.
-        single = self._goal.kind != "min_precision" and (
-            self._goal.kind != "max_alarms" or len(self._goal.mixture) == 1
-        )
-        return (upper_bound if single else upper_bound_anywhere)(hits, queries, level=level)
+    def _alarms(self, name: str, score: float) -> Rate:
+        hits, queries = _count(self._unmatched[name], score), self._sizes[name]
+        bound = self._alarm_bound
+        upper = bound(hits, queries)
+        if self._goal.kind == "max_alarms" and list(self._options[0]) == [name]:
+            upper = upper_bound(self._options[0][name], queries)
+        return Rate(hits, queries, hits / queries if queries else None, 1.0 - bound(queries - hits, queries), upper)
 
-    def _lower(self, hits: int, queries: int, level: float) -> float:
-        return 1.0 - self._upper(queries - hits, queries, level)
+    @property
+    def _alarm_bound(self) -> Callable[..., float]:
+        """Return the bound for queries without a match: that of single shares where they had no part in the choice."""
+        return upper_bound if self._goal.kind in ("min_recall", "threshold") else upper_bound_anywhere
+
+    def _matched_bound(self, score: float) -> Callable[..., float]:
+        """Return the bound for matched queries; a threshold for alarms does not depend on them within the list."""
+        kind = self._goal.kind
+        apart = kind == "threshold" or (kind == "max_alarms" and score > self._evidence.lowest)
+        return upper_bound if apart else upper_bound_anywhere
 
     def _alarm_rate(self, alarms: dict[str, Rate], score: float, level: float) -> tuple[float | None, float]:
         """Return the alarm rate of the mixture and its upper bound."""
@@ -337,7 +380,7 @@ class _Counts:
         else:
             hits = [{name: alarms[name].hits for name in mixture}]
             each = 1.0 - (1.0 - level) / len(mixture)
-        bound = upper_bound if self._goal.kind == "max_alarms" else self._upper
+        bound = upper_bound if self._goal.kind == "max_alarms" else self._alarm_bound
         bounds = (
             sum(weight * bound(option[name], self._sizes[name], level=each) for name, weight in mixture.items())
             for option in hits
@@ -347,12 +390,19 @@ class _Counts:
     def _precision_lower(
         self, prior: float, found: int, alerted: int, alarms: dict[str, Rate], score: float
     ) -> float | None:
-        """Return the lower bound of precision: half of the error for the alarms, a quarter each for r and w − r."""
-        error = 1.0 - LEVEL
-        recall = self._lower(found, self._matched, 1.0 - error / 4)
-        wrong_alone = self._upper(alerted - found, self._matched, 1.0 - error / 4)
+        """Return the lower bound of precision: half of the error for alarms, a quarter each for r and w − r, or w."""
+        error, queries, bound = 1.0 - LEVEL, self._matched, self._matched_bound(score)
+        level = 1.0 - error / 4
+        if self._goal.kind == "min_recall":
+            recall = 1.0 - upper_bound(queries - self._needed, queries, level=level)
+        else:
+            recall = 1.0 - bound(queries - found, queries, level=level)
+        if bound is upper_bound:
+            any_alert = recall + upper_bound(alerted - found, queries, level=level)
+        else:  # w − r may fall and rise with the threshold, w does not
+            any_alert = max(recall, bound(alerted, queries, level=level))
         _, alarm_rate = self._alarm_rate(alarms, score, 1.0 - error / 2)
-        return at_prior(prior, recall, recall + wrong_alone, alarm_rate)
+        return at_prior(prior, recall, any_alert, alarm_rate)
 
 
 def _option(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 _BITS = 4.0
 """Squared distance of two vectors of plus and minus one, per bit that differs."""
+_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,15 @@ class Unit:
         return score * self.factor + 0.0
 
     def rule(self, score: float) -> str:
-        """Return which pairs are alerts at threshold ``score``, rounded to the strict side."""
-        value, sign = self.of(score), "at most" if self.factor < 0 else "at least"
+        """Return which pairs are alerts at threshold ``score``, rounded so that no further pair becomes one."""
+        value = self.of(score)
         if self.name == "Hamming distance":
-            return f"{self.name} {sign} {int(value)}"
-        return f"{self.name} {sign} {_rounded(value, up=self.factor > 0)}"
+            bits = math.floor(value)
+            bits -= bits / self.factor < score  # a threshold between two distances, or above all scores
+            return f"{self.name} at most {bits}" if bits >= 0 else "no pair: the threshold is above every score"
+        if self.name == "squared distance" and score > 0.0:
+            return "no pair: the threshold is above every score"
+        return f"{self.name} {'at most' if self.factor < 0 else 'at least'} {_rounded(value, up=self.factor > 0)}"
 
 
 SCORE = Unit("score")
@@ -48,9 +54,11 @@ def unit_of(metric: str | None, scores: NDArray[np.float64]) -> Unit:
 
 
 def _rounded(value: float, *, up: bool) -> str:
-    """Return ``value`` to six digits, rounded so that no further pair becomes an alert."""
-    text = f"{value:.6g}"
-    step = 10.0 ** (int(np.floor(np.log10(abs(value)))) - 5) if value else 0.0
+    """Return ``value`` to eight digits, rounded up or down."""
+    if not value:
+        return "0"
+    text = f"{value:.{_DIGITS}g}"
     if (up and float(text) < value) or (not up and float(text) > value):
-        text = f"{float(text) + (step if up else -step):.6g}"
+        step = 10.0 ** (math.floor(math.log10(abs(value))) - _DIGITS + 1)
+        text = f"{float(text) + (step if up else -step):.{_DIGITS}g}"
     return text
