@@ -59,16 +59,31 @@ def population(rng: np.random.Generator, split: Split, *, ties: bool, tail: str)
 
 
 def coverage(goal: Goal, *, tail: str, ties: bool, draws: int, seed: int = 18) -> list[tuple[bool, ...]]:
-    """Return for each sample whether the `BOUNDS` hold; samples on which the goal is out of reach are left out."""
+    """Return for each sample whether the `BOUNDS` hold; samples on which the goal is out of reach are left out.
+
+    Samples are drawn with replacement from the queries of a finite population, so what is true is known exactly.
+    """
     rng = np.random.default_rng(seed)
     hard = 0 if goal.hard_share is None else 150
     everyone = split_of(4000, 6000, 10 * hard, references=None)
-    true = evidence(population(rng, everyone, ties=ties, tail=tail), everyone)
+    listed = population(rng, everyone, ties=ties, tail=tail)
+    true = evidence(listed, everyone)
+    rows: dict[str, list[tuple[bool, str, float]]] = {query: [] for query in everyone.query_ids}
+    for query, reference, score in zip(
+        listed.query_ids.tolist(), listed.reference_ids.tolist(), listed.scores.tolist(), strict=True
+    ):
+        rows[query].append((reference == f"R{query[1:]}", reference, score))
     split = split_of(150, 250, hard, references=None)
+    kinds = {kind: [query for query in everyone.query_ids if query[0] == kind] for kind in "MPH"}
     held = []
     for _ in range(draws):
+        pairs = [
+            (query, f"R{query[1:]}" if correct else reference, score)
+            for query in split.query_ids
+            for correct, reference, score in rows[kinds[query[0]][rng.integers(len(kinds[query[0]]))]]
+        ]
         try:
-            point = operating_point(evidence(population(rng, split, ties=ties, tail=tail), split), goal)
+            point = operating_point(evidence(pairs_of(pairs), split), goal)
         except UsageError:
             continue
         at = operating_point(true, Goal("threshold", max(point.score, true.lowest), goal.prior, goal.hard_share))
