@@ -80,7 +80,7 @@ def find_keypoints(
 ) -> KeypointFiles:
     """Return the keypoints of the images of ``source``, found now or by an earlier run of the same recipe.
 
-    A part is taken up if some of its images (`images_digest`) have the same files as then.
+    A part is taken up if its images (`images_digest`) have the same files as then.
 
     Parameters
     ----------
